@@ -1,0 +1,1 @@
+//! The certificate service: the system's identity and the certificates it trusts.

@@ -1,0 +1,1 @@
+//! The DNS broadcaster: what each name answers, following the authority to write.

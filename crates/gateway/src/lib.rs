@@ -1,0 +1,1 @@
+//! The gateway: S3 in, gRPC out.

@@ -1,0 +1,1 @@
+//! What every service needs around its core: configuration, telemetry, health, drain, durable state and channels.

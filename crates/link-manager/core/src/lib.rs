@@ -1,0 +1,1 @@
+//! The link protocol: a deterministic state machine that decides who may write.

@@ -1,0 +1,1 @@
+//! The link manager: who may write, and how that changes.

@@ -1,0 +1,19 @@
+//! The words that two or more crates share: identifiers, epochs, versions and access modes.
+//!
+//! A type is admitted here only when two crates speak it. Everything is a plain value: no clock,
+//! no I/O, no randomness, so that it can live inside a deterministic core.
+#![no_std]
+
+extern crate alloc;
+
+mod content;
+mod epoch;
+mod hlc;
+mod id;
+mod version;
+
+pub use content::{AccessMode, Content, ContentId, ContentKind};
+pub use epoch::{Epoch, Side};
+pub use hlc::Hlc;
+pub use id::{FeedId, Incarnation, LinkId, ParseIdError, RequestId, SiteId, SystemId};
+pub use version::{Order, Version, VersionVector};

@@ -1,0 +1,150 @@
+//! Versions of a record and their order (Parker et al., "Detection of Mutual Inconsistency in
+//! Distributed Systems", 1983: version vectors).
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+use core::fmt;
+
+use crate::{Hlc, SiteId};
+
+/// Names one write for ever: when (in hybrid logical time) and where.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// When it was written.
+    pub hlc: Hlc,
+    /// Where it was written.
+    pub site: SiteId,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.hlc, self.site)
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How two versions of one key stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// They are the same version.
+    Same,
+    /// The left one replaced the right one, directly or through others.
+    Newer,
+    /// The right one replaced the left one.
+    Older,
+    /// Neither knew of the other: a conflict.
+    Concurrent,
+}
+
+/// Per site, the highest version of a key that a record replaced. It has one entry for each site
+/// that ever wrote the key: two, unless a side of the link was rebuilt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VersionVector(Vec<Version>);
+
+impl VersionVector {
+    /// More sites than this means more rebuilds than one link sees in its life; the oldest entry
+    /// is then dropped, which can at worst report a conflict that was none, never lose a version.
+    pub const SITES_MAX: usize = 8;
+
+    /// The vector with the given entries, in any order.
+    #[must_use]
+    pub fn new(entries: impl IntoIterator<Item = Version>) -> Self {
+        let mut vector = Self::default();
+        entries.into_iter().for_each(|entry| vector.include(entry));
+        vector
+    }
+
+    /// The entries, by site.
+    #[must_use]
+    pub fn entries(&self) -> &[Version] {
+        &self.0
+    }
+
+    /// True when `version`, or a later one of the same site, was replaced.
+    #[must_use]
+    pub fn contains(&self, version: Version) -> bool {
+        self.0.iter().any(|entry| entry.site == version.site && entry.hlc >= version.hlc)
+    }
+
+    /// Adds `version` to what was replaced.
+    pub fn include(&mut self, version: Version) {
+        match self.0.binary_search_by_key(&version.site, |entry| entry.site) {
+            Ok(at) => self.0[at].hlc = self.0[at].hlc.max(version.hlc),
+            Err(at) => self.0.insert(at, version),
+        }
+        if self.0.len() > Self::SITES_MAX {
+            let oldest = (0..self.0.len()).min_by_key(|&at| self.0[at].hlc).unwrap_or(0);
+            self.0.remove(oldest);
+        }
+    }
+
+    /// Adds everything that `other` replaced.
+    pub fn merge(&mut self, other: &Self) {
+        other.0.iter().for_each(|entry| self.include(*entry));
+    }
+}
+
+impl Version {
+    /// How `self`, which replaced `replaced`, stands to `other`, which replaced `other_replaced`.
+    #[must_use]
+    pub fn order(self, replaced: &VersionVector, other: Self, other_replaced: &VersionVector) -> Order {
+        if self == other {
+            Order::Same
+        } else if replaced.contains(other) {
+            Order::Newer
+        } else if other_replaced.contains(self) {
+            Order::Older
+        } else {
+            Order::Concurrent
+        }
+    }
+
+    /// The winner's place between concurrent versions: the later hybrid logical time, then the
+    /// link's primary before any other site, then the site's number, so that the order is total.
+    #[must_use]
+    pub fn rank(self, other: Self, primary: SiteId) -> Ordering {
+        (self.hlc, self.site == primary, self.site).cmp(&(other.hlc, other.site == primary, other.site))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(hlc: u64, site: u64) -> Version {
+        Version { hlc: Hlc(hlc), site: SiteId(site) }
+    }
+
+    #[test]
+    fn versions_that_did_not_know_each_other_are_concurrent() {
+        let (first, left, right) = (version(1, 1), version(2, 1), version(3, 2));
+        let after_first = VersionVector::new([first]);
+        assert_eq!(left.order(&after_first, first, &VersionVector::default()), Order::Newer);
+        assert_eq!(first.order(&VersionVector::default(), left, &after_first), Order::Older);
+        assert_eq!(left.order(&after_first, right, &after_first), Order::Concurrent);
+        assert_eq!(left.order(&after_first, left, &after_first), Order::Same);
+    }
+
+    #[test]
+    fn the_primary_wins_a_tie_and_only_a_tie() {
+        let primary = SiteId(9);
+        assert_eq!(version(5, 9).rank(version(5, 10), primary), Ordering::Greater);
+        assert_eq!(version(5, 9).rank(version(6, 10), primary), Ordering::Less);
+    }
+
+    #[test]
+    fn a_vector_keeps_the_highest_version_of_each_site() {
+        let mut vector = VersionVector::new([version(5, 1), version(3, 2)]);
+        vector.include(version(4, 1));
+        assert_eq!(vector.entries(), [version(5, 1), version(3, 2)]);
+        for site in 3..20 {
+            vector.include(version(100 + site, site));
+        }
+        assert_eq!(vector.entries().len(), VersionVector::SITES_MAX);
+    }
+}

@@ -1,0 +1,1 @@
+//! The wire: gRPC services and messages, and the records the services keep.

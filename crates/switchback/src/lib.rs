@@ -1,0 +1,1 @@
+//! One command for a system, its operators and its lab.
