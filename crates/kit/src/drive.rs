@@ -1,0 +1,96 @@
+//! The one loop that runs a core: *commit and flush the changes, then release the outputs*.
+//!
+//! If the changes cannot be made durable the loop ends with the error, and so must the process:
+//! a machine that remembers more than its disk does would make promises that a restart breaks.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use switchback_machine::{Machine, Outbox, Timestamp};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::durable::{self, Batch, Db};
+
+/// Inputs stepped before one commit: enough to share a sync, few enough to stay within a batch.
+const INPUTS_PER_COMMIT_MAX: usize = 16;
+
+/// Inputs that may wait. A fuller inbox makes its senders wait; nothing is dropped.
+pub const INBOX_MAX: usize = 1024;
+
+/// What a service adds to its core: how changes are stored and how outputs are performed.
+pub trait Shell<M: Machine>: Send {
+    /// Adds one change to the batch that will be committed.
+    fn persist(&mut self, change: &M::Change, batch: &mut Batch);
+    /// Does, or starts, what the core asked for. Must not block: results return as inputs.
+    fn perform(&mut self, output: M::Output);
+    /// Called after each commit with the machine as it now is, to publish snapshots from.
+    fn publish(&mut self, now: Timestamp, machine: &M);
+}
+
+/// Milliseconds that never go backwards while the process lives, anchored to Unix time.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    anchor: Instant,
+    unix_ms: u64,
+}
+
+impl Clock {
+    /// A clock anchored now.
+    #[must_use]
+    pub fn start() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { anchor: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.unix_ms) + self.anchor.elapsed()
+    }
+}
+
+/// Runs `machine` until `shutdown`, or until nobody can send inputs any more.
+///
+/// # Errors
+/// The changes of a step could not be made durable.
+pub async fn drive<M, S>(
+    mut machine: M,
+    mut shell: S,
+    db: Db,
+    clock: Clock,
+    mut inbox: mpsc::Receiver<M::Input>,
+    shutdown: CancellationToken,
+) -> Result<(), durable::Error>
+where
+    M: Machine,
+    S: Shell<M>,
+{
+    shell.publish(clock.now(), &machine);
+    let mut inputs = Vec::with_capacity(INPUTS_PER_COMMIT_MAX);
+    loop {
+        let pause = machine.deadline().map_or(Duration::from_secs(3600), |at| at.since(clock.now()));
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(()),
+            count = inbox.recv_many(&mut inputs, INPUTS_PER_COMMIT_MAX) => if count == 0 { return Ok(()) },
+            () = tokio::time::sleep(pause) => {}
+        }
+        let mut outbox = Outbox::new();
+        for input in inputs.drain(..) {
+            machine.step(clock.now(), input, &mut outbox);
+        }
+        let now = clock.now();
+        if machine.deadline().is_some_and(|at| at <= now) {
+            machine.tick(now, &mut outbox);
+        }
+        if !outbox.changes.is_empty() {
+            let mut batch = Batch::default();
+            outbox.changes.iter().for_each(|change| shell.persist(change, &mut batch));
+            db.commit_async(batch).await?;
+        }
+        for output in outbox.outputs {
+            shell.perform(output);
+        }
+        shell.publish(now, &machine);
+    }
+}

@@ -1,0 +1,302 @@
+//! What a service must remember, in sled, durable when a commit returns.
+//!
+//! sled 0.34's `flush` calls `sync_file_range`, which is no barrier to a power cut. So: after
+//! creation every file and folder is fsynced once; a commit is `apply_batch`, `flush`, then
+//! `sync_all` on the database file, and only then the answer. Concurrent commits share one sync.
+//! An error is final: fsync must not be retried on a descriptor whose pages the kernel may have
+//! dropped, so the database is poisoned and its process must end and start again from disk.
+//!
+//! It is for small and precious records: values of a few KiB, a few writes a second.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// More operations in one sled batch than this make its memory grow without bound.
+const BATCH_OPERATIONS_MAX: usize = 100;
+
+/// Records are small; a larger one belongs into a file of its own.
+const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Why state cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder or the database in it cannot be opened.
+    #[error("cannot open the state in {}", path.display())]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The database failed while reading.
+    #[error("cannot read the state")]
+    Read(#[source] sled::Error),
+    /// A write, flush or sync failed, now or earlier; only a restart from disk helps.
+    #[error("state could not be made durable; the service must be restarted")]
+    Poisoned,
+    /// A batch over the limits named in this module.
+    #[error("a batch of state is too large")]
+    TooLarge,
+}
+
+/// Puts and removals that become durable together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    inner: sled::Batch,
+    operations: usize,
+    too_large: bool,
+}
+
+impl Batch {
+    /// Upserts a record.
+    pub fn put(&mut self, family: &str, key: &[u8], value: &[u8]) {
+        self.operations += 1;
+        self.too_large |= value.len() > VALUE_BYTES_MAX;
+        self.inner.insert(record_key(family, key), value);
+    }
+
+    /// Removes a record, if it is there.
+    pub fn remove(&mut self, family: &str, key: &[u8]) {
+        self.operations += 1;
+        self.inner.remove(record_key(family, key));
+    }
+
+    /// True when nothing would change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.operations == 0
+    }
+}
+
+/// A durable table of records, in families. Cheap to clone.
+#[derive(Clone)]
+pub struct Db(Arc<Inner>);
+
+struct Inner {
+    sled: sled::Db,
+    file: File,
+    poisoned: AtomicBool,
+    /// Held while a sync runs; who waits for it finds its own batch covered by the next one.
+    sync: Mutex<()>,
+    applied: std::sync::atomic::AtomicU64,
+    synced: std::sync::atomic::AtomicU64,
+}
+
+impl Db {
+    /// Opens the database in `folder`, making it (mode 0700) when it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or the database in it is damaged or in use.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let refuse = |source| Error::Open { path: folder.into(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refuse)?;
+        let sled = sled::Config::new()
+            .path(folder)
+            .flush_every_ms(None)
+            .cache_capacity(16 * 1024 * 1024)
+            .mode(sled::Mode::HighThroughput)
+            .open()
+            .map_err(|error| refuse(io::Error::other(error)))?;
+        let inner =
+            sync_tree(folder).and_then(|()| File::open(folder.join("db"))).map_err(refuse).map(|file| {
+                Inner {
+                    sled,
+                    file,
+                    poisoned: AtomicBool::new(false),
+                    sync: Mutex::new(()),
+                    applied: 0.into(),
+                    synced: 0.into(),
+                }
+            })?;
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The record, if it is there.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let found = self.0.sled.get(record_key(family, key)).map_err(Error::Read)?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
+    /// Every record of `family`, by key. For small families.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn scan(&self, family: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        self.scan_from(family, &[], usize::MAX)
+    }
+
+    /// At most `max` records of `family` whose keys are `from` or later, by key.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn scan_from(&self, family: &str, from: &[u8], max: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let prefix = record_key(family, &[]);
+        self.0
+            .sled
+            .range(record_key(family, from)..)
+            .take_while(|found| found.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+            .take(max)
+            .map(|found| {
+                found.map(|(key, value)| (key[prefix.len()..].to_vec(), value.to_vec())).map_err(Error::Read)
+            })
+            .collect()
+    }
+
+    /// The last `max` records of `family`, newest key first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn scan_back(&self, family: &str, max: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let prefix = record_key(family, &[]);
+        self.0
+            .sled
+            .scan_prefix(&prefix)
+            .rev()
+            .take(max)
+            .map(|found| {
+                found.map(|(key, value)| (key[prefix.len()..].to_vec(), value.to_vec())).map_err(Error::Read)
+            })
+            .collect()
+    }
+
+    /// Applies `batch` atomically; it is durable when this returns. Blocks; see
+    /// [`Db::commit_async`].
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] changes nothing. [`Error::Poisoned`] is final for this process.
+    pub fn commit(&self, batch: Batch) -> Result<(), Error> {
+        if batch.too_large || batch.operations > BATCH_OPERATIONS_MAX {
+            return Err(Error::TooLarge);
+        }
+        if self.0.poisoned.load(Ordering::Acquire) {
+            return Err(Error::Poisoned);
+        }
+        self.0.commit(batch.inner).map_err(|error| {
+            tracing::error!(error = error.to_string(), "state could not be made durable");
+            self.0.poisoned.store(true, Ordering::Release);
+            Error::Poisoned
+        })
+    }
+
+    /// As [`Db::commit`], from async code.
+    ///
+    /// # Errors
+    /// As [`Db::commit`].
+    pub async fn commit_async(&self, batch: Batch) -> Result<(), Error> {
+        let db = self.clone();
+        tokio::task::spawn_blocking(move || db.commit(batch)).await.unwrap_or(Err(Error::Poisoned))
+    }
+}
+
+impl Inner {
+    fn commit(&self, batch: sled::Batch) -> Result<(), sled::Error> {
+        self.sled.apply_batch(batch)?;
+        let mine = self.applied.fetch_add(1, Ordering::AcqRel) + 1;
+        let _turn = self.sync.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(sled::Error::Unsupported("an earlier sync failed".into()));
+        }
+        if self.synced.load(Ordering::Acquire) >= mine {
+            return Ok(());
+        }
+        let covered = self.applied.load(Ordering::Acquire);
+        let durable = self.sled.flush().and_then(|_| self.file.sync_all().map_err(sled::Error::from));
+        // Set before the turn ends, so that nobody can sync the same descriptor again.
+        self.poisoned.fetch_or(durable.is_err(), Ordering::AcqRel);
+        durable?;
+        self.synced.fetch_max(covered, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+/// A family's name, a zero byte, then the key: families never mix and scan in key order.
+fn record_key(family: &str, key: &[u8]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(family.len() + 1 + key.len());
+    record.extend_from_slice(family.as_bytes());
+    record.push(0);
+    record.extend_from_slice(key);
+    record
+}
+
+/// Fsyncs every file in `folder`, the folder, and the folder that names it.
+fn sync_tree(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            File::open(&path)?.sync_all()?;
+        }
+    }
+    File::open(folder)?.sync_all()?;
+    folder
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(family: &str, key: &[u8], value: &[u8]) -> Batch {
+        let mut batch = Batch::default();
+        batch.put(family, key, value);
+        batch
+    }
+
+    #[test]
+    fn records_survive_a_reopening_and_families_do_not_mix() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        {
+            let db = Db::open(&path).unwrap();
+            db.commit(put("link", b"1", b"one")).unwrap();
+            db.commit(put("links", b"2", b"two")).unwrap();
+            db.commit(put("link", b"3", b"three")).unwrap();
+        }
+        let db = Db::open(&path).unwrap();
+        assert_eq!(
+            db.scan("link").unwrap(),
+            [(b"1".to_vec(), b"one".to_vec()), (b"3".to_vec(), b"three".to_vec())]
+        );
+        assert_eq!(db.scan_from("link", b"2", 9).unwrap().len(), 1);
+        assert_eq!(db.scan_back("link", 1).unwrap()[0].0, b"3");
+        assert_eq!(db.get("links", b"2").unwrap().as_deref(), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn concurrent_commits_all_land() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(folder.path()).unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..8u8 {
+                let db = db.clone();
+                scope.spawn(move || {
+                    for round in 0..20u8 {
+                        db.commit(put("n", &[number, round], b"x")).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(db.scan("n").unwrap().len(), 160);
+    }
+
+    #[test]
+    fn a_batch_over_the_limit_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(folder.path()).unwrap();
+        let large = vec![0; VALUE_BYTES_MAX + 1];
+        assert!(matches!(db.commit(put("n", b"k", &large)), Err(Error::TooLarge)));
+        assert_eq!(db.get("n", b"k").unwrap(), None);
+    }
+}
