@@ -45,7 +45,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
 #[derive(Default)]
 struct Module {
     package: bool,
-    children: BTreeMap<String, Module>,
+    children: BTreeMap<String, Self>,
 }
 
 impl Module {

@@ -45,6 +45,9 @@ pub enum Error {
     TooLarge,
 }
 
+/// A record's key within its family, and its value.
+pub type Record = (Vec<u8>, Vec<u8>);
+
 /// Puts and removals that become durable together.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -130,7 +133,7 @@ impl Db {
     ///
     /// # Errors
     /// The database failed.
-    pub fn scan(&self, family: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn scan(&self, family: &str) -> Result<Vec<Record>, Error> {
         self.scan_from(family, &[], usize::MAX)
     }
 
@@ -138,7 +141,7 @@ impl Db {
     ///
     /// # Errors
     /// The database failed.
-    pub fn scan_from(&self, family: &str, from: &[u8], max: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn scan_from(&self, family: &str, from: &[u8], max: usize) -> Result<Vec<Record>, Error> {
         let prefix = record_key(family, &[]);
         self.0
             .sled
@@ -155,7 +158,7 @@ impl Db {
     ///
     /// # Errors
     /// The database failed.
-    pub fn scan_back(&self, family: &str, max: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn scan_back(&self, family: &str, max: usize) -> Result<Vec<Record>, Error> {
         let prefix = record_key(family, &[]);
         self.0
             .sled

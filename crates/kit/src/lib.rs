@@ -14,3 +14,4 @@ pub mod grpc;
 pub mod secret;
 pub mod service;
 pub mod telemetry;
+pub mod tls;

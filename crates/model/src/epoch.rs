@@ -42,7 +42,7 @@ impl Epoch {
     /// The side that may write in this epoch.
     #[must_use]
     pub fn holder(self) -> Side {
-        if self.0 % 2 == 0 { Side::Primary } else { Side::Replica }
+        if self.0.is_multiple_of(2) { Side::Primary } else { Side::Replica }
     }
 
     /// The next epoch after this one that names `side`.
