@@ -1,0 +1,136 @@
+//! What the names of tenants answer: names follow authority, after it has moved.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use switchback_model::{AccessMode, ContentKind, Side};
+
+use crate::machine::Observed;
+use crate::{Identity, Link, ZoneRecord};
+
+/// Serials an epoch has room for, so that (epoch, generation) grows as RFC 1982 compares.
+const GENERATIONS_PER_EPOCH: u32 = 64;
+
+/// A name server of a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameServer {
+    /// Host name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+}
+
+/// `<tenant>.<domain>` and everything beneath it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantZone {
+    /// Without a final dot.
+    pub name: String,
+    /// 0 for a zone on no link.
+    pub serial: u32,
+    /// Of the gateway it leads to.
+    pub addresses: Vec<String>,
+    /// Of both systems.
+    pub name_servers: Vec<NameServer>,
+    /// The link it follows; empty for none.
+    pub link: String,
+    /// Name of the system it leads to.
+    pub target: String,
+}
+
+/// The next record of where a link's names lead, if it differs from the present one. They move
+/// only to a side that is known to accept writes; until then they stay where they are.
+pub(crate) fn decide(link: &Link, observed: &Observed, own: &Identity) -> Option<ZoneRecord> {
+    let epoch = link.shared.epoch;
+    let holder = epoch.holder();
+    let writes = if holder == link.side {
+        observed.is_confirmed(AccessMode::ReadWrite, epoch)
+    } else {
+        observed.peer_writes(epoch)
+    };
+    let present = link.zone.as_ref();
+    let target = match present {
+        _ if !link.shared.settings.dns_failover => Side::Primary,
+        _ if writes => holder,
+        Some(record) => record.target,
+        None => Side::Primary,
+    };
+    let addresses = if target == link.side { &own.gateway_addresses } else { &link.peer.gateway_addresses };
+    let (of, generation) = match present {
+        Some(record)
+            if record.target == target && (record.addresses == *addresses || addresses.is_empty()) =>
+        {
+            return None;
+        }
+        Some(record) if record.epoch == epoch => {
+            (epoch, (record.generation + 1).min(GENERATIONS_PER_EPOCH - 1))
+        }
+        _ => (epoch, 0),
+    };
+    Some(ZoneRecord { target, epoch: of, generation, addresses: addresses.clone() })
+}
+
+/// The serial of a record: it grows with (epoch, generation) alike on both systems.
+fn serial(link: &Link, record: &ZoneRecord) -> u32 {
+    let epoch = u32::try_from(record.epoch.0 % (u64::from(u32::MAX) + 1)).unwrap_or(0);
+    let moved = epoch.wrapping_mul(GENERATIONS_PER_EPOCH).wrapping_add(record.generation);
+    link.shared.zone_base.wrapping_add(moved).max(1)
+}
+
+/// The zones of one link's tenants: the primary's names, which move, and the replica's own, which
+/// do not.
+pub(crate) fn of_link(link: &Link, own: &Identity) -> Vec<TenantZone> {
+    let Some(record) = &link.zone else { return Vec::new() };
+    let peer = &link.peer;
+    let ours = (&own.domain, &own.name, &own.gateway_addresses);
+    let theirs = (&peer.domain, &peer.name, &peer.gateway_addresses);
+    let (primary, replica) = if link.side == Side::Primary { (ours, theirs) } else { (theirs, ours) };
+    let target = if record.target == Side::Primary { primary.1 } else { replica.1 };
+    let server = |domain: &String, addresses: &Vec<String>| NameServer {
+        name: format!("ns1.{domain}"),
+        addresses: addresses.clone(),
+    };
+    let name_servers = vec![
+        server(&own.domain, &own.name_server_addresses),
+        server(&peer.domain, &peer.name_server_addresses),
+    ];
+    let tenants = link.shared.contents.iter().filter(|content| content.kind == ContentKind::Tenant);
+    tenants
+        .flat_map(|tenant| {
+            let moving = TenantZone {
+                name: format!("{}.{}", tenant.name, primary.0),
+                serial: serial(link, record),
+                addresses: record.addresses.clone(),
+                name_servers: name_servers.clone(),
+                link: link.shared.name.clone(),
+                target: target.clone(),
+            };
+            let fixed = TenantZone {
+                name: format!("{}.{}", tenant.name, replica.0),
+                serial: 0,
+                addresses: replica.2.clone(),
+                name_servers: name_servers.clone(),
+                link: String::new(),
+                target: replica.1.clone(),
+            };
+            [moving, fixed]
+        })
+        .filter(|zone| !zone.addresses.is_empty())
+        .collect()
+}
+
+/// The zone of a tenant on no link.
+pub(crate) fn of_tenant(tenant: &str, own: &Identity) -> TenantZone {
+    TenantZone {
+        name: format!("{tenant}.{}", own.domain),
+        serial: 0,
+        addresses: own.gateway_addresses.clone(),
+        name_servers: vec![NameServer {
+            name: format!("ns1.{}", own.domain),
+            addresses: own.name_server_addresses.clone(),
+        }],
+        link: String::new(),
+        target: own.name.clone(),
+    }
+}
