@@ -1,18 +1,22 @@
 //! The catalogue: the records, feeds, digests and access modes of all contents of one system.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use switchback_model::{AccessMode, Content, ContentId, ContentKind, Epoch, FeedId, LinkId, SiteId, Version};
+use switchback_model::{Content, ContentId, ContentKind, Epoch, FeedId, Hlc, SiteId, Version};
 
-use crate::access::{AccessRecord, ContentDigest, ContentStatus, FeedPosition};
+use crate::access::{AccessRecord, FeedPosition};
+use crate::batch::Batch;
 use crate::clock::Clock;
-use crate::error::{Error, Result};
-use crate::feed::{Change, ChangeBatch, ChangesRequest, Pending, Receipt, Sender};
-use crate::listing::{ListRequest, Listing, ObjectEntry};
-use crate::record::{BlobId, CredentialRecord, Divergence, NamespaceRecord, Object, Record, RecordKey};
-use crate::upload::{Completion, Part, PartPage, Upload, UploadId, UploadPage};
+use crate::engine::{Engine, Family, Rows as _, View};
+use crate::error::Result;
+use crate::feed::{Change, Receipt, Sender};
+use crate::multipart::Place;
+use crate::record::{BlobId, CredentialRecord, Divergence, NamespaceRecord, Object};
+use crate::upload::{Completion, Part, Upload, UploadId};
+use crate::writer::{Confirmed, Setup, Writer};
+use crate::{apply, authority, codec, commit, configure, key, multipart, random, sweep, writer};
 
 /// How to open a catalogue.
 #[derive(Clone)]
@@ -23,13 +27,21 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Bytes of blocks kept in memory.
     pub cache_bytes: u64,
+    /// Bytes that must stay free on the disk: below this, writes that need room are refused, because
+    /// an engine that runs out of room in the middle of a flush is lost until it is restarted.
+    pub reserve_bytes: u64,
 }
 
 impl Options {
     /// Defaults for `site`, on the machine's clock.
     #[must_use]
     pub fn new(site: SiteId) -> Self {
-        Self { site, clock: Arc::new(crate::clock::SystemClock), cache_bytes: 64 << 20 }
+        Self {
+            site,
+            clock: Arc::new(crate::clock::SystemClock),
+            cache_bytes: 64 << 20,
+            reserve_bytes: 64 << 20,
+        }
     }
 }
 
@@ -83,73 +95,101 @@ pub struct Sweep {
     pub more: bool,
 }
 
-fn stub<T>() -> Result<T> {
-    Err(Error::Poisoned)
-}
-
 /// A handle on the catalogue; cheap to clone, shared by all tasks of the one process that owns it.
 ///
 /// Writes are `async`: they wait for the writer thread, which gathers what is queued into one
 /// batch and one flush, and they return when that is durable. Reads are plain calls that work on
 /// a snapshot, on the caller's thread, and may touch the disk: a point read can be made on a
 /// runtime's worker; put long scans (listings, feeds) on a blocking thread.
+///
+/// The last clone that is dropped ends the writer and waits for it; the folder can then be opened
+/// again.
 #[derive(Clone)]
-pub struct Catalogue {}
+pub struct Catalogue {
+    inner: Arc<Inner>,
+}
 
-#[expect(unused_variables, clippy::unused_async, reason = "signatures first, bodies follow")]
+/// The writer comes first: it must end before the engine is let go.
+struct Inner {
+    writer: Writer,
+    engine: Arc<Engine>,
+    confirmed: Confirmed,
+    store_id: u64,
+}
+
 impl Catalogue {
     /// Opens the catalogue in the folder `path`, or creates it there, durably.
-    ///
-    /// # Errors
-    /// When the folder cannot be used or holds something else.
     pub fn open(path: &Path, options: Options) -> Result<Self> {
-        stub()
+        let engine = Arc::new(Engine::open(path, options.cache_bytes)?);
+        let store_id = match engine.view().row(Family::Meta, key::STORE)? {
+            Some(row) => codec::decode_store(&row)?,
+            None => {
+                let store_id = random::number();
+                engine.commit(vec![(
+                    Family::Meta,
+                    key::STORE.to_vec(),
+                    Some(codec::encode_store(store_id)),
+                )])?;
+                store_id
+            }
+        };
+        let hlc = engine.view().row(Family::Meta, key::HLC)?;
+        let hlc = Hlc(hlc.as_deref().map(key::number).transpose()?.unwrap_or_default());
+        let confirmed = Confirmed::new(RwLock::new(BTreeSet::new()));
+        let mut setup = Setup {
+            engine: engine.clone(),
+            site: options.site,
+            clock: options.clock,
+            hlc,
+            confirmed: confirmed.clone(),
+            path: path.to_owned(),
+            reserve_bytes: options.reserve_bytes,
+        };
+        writer::run_once(&mut setup, configure::ensure_default_tenant)?;
+        let writer = Writer::start(setup)?;
+        Ok(Self { inner: Arc::new(Inner { writer, engine, confirmed, store_id }) })
     }
 
     /// Random, made with the store: another one means that the store was lost or replaced.
     #[must_use]
     pub fn store_id(&self) -> u64 {
-        0
+        self.inner.store_id
     }
 
     /// Resolves when a write or flush has failed. That is final: exit the process.
-    pub async fn poisoned(&self) {}
+    pub async fn poisoned(&self) {
+        self.inner.writer.poisoned().await;
+    }
+
+    /// What is durable now.
+    pub(crate) fn view(&self) -> View<'_> {
+        self.inner.engine.view()
+    }
+
+    /// True when the access of linked content was set since the start.
+    pub(crate) fn is_confirmed(&self, content: ContentId) -> bool {
+        self.inner.confirmed.read().unwrap_or_else(PoisonError::into_inner).contains(&content)
+    }
+
+    async fn commit<T, F>(&self, write: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Batch<'_>) -> Result<T> + Send + 'static,
+    {
+        self.inner.writer.commit(write).await
+    }
 
     // Contents.
 
     /// Makes a tenant or a directory. A directory comes with its one namespace, of its own name.
     pub async fn create_content(&self, kind: ContentKind, name: &str, description: &str) -> Result<Content> {
-        stub()
+        let (name, description) = (name.to_owned(), description.to_owned());
+        self.commit(move |batch| configure::create_content(batch, kind, &name, &description)).await
     }
 
     /// Removes empty content that is on no link.
     pub async fn delete_content(&self, content: ContentId) -> Result<()> {
-        stub()
-    }
-
-    /// The content of this kind and name.
-    pub fn find_content(&self, kind: ContentKind, name: &str) -> Result<Option<Content>> {
-        stub()
-    }
-
-    /// Everything about one content.
-    pub fn content(&self, content: ContentId) -> Result<ContentStatus> {
-        stub()
-    }
-
-    /// Everything about all contents, by kind and name; the reserved tenant included.
-    pub fn contents(&self) -> Result<Vec<ContentStatus>> {
-        stub()
-    }
-
-    /// The digest of one content, by ranges.
-    pub fn digest(&self, content: ContentId) -> Result<ContentDigest> {
-        stub()
-    }
-
-    /// What one of the 256 digest ranges holds: key, version and the hash that was summed.
-    pub fn digest_range(&self, content: ContentId, range: u8) -> Result<Vec<(RecordKey, Version)>> {
-        stub()
+        self.commit(move |batch| configure::delete_content(batch, content)).await
     }
 
     // Access.
@@ -162,45 +202,37 @@ impl Catalogue {
         contents: Vec<Content>,
         access: AccessRecord,
     ) -> Result<Vec<FeedPosition>> {
-        stub()
+        self.commit(move |batch| authority::set_access(batch, &contents, &access)).await
     }
 
-    /// Makes `contents` read-only at `epoch`, heard of from the peer; `writer` is its domain.
-    /// Never raises authority; a lower epoch than the one on record changes nothing but the mode.
+    /// Makes `contents` read-only at `epoch`, heard of from the peer; `writer` is its domain. Only
+    /// a higher epoch than the one on record changes anything, and it never makes read-write.
     pub async fn demote(&self, contents: Vec<ContentId>, epoch: Epoch, writer: Option<String>) -> Result<()> {
-        stub()
+        self.commit(move |batch| authority::demote(batch, &contents, epoch, writer.as_ref())).await
     }
 
     /// Forgets the link of `contents`: they become unlinked and read-write.
     pub async fn release(&self, contents: Vec<ContentId>) -> Result<()> {
-        stub()
+        self.commit(move |batch| authority::release(batch, &contents)).await
     }
 
     /// Notes that the link of `contents` is gone: read-only until released.
     pub async fn orphan(&self, contents: Vec<ContentId>) -> Result<()> {
-        stub()
+        self.commit(move |batch| authority::orphan(batch, &contents)).await
     }
 
     // Configuration.
 
     /// Makes a namespace in a tenant.
     pub async fn create_namespace(&self, content: ContentId, name: &str) -> Result<NamespaceRecord> {
-        stub()
+        let name = name.to_owned();
+        self.commit(move |batch| configure::create_namespace(batch, content, &name)).await
     }
 
-    /// Removes an empty namespace.
+    /// Removes an empty namespace, and what uploads are open in it.
     pub async fn delete_namespace(&self, content: ContentId, name: &str) -> Result<()> {
-        stub()
-    }
-
-    /// One namespace.
-    pub fn namespace(&self, content: ContentId, name: &str) -> Result<NamespaceStatus> {
-        stub()
-    }
-
-    /// All namespaces, by name.
-    pub fn namespaces(&self, content: ContentId) -> Result<Vec<NamespaceStatus>> {
-        stub()
+        let name = name.to_owned();
+        self.commit(move |batch| configure::delete_namespace(batch, content, &name)).await
     }
 
     /// Adds a credential to a tenant. The keys are the caller's; `created_unix_ms` is set here.
@@ -209,27 +241,18 @@ impl Catalogue {
         content: ContentId,
         credential: CredentialRecord,
     ) -> Result<CredentialRecord> {
-        stub()
+        self.commit(move |batch| configure::create_credential(batch, content, credential)).await
     }
 
     /// Removes a credential.
     pub async fn delete_credential(&self, content: ContentId, access_key: &str) -> Result<()> {
-        stub()
-    }
-
-    /// All credentials of a content, by access key.
-    pub fn credentials(&self, content: ContentId) -> Result<Vec<CredentialRecord>> {
-        stub()
-    }
-
-    /// Whose this access key is.
-    pub fn find_credential(&self, access_key: &str) -> Result<Option<(Content, CredentialRecord)>> {
-        stub()
+        let access_key = access_key.to_owned();
+        self.commit(move |batch| configure::delete_credential(batch, content, &access_key)).await
     }
 
     /// Replaces the free settings of the content.
     pub async fn set_settings(&self, content: ContentId, settings: BTreeMap<String, String>) -> Result<()> {
-        stub()
+        self.commit(move |batch| configure::set_settings(batch, content, settings)).await
     }
 
     // Objects.
@@ -244,7 +267,9 @@ impl Catalogue {
         object: Object,
         conditions: Conditions,
     ) -> Result<Written> {
-        stub()
+        let (namespace, key) = (namespace.to_owned(), key.to_owned());
+        self.commit(move |batch| commit::put_object(batch, content, &namespace, &key, object, &conditions))
+            .await
     }
 
     /// Deletes objects; what does not exist is deleted too. One result per key, in order.
@@ -254,7 +279,18 @@ impl Catalogue {
         namespace: &str,
         keys: Vec<String>,
     ) -> Result<Vec<Result<()>>> {
-        stub()
+        let namespace = namespace.to_owned();
+        self.commit(move |batch| {
+            let mut results = Vec::with_capacity(keys.len());
+            for key in keys {
+                match commit::delete_object(batch, content, &namespace, &key) {
+                    Err(error) if error.is_fatal() => return Err(error),
+                    result => results.push(result),
+                }
+            }
+            Ok(results)
+        })
+        .await
     }
 
     /// Replaces the tags of an object.
@@ -265,30 +301,16 @@ impl Catalogue {
         key: &str,
         tags: BTreeMap<String, String>,
     ) -> Result<Written> {
-        stub()
-    }
-
-    /// One object; with its inline body if `with_body`.
-    pub fn object(
-        &self,
-        content: ContentId,
-        namespace: &str,
-        key: &str,
-        with_body: bool,
-    ) -> Result<ObjectEntry> {
-        stub()
-    }
-
-    /// One page of a namespace.
-    pub fn list(&self, content: ContentId, namespace: &str, request: &ListRequest) -> Result<Listing> {
-        stub()
+        let (namespace, key) = (namespace.to_owned(), key.to_owned());
+        self.commit(move |batch| commit::set_tags(batch, content, &namespace, &key, tags)).await
     }
 
     // Multipart uploads.
 
     /// Opens an upload; `id` and `initiated_unix_ms` of `upload` are set here.
     pub async fn create_upload(&self, content: ContentId, namespace: &str, upload: Upload) -> Result<Upload> {
-        stub()
+        let namespace = namespace.to_owned();
+        self.commit(move |batch| multipart::create_upload(batch, content, &namespace, upload)).await
     }
 
     /// Adds or replaces a part; `last_modified_unix_ms` is set here. Its blobs must be leased.
@@ -300,32 +322,8 @@ impl Catalogue {
         upload: UploadId,
         part: Part,
     ) -> Result<()> {
-        stub()
-    }
-
-    /// One page of parts after the part `after`.
-    pub fn parts(
-        &self,
-        content: ContentId,
-        namespace: &str,
-        key: &str,
-        upload: UploadId,
-        after: u32,
-        parts_max: usize,
-    ) -> Result<PartPage> {
-        stub()
-    }
-
-    /// One page of the open uploads whose keys begin with `prefix`, after the given one.
-    pub fn uploads(
-        &self,
-        content: ContentId,
-        namespace: &str,
-        prefix: &str,
-        after: Option<(&str, UploadId)>,
-        uploads_max: usize,
-    ) -> Result<UploadPage> {
-        stub()
+        let place = Place { content, namespace: namespace.into(), key: key.into(), upload };
+        self.commit(move |batch| multipart::put_part(batch, &place, part)).await
     }
 
     /// Makes the object from its parts' blobs and ends the upload, in one commit.
@@ -338,7 +336,8 @@ impl Catalogue {
         completion: Completion,
         conditions: Conditions,
     ) -> Result<(Written, Object)> {
-        stub()
+        let place = Place { content, namespace: namespace.into(), key: key.into(), upload };
+        self.commit(move |batch| multipart::complete_upload(batch, &place, completion, &conditions)).await
     }
 
     /// Ends an upload and gives up its parts.
@@ -349,7 +348,8 @@ impl Catalogue {
         key: &str,
         upload: UploadId,
     ) -> Result<()> {
-        stub()
+        let place = Place { content, namespace: namespace.into(), key: key.into(), upload };
+        self.commit(move |batch| multipart::abort_upload(batch, &place)).await
     }
 
     // Blobs.
@@ -357,36 +357,21 @@ impl Catalogue {
     /// Promises that these blobs are not swept until the returned Unix millisecond. Call it before
     /// writing them; call it again to renew. The commit that names a blob ends its lease.
     pub async fn lease_blobs(&self, blobs: Vec<BlobId>) -> Result<u64> {
-        stub()
+        self.commit(move |batch| sweep::lease_blobs(batch, &blobs)).await
+    }
+
+    /// Gives up leases of blobs that will not be named; their bytes go after a grace.
+    pub async fn discard_blobs(&self, blobs: Vec<BlobId>) -> Result<()> {
+        self.commit(move |batch| blobs.into_iter().try_for_each(|blob| batch.discard(blob))).await
     }
 
     /// One bounded round of housekeeping: what nothing names any more, past its grace, and expired
     /// leases. The caller deletes the returned blobs. Costs what it finds.
     pub async fn sweep(&self) -> Result<Sweep> {
-        stub()
-    }
-
-    /// True when no record, part, lease or queue knows this blob: an orphan of a crash.
-    pub fn is_orphan(&self, blob: BlobId) -> Result<bool> {
-        stub()
+        self.commit(sweep::sweep).await
     }
 
     // Feeds.
-
-    /// A stretch of a content's feed, in order.
-    pub fn changes(&self, content: ContentId, request: &ChangesRequest) -> Result<ChangeBatch> {
-        stub()
-    }
-
-    /// What a peer of feed `exclude` has yet to get after the sequence `after`. Exact and cheap.
-    pub fn pending(&self, content: ContentId, exclude: Option<FeedId>, after: u64) -> Result<Pending> {
-        stub()
-    }
-
-    /// One record by its key, with its inline body; tombstones too.
-    pub fn record(&self, content: ContentId, key: &RecordKey) -> Result<Option<Record>> {
-        stub()
-    }
 
     /// Joins a peer's changes into the content, with the cursor, in one durable commit. Applying
     /// anything again changes nothing. `through` moves the cursor of the sender's feed (never
@@ -398,38 +383,23 @@ impl Catalogue {
         changes: Vec<Change>,
         through: Option<u64>,
     ) -> Result<Receipt> {
-        stub()
+        self.commit(move |batch| apply::apply(batch, content, &sender, changes, through)).await
     }
 
     /// Notes that the peer, whose own feed is `peer`, has made our feed durable through
     /// `sequence`; frees the tombstones up to there. Call it as a flow begins, too: it ends
     /// [`Catalogue::declare_lost`].
     pub async fn acknowledge(&self, content: ContentId, peer: FeedId, sequence: u64) -> Result<()> {
-        stub()
+        self.commit(move |batch| sweep::acknowledge(batch, content, peer, sequence)).await
     }
 
     /// Nothing waits for the peer of `contents` any more.
     pub async fn declare_lost(&self, contents: Vec<ContentId>) -> Result<()> {
-        stub()
+        self.commit(move |batch| authority::declare_lost(batch, &contents)).await
     }
 
     /// Gives the content's feed a new life: its readers start again from 0.
     pub async fn renew_feed(&self, content: ContentId) -> Result<FeedId> {
-        stub()
-    }
-
-    /// One page of a link's divergence report, after the given place.
-    pub fn divergences(&self, link: LinkId, after: Option<&[u8]>, max: usize) -> Result<DivergencePage> {
-        stub()
-    }
-
-    /// How many conflicts of `link` are noted in `content`.
-    pub fn divergence_count(&self, link: LinkId, content: ContentId) -> Result<u64> {
-        stub()
-    }
-
-    /// The mode that a write meets now.
-    pub fn mode(&self, content: ContentId) -> Result<AccessMode> {
-        stub()
+        self.commit(move |batch| authority::renew_feed(batch, content)).await
     }
 }

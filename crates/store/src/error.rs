@@ -193,6 +193,6 @@ impl Error {
 
     /// True when the failure is the machine's, not the caller's: the writer must stop.
     pub(crate) fn is_fatal(&self) -> bool {
-        matches!(self, Self::Engine { .. } | Self::Corrupt { .. } | Self::Poisoned | Self::StorageFull)
+        matches!(self, Self::Engine { .. } | Self::Corrupt { .. } | Self::Poisoned)
     }
 }

@@ -2,15 +2,30 @@
 //! name.
 
 mod access;
+mod apply;
+mod authority;
+mod batch;
 mod blob;
 mod catalogue;
 mod clock;
+mod codec;
+mod commit;
+mod configure;
+mod digest;
+mod engine;
 mod error;
 mod feed;
+mod history;
+mod join;
+mod key;
 mod listing;
+mod multipart;
 mod random;
+mod read;
 mod record;
+mod sweep;
 mod upload;
+mod writer;
 
 pub use access::{AccessRecord, ContentDigest, ContentStatus, Digest, FeedPosition};
 pub use blob::{BlobWriter, Blobs};
@@ -26,4 +41,5 @@ pub use record::{
     LOST_AND_FOUND, Metadata, NAME_MAX, NamespaceRecord, Object, Payload, Record, RecordKey, Segment,
     TenantRecord,
 };
+pub use sweep::{sweep_garbage, sweep_orphans};
 pub use upload::{CompletedPart, Completion, PART_NUMBER_MAX, Part, PartPage, Upload, UploadId, UploadPage};

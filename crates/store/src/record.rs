@@ -365,16 +365,3 @@ pub struct Divergence {
     /// The loser itself when it is configuration.
     pub loser_record: Option<Box<Record>>,
 }
-
-impl Record {
-    /// The record as movers exchange it: everything but its place in a feed.
-    #[must_use]
-    pub fn to_bytes(&self) -> Bytes {
-        Bytes::new()
-    }
-
-    /// Reads what [`Record::to_bytes`] wrote.
-    pub fn from_bytes(bytes: &[u8]) -> crate::Result<Self> {
-        Err(crate::Error::Corrupt { what: if bytes.is_empty() { "nothing" } else { "record" } })
-    }
-}

@@ -1,0 +1,200 @@
+//! Applying a peer's changes: the join of each, and the cursor, in one batch.
+
+use switchback_model::{ContentId, Version, VersionVector};
+
+use crate::batch::Batch;
+use crate::codec::Stored;
+use crate::error::{Error, Result};
+use crate::feed::{Applied, Change, ConflictPolicy, Receipt, Sender};
+use crate::join::{Verdict, judge};
+use crate::key::LOCAL;
+use crate::record::{Divergence, LOST_AND_FOUND, Payload, Record, RecordKey};
+
+/// A version may be this far ahead of our wall clock. One that is further would drag our own clock
+/// with it and win conflicts it should lose: it waits.
+const SKEW_MAX_MS: u64 = 60_000;
+
+/// Peers' cursors and sources kept per content; the oldest goes. A rebuilt peer has a new feed.
+const CURSORS_MAX: usize = 16;
+
+pub(crate) fn apply(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    sender: &Sender,
+    changes: Vec<Change>,
+    through: Option<u64>,
+) -> Result<Receipt> {
+    if batch.content(id)?.access.link != Some(sender.link) {
+        return Err(Error::NotOnLink);
+    }
+    batch.check_room()?;
+    let mut settled_through = through;
+    let mut results = Vec::with_capacity(changes.len());
+    for Change { sequence, record } in changes {
+        let result = apply_record(batch, id, sender, record)?;
+        if !result.is_settled() {
+            settled_through = settled_through.map(|through| through.min(sequence.saturating_sub(1)));
+        }
+        results.push(result);
+    }
+    let cursor = move_cursor(batch, id, sender, settled_through)?;
+    Ok(Receipt { results, cursor, head: batch.content(id)?.head })
+}
+
+fn move_cursor(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, through: Option<u64>) -> Result<u64> {
+    let cursors = &mut batch.content(id)?.cursors;
+    match (cursors.iter_mut().find(|(feed, _)| *feed == sender.feed), through) {
+        (Some((_, cursor)), Some(through)) => {
+            *cursor = (*cursor).max(through);
+            Ok(*cursor)
+        }
+        (Some((_, cursor)), None) => Ok(*cursor),
+        (None, None) => Ok(0),
+        (None, Some(through)) => {
+            if cursors.len() == CURSORS_MAX {
+                cursors.remove(0);
+            }
+            cursors.push((sender.feed, through));
+            Ok(through)
+        }
+    }
+}
+
+fn apply_record(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, incoming: Record) -> Result<Applied> {
+    let ahead_ms = incoming.version.hlc.unix_ms().saturating_sub(batch.now_unix_ms);
+    if ahead_ms > SKEW_MAX_MS {
+        return Ok(Applied::Quarantined { ahead_ms });
+    }
+    let old = batch.stored(id, &incoming.key)?;
+    let verdict = judge(old.as_ref().map(|old| &old.record), &incoming, sender.primary_site, sender.policy);
+    if verdict == Verdict::Ignore {
+        discard_blobs(batch, &incoming)?;
+        return Ok(Applied::Ignored);
+    }
+    for segment in segments(&incoming) {
+        if !batch.is_live(segment)? {
+            return Ok(Applied::LeaseExpired);
+        }
+    }
+    batch.hlc = batch.hlc.max(incoming.version.hlc);
+    match (verdict, old) {
+        (Verdict::Conflict { incoming_wins, rule }, Some(old)) => {
+            settle(batch, id, sender, old, incoming, incoming_wins, rule)
+        }
+        (Verdict::Take | Verdict::Ignore | Verdict::Conflict { .. }, old) => {
+            batch.put(id, incoming, old, sender.feed.0)?;
+            Ok(Applied::Stored)
+        }
+    }
+}
+
+fn segments(record: &Record) -> Vec<crate::BlobId> {
+    let segments = record.as_object().map(|object| object.body.segments()).unwrap_or_default();
+    segments.iter().map(|segment| segment.blob).collect()
+}
+
+/// Gives up the blobs that the mover wrote for a record that is not wanted.
+fn discard_blobs(batch: &mut Batch<'_>, record: &Record) -> Result<()> {
+    segments(record).into_iter().try_for_each(|blob| batch.discard(blob))
+}
+
+fn settle(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    sender: &Sender,
+    mut old: Stored,
+    mut incoming: Record,
+    incoming_wins: bool,
+    rule: &'static str,
+) -> Result<Applied> {
+    batch.load_body(id, &mut old.record)?;
+    if incoming_wins {
+        let loser = old.record.version;
+        keep_loser(batch, id, sender, &old.record, &incoming, rule)?;
+        absorb(&mut incoming, &old.record);
+        batch.put(id, incoming, Some(old), sender.feed.0)?;
+        Ok(Applied::Won { loser })
+    } else {
+        let winner = old.record.version;
+        keep_loser(batch, id, sender, &incoming, &old.record, rule)?;
+        discard_blobs(batch, &incoming)?;
+        absorb(&mut old.record, &incoming);
+        batch.annotate(id, &old);
+        Ok(Applied::Lost { winner })
+    }
+}
+
+/// What `winner` won against: the next local write of the key replaces that too.
+fn absorb(winner: &mut Record, loser: &Record) {
+    winner.absorbed.merge(&loser.replaced);
+    winner.absorbed.merge(&loser.absorbed);
+    winner.absorbed.include(loser.version);
+}
+
+/// Keeps what lost, and notes the conflict, as records of their own made here. They travel to the
+/// peer like any other, and are named by the loser, so that whoever notices the conflict first,
+/// both sides end with the same ones.
+fn keep_loser(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    sender: &Sender,
+    loser: &Record,
+    winner: &Record,
+    rule: &str,
+) -> Result<()> {
+    // Two deletes agree. A conflict about a note of a conflict cannot be: both have one version.
+    if loser.is_deleted() && winner.is_deleted() {
+        return Ok(());
+    }
+    let note = RecordKey::Divergence { of: Box::new(loser.key.clone()), loser: loser.version };
+    if batch.stored(id, &note)?.is_some() {
+        return Ok(());
+    }
+    let link_name = batch.content(id)?.access.link_name.clone();
+    let kept_at = match (&loser.key, &loser.payload) {
+        (RecordKey::Object { namespace, key }, Payload::Object(_)) => {
+            let kept_at = format!("{LOST_AND_FOUND}replication/{link_name}/{key}@{}", loser.version);
+            keep_copy(batch, id, loser, RecordKey::object(namespace, &kept_at))?;
+            if sender.policy == ConflictPolicy::KeepBoth {
+                keep_copy(
+                    batch,
+                    id,
+                    loser,
+                    RecordKey::object(namespace, format!("{key}@{}", loser.version)),
+                )?;
+            }
+            Some(kept_at)
+        }
+        _ => None,
+    };
+    let is_configuration = loser.key.is_configuration() && !loser.is_deleted();
+    let divergence = Divergence {
+        link: sender.link,
+        link_name,
+        key: loser.key.clone(),
+        winner: winner.version,
+        loser: loser.version,
+        winner_deleted: winner.is_deleted(),
+        loser_deleted: loser.is_deleted(),
+        rule: rule.into(),
+        kept_at,
+        loser_record: is_configuration.then(|| Box::new(loser.clone())),
+    };
+    let record = first_version(note, loser, Payload::Divergence(Box::new(divergence)));
+    batch.put(id, record, None, LOCAL).map(|_| ())
+}
+
+fn keep_copy(batch: &mut Batch<'_>, id: ContentId, loser: &Record, key: RecordKey) -> Result<()> {
+    if batch.stored(id, &key)?.is_some() {
+        return Ok(());
+    }
+    let copy = first_version(key, loser, loser.payload.clone());
+    batch.put(id, copy, None, LOCAL).map(|_| ())
+}
+
+/// A record that is the same on whichever side it is made.
+fn first_version(key: RecordKey, of: &Record, payload: Payload) -> Record {
+    let version: Version = of.version;
+    let none = VersionVector::default;
+    Record { key, version, replaced: none(), absorbed: none(), epoch: of.epoch, payload }
+}

@@ -1,0 +1,584 @@
+//! Rows as typed values: the one place where stored protobuf is read and written.
+
+use bytes::Bytes;
+use prost::Message as _;
+use switchback_model::{
+    AccessMode, Content, ContentId, ContentKind, Epoch, FeedId, Hlc, Incarnation, LinkId, Side, SiteId,
+    Version, VersionVector,
+};
+use switchback_proto::store::record::v1 as pb;
+
+use crate::access::AccessRecord;
+use crate::digest::Sum;
+use crate::error::{Error, Result};
+use crate::record::{
+    BlobId, Body, Checksum, CredentialRecord, Divergence, Metadata, NamespaceRecord, Object, Payload, Record,
+    RecordKey, Segment, TenantRecord,
+};
+use crate::upload::{Part, Upload, UploadId};
+
+/// A content's row: what changes in the same batch as its records.
+#[derive(Clone, Debug)]
+pub(crate) struct ContentRow {
+    pub(crate) content: Content,
+    pub(crate) description: String,
+    pub(crate) created_unix_ms: u64,
+    pub(crate) feed: FeedId,
+    pub(crate) head: u64,
+    pub(crate) objects: u64,
+    pub(crate) bytes: u64,
+    pub(crate) digest: Sum,
+    pub(crate) sources: Vec<u64>,
+    pub(crate) access: AccessRecord,
+    pub(crate) cursors: Vec<(FeedId, u64)>,
+    pub(crate) acknowledged: Option<(FeedId, u64)>,
+    pub(crate) peer_lost: bool,
+    pub(crate) tombstones: u64,
+}
+
+/// A record with its place in this system's feed.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) record: Record,
+    pub(crate) sequence: u64,
+    pub(crate) source: u64,
+}
+
+/// One entry of a feed.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedEntry {
+    /// The record's name, as `key` encodes it.
+    pub(crate) name: Vec<u8>,
+    pub(crate) bytes: u64,
+    pub(crate) deleted: bool,
+}
+
+impl FeedEntry {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        pb::FeedEntry { record: self.name.into(), bytes: self.bytes, deleted: self.deleted }.encode_to_vec()
+    }
+
+    pub(crate) fn decode(row: &[u8]) -> Result<Self> {
+        let entry: pb::FeedEntry = decode(row, "feed entry")?;
+        Ok(Self { name: entry.record.to_vec(), bytes: entry.bytes, deleted: entry.deleted })
+    }
+}
+
+fn decode<M: prost::Message + Default>(bytes: &[u8], what: &'static str) -> Result<M> {
+    M::decode(bytes).map_err(|_| Error::Corrupt { what })
+}
+
+/// The layout that this program reads and writes.
+const FORMAT: u32 = 1;
+
+pub(crate) fn encode_store(store_id: u64) -> Vec<u8> {
+    pb::Store { store_id, format: FORMAT }.encode_to_vec()
+}
+
+pub(crate) fn decode_store(row: &[u8]) -> Result<u64> {
+    let store: pb::Store = decode(row, "store")?;
+    (store.format == FORMAT).then_some(store.store_id).ok_or(Error::Corrupt { what: "store format" })
+}
+
+pub(crate) fn kind_number(kind: ContentKind) -> u8 {
+    match kind {
+        ContentKind::Tenant => 1,
+        ContentKind::Directory => 2,
+    }
+}
+
+fn version(version: Version) -> pb::Version {
+    pb::Version { hlc: version.hlc.0, site: version.site.0 }
+}
+
+fn typed_version(version: &pb::Version) -> Version {
+    Version { hlc: Hlc(version.hlc), site: SiteId(version.site) }
+}
+
+fn required_version(stored: Option<pb::Version>) -> Result<Version> {
+    stored.as_ref().map(typed_version).ok_or(Error::Corrupt { what: "version" })
+}
+
+fn vector(vector: &VersionVector) -> Vec<pb::Version> {
+    vector.entries().iter().map(|entry| version(*entry)).collect()
+}
+
+fn typed_vector(entries: &[pb::Version]) -> VersionVector {
+    VersionVector::new(entries.iter().map(typed_version))
+}
+
+impl ContentRow {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        pb::Content {
+            kind: u32::from(kind_number(self.content.kind)),
+            name: self.content.name.clone(),
+            id: Bytes::copy_from_slice(&self.content.id.0),
+            description: self.description.clone(),
+            created_unix_ms: self.created_unix_ms,
+            feed_id: self.feed.0,
+            head: self.head,
+            objects: self.objects,
+            bytes: self.bytes,
+            records: self.digest.records,
+            digest: Bytes::copy_from_slice(&self.digest.total),
+            sources: self.sources.clone(),
+            access: Some(access(&self.access)),
+            cursors: self
+                .cursors
+                .iter()
+                .map(|(feed, through)| pb::Cursor { feed_id: feed.0, through: *through })
+                .collect(),
+            acknowledged: Some(pb::Acknowledged {
+                feed_id: self.acknowledged.map_or(0, |(feed, _)| feed.0),
+                through: self.acknowledged.map_or(0, |(_, through)| through),
+                lost: self.peer_lost,
+            }),
+            tombstones: self.tombstones,
+        }
+        .encode_to_vec()
+    }
+
+    pub(crate) fn decode(row: &[u8]) -> Result<Self> {
+        let row: pb::Content = decode(row, "content")?;
+        let corrupt = || Error::Corrupt { what: "content" };
+        let kind = match row.kind {
+            1 => ContentKind::Tenant,
+            2 => ContentKind::Directory,
+            _ => return Err(corrupt()),
+        };
+        let id = ContentId::from_slice(&row.id).ok_or_else(corrupt)?;
+        let acknowledged = row.acknowledged.unwrap_or_default();
+        Ok(Self {
+            content: Content { kind, name: row.name, id },
+            description: row.description,
+            created_unix_ms: row.created_unix_ms,
+            feed: FeedId(row.feed_id),
+            head: row.head,
+            objects: row.objects,
+            bytes: row.bytes,
+            digest: Sum {
+                records: row.records,
+                total: row.digest.as_ref().try_into().map_err(|_| corrupt())?,
+            },
+            sources: row.sources,
+            access: typed_access(row.access.unwrap_or_default()),
+            cursors: row.cursors.iter().map(|cursor| (FeedId(cursor.feed_id), cursor.through)).collect(),
+            acknowledged: (acknowledged.feed_id != 0)
+                .then_some((FeedId(acknowledged.feed_id), acknowledged.through)),
+            peer_lost: acknowledged.lost,
+            tombstones: row.tombstones,
+        })
+    }
+}
+
+fn access(access: &AccessRecord) -> pb::Access {
+    pb::Access {
+        read_write: access.mode == AccessMode::ReadWrite,
+        epoch: access.epoch.0,
+        link: access.link.map(|link| Bytes::copy_from_slice(&link.0)).unwrap_or_default(),
+        link_name: access.link_name.clone(),
+        side: match access.side {
+            Side::Primary => 1,
+            Side::Replica => 2,
+        },
+        local_incarnation: access.local_incarnation.0,
+        peer_incarnation: access.peer_incarnation.0,
+        primary_site: access.primary_site.0,
+        replica_site: access.replica_site.0,
+        writer: access.writer.clone().unwrap_or_default(),
+        both_read_only: access.both_read_only,
+        orphaned: access.orphaned,
+    }
+}
+
+fn typed_access(access: pb::Access) -> AccessRecord {
+    AccessRecord {
+        mode: if access.read_write { AccessMode::ReadWrite } else { AccessMode::ReadOnly },
+        epoch: Epoch(access.epoch),
+        link: LinkId::from_slice(&access.link),
+        link_name: access.link_name,
+        side: if access.side == 2 { Side::Replica } else { Side::Primary },
+        local_incarnation: Incarnation(access.local_incarnation),
+        peer_incarnation: Incarnation(access.peer_incarnation),
+        primary_site: SiteId(access.primary_site),
+        replica_site: SiteId(access.replica_site),
+        writer: (!access.writer.is_empty()).then_some(access.writer),
+        both_read_only: access.both_read_only,
+        orphaned: access.orphaned,
+    }
+}
+
+impl Stored {
+    /// The record's row. An inline body is not in it: it has a row of its own.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut row = record(&self.record, false);
+        row.sequence = self.sequence;
+        row.source = self.source;
+        row.encode_to_vec()
+    }
+
+    pub(crate) fn decode(key: RecordKey, row: &[u8]) -> Result<Self> {
+        let row: pb::Record = decode(row, "record")?;
+        let (sequence, source) = (row.sequence, row.source);
+        Ok(Self { record: typed_record(key, row)?, sequence, source })
+    }
+}
+
+impl Record {
+    /// The record as movers exchange it: everything but its place in a feed, inline body included.
+    /// The blobs it names are the sender's: the receiver puts its own in their place.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        let mut message = record(self, true);
+        message.key = Some(record_key(&self.key));
+        message.encode_to_vec().into()
+    }
+
+    /// Reads what [`Record::to_bytes`] wrote. The bytes may come from anywhere: limits are checked.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut message: pb::Record = decode(bytes, "record")?;
+        let key = typed_key(message.key.take().unwrap_or_default())?;
+        let record = typed_record(key, message)?;
+        let fits = match record.as_object() {
+            Some(object) => object.body.len() == object.size,
+            None => true,
+        };
+        fits.then_some(record).ok_or(Error::Corrupt { what: "record body" })
+    }
+}
+
+fn record(record: &Record, with_body: bool) -> pb::Record {
+    use pb::record::Body as Wire;
+    let body = match &record.payload {
+        Payload::Deleted => Wire::Deleted(pb::Deleted {}),
+        Payload::Tenant(tenant) => Wire::Tenant(pb::Tenant {
+            name: tenant.name.clone(),
+            description: tenant.description.clone(),
+            created_unix_ms: tenant.created_unix_ms,
+            settings: tenant.settings.clone(),
+        }),
+        Payload::Namespace(namespace) => Wire::Namespace(pb::Namespace {
+            name: namespace.name.clone(),
+            created_unix_ms: namespace.created_unix_ms,
+            settings: namespace.settings.clone(),
+        }),
+        Payload::Credential(credential) => Wire::Credential(pb::Credential {
+            access_key: credential.access_key.clone(),
+            secret_key: credential.secret_key.clone(),
+            created_unix_ms: credential.created_unix_ms,
+            description: credential.description.clone(),
+        }),
+        Payload::Object(stored) => Wire::Object(object(stored, with_body)),
+        Payload::Divergence(divergence) => Wire::Divergence(pb::Divergence {
+            link: Bytes::copy_from_slice(&divergence.link.0),
+            link_name: divergence.link_name.clone(),
+            key: Some(record_key(&divergence.key)),
+            winner: Some(version(divergence.winner)),
+            loser: Some(version(divergence.loser)),
+            winner_deleted: divergence.winner_deleted,
+            loser_deleted: divergence.loser_deleted,
+            rule: divergence.rule.clone(),
+            kept_at: divergence.kept_at.clone().unwrap_or_default(),
+            loser_record: divergence
+                .loser_record
+                .as_ref()
+                .map(|record| record.to_bytes())
+                .unwrap_or_default(),
+        }),
+    };
+    pb::Record {
+        key: None,
+        version: Some(version(record.version)),
+        replaced: vector(&record.replaced),
+        absorbed: vector(&record.absorbed),
+        epoch: record.epoch.0,
+        sequence: 0,
+        source: 0,
+        body: Some(body),
+    }
+}
+
+fn typed_record(key: RecordKey, message: pb::Record) -> Result<Record> {
+    use pb::record::Body as Wire;
+    let payload = match message.body.ok_or(Error::Corrupt { what: "record" })? {
+        Wire::Deleted(pb::Deleted {}) => Payload::Deleted,
+        Wire::Tenant(tenant) => Payload::Tenant(TenantRecord {
+            name: tenant.name,
+            description: tenant.description,
+            created_unix_ms: tenant.created_unix_ms,
+            settings: tenant.settings,
+        }),
+        Wire::Namespace(namespace) => Payload::Namespace(NamespaceRecord {
+            name: namespace.name,
+            created_unix_ms: namespace.created_unix_ms,
+            settings: namespace.settings,
+        }),
+        Wire::Credential(credential) => Payload::Credential(CredentialRecord {
+            access_key: credential.access_key,
+            secret_key: credential.secret_key,
+            created_unix_ms: credential.created_unix_ms,
+            description: credential.description,
+        }),
+        Wire::Object(object) => Payload::Object(Box::new(typed_object(object)?)),
+        Wire::Divergence(divergence) => Payload::Divergence(Box::new(typed_divergence(divergence)?)),
+    };
+    if !agree(&key, &payload) {
+        return Err(Error::Corrupt { what: "record kind" });
+    }
+    Ok(Record {
+        key,
+        version: required_version(message.version)?,
+        replaced: typed_vector(&message.replaced),
+        absorbed: typed_vector(&message.absorbed),
+        epoch: Epoch(message.epoch),
+        payload,
+    })
+}
+
+/// A payload belongs to its kind of key, and names itself as the key does.
+fn agree(key: &RecordKey, payload: &Payload) -> bool {
+    match (key, payload) {
+        (RecordKey::Namespace(name), Payload::Namespace(namespace)) => *name == namespace.name,
+        (RecordKey::Credential(access_key), Payload::Credential(credential)) => {
+            *access_key == credential.access_key
+        }
+        (RecordKey::Divergence { of, loser }, Payload::Divergence(divergence)) => {
+            **of == divergence.key && *loser == divergence.loser
+        }
+        (RecordKey::Tenant, Payload::Tenant(_)) | (RecordKey::Object { .. }, Payload::Object(_)) => true,
+        (_, Payload::Deleted) => true,
+        _ => false,
+    }
+}
+
+fn typed_divergence(divergence: pb::Divergence) -> Result<Divergence> {
+    let key = typed_key(divergence.key.unwrap_or_default())?;
+    // A divergence is about a plain record; one inside another would let bytes from the wire
+    // recurse without end.
+    let loser_record = (!divergence.loser_record.is_empty())
+        .then(|| {
+            let message: pb::Record = decode(&divergence.loser_record, "record")?;
+            if matches!(message.body, Some(pb::record::Body::Divergence(_))) {
+                return Err(Error::Corrupt { what: "divergence" });
+            }
+            typed_record(key.clone(), message).map(Box::new)
+        })
+        .transpose()?;
+    Ok(Divergence {
+        link: LinkId::from_slice(&divergence.link).ok_or(Error::Corrupt { what: "divergence" })?,
+        link_name: divergence.link_name,
+        winner: required_version(divergence.winner)?,
+        loser: required_version(divergence.loser)?,
+        winner_deleted: divergence.winner_deleted,
+        loser_deleted: divergence.loser_deleted,
+        rule: divergence.rule,
+        kept_at: (!divergence.kept_at.is_empty()).then_some(divergence.kept_at),
+        loser_record,
+        key,
+    })
+}
+
+fn record_key(key: &RecordKey) -> pb::RecordKey {
+    use pb::record_key::Of;
+    pb::RecordKey {
+        of: Some(match key {
+            RecordKey::Tenant => Of::Tenant(pb::TenantKey {}),
+            RecordKey::Namespace(name) => Of::Namespace(name.clone()),
+            RecordKey::Credential(access_key) => Of::Credential(access_key.clone()),
+            RecordKey::Object { namespace, key } => {
+                Of::Object(pb::ObjectKey { namespace: namespace.clone(), key: key.clone() })
+            }
+            RecordKey::Divergence { of, loser } => Of::Divergence(pb::DivergenceKey {
+                loser: Some(version(*loser)),
+                record: crate::key::name(of).into(),
+            }),
+        }),
+    }
+}
+
+fn typed_key(key: pb::RecordKey) -> Result<RecordKey> {
+    use pb::record_key::Of;
+    let corrupt = Error::Corrupt { what: "record key" };
+    let no_zero =
+        |name: String| if name.contains('\0') { Err(Error::Corrupt { what: "name" }) } else { Ok(name) };
+    Ok(match key.of.ok_or_else(|| corrupt.clone())? {
+        Of::Tenant(pb::TenantKey {}) => RecordKey::Tenant,
+        Of::Namespace(name) => RecordKey::Namespace(no_zero(name)?),
+        Of::Credential(access_key) => RecordKey::Credential(no_zero(access_key)?),
+        Of::Object(object) => RecordKey::Object { namespace: no_zero(object.namespace)?, key: object.key },
+        Of::Divergence(divergence) => match crate::key::parse_name(&divergence.record)? {
+            RecordKey::Divergence { .. } => return Err(corrupt),
+            of @ (RecordKey::Tenant
+            | RecordKey::Namespace(_)
+            | RecordKey::Credential(_)
+            | RecordKey::Object { .. }) => {
+                RecordKey::Divergence { of: Box::new(of), loser: required_version(divergence.loser)? }
+            }
+        },
+    })
+}
+
+fn object(object: &Object, with_body: bool) -> pb::Object {
+    let (is_inline, inline) = match &object.body {
+        Body::Inline(bytes) => (true, if with_body { bytes.clone() } else { Bytes::new() }),
+        Body::Segments(_) => (false, Bytes::new()),
+    };
+    pb::Object {
+        size: object.size,
+        etag: object.etag.clone(),
+        content_hash: Bytes::copy_from_slice(&object.content_hash),
+        last_modified_unix_ms: object.last_modified_unix_ms,
+        metadata: Some(metadata(&object.metadata)),
+        tags: object.tags.clone(),
+        checksums: checksums(&object.checksums),
+        part_sizes: object.part_sizes.clone(),
+        is_inline,
+        inline,
+        segments: segments(object.body.segments()),
+    }
+}
+
+fn typed_object(object: pb::Object) -> Result<Object> {
+    Ok(Object {
+        size: object.size,
+        etag: object.etag,
+        content_hash: typed_hash(&object.content_hash)?,
+        last_modified_unix_ms: object.last_modified_unix_ms,
+        metadata: typed_metadata(object.metadata.unwrap_or_default()),
+        tags: object.tags,
+        checksums: typed_checksums(object.checksums),
+        part_sizes: object.part_sizes,
+        body: if object.is_inline {
+            Body::Inline(object.inline)
+        } else {
+            Body::Segments(typed_segments(&object.segments)?)
+        },
+    })
+}
+
+fn typed_hash(bytes: &[u8]) -> Result<[u8; 32]> {
+    bytes.try_into().map_err(|_| Error::Corrupt { what: "content hash" })
+}
+
+fn metadata(metadata: &Metadata) -> pb::Metadata {
+    pb::Metadata {
+        content_type: metadata.content_type.clone(),
+        content_encoding: metadata.content_encoding.clone(),
+        content_disposition: metadata.content_disposition.clone(),
+        content_language: metadata.content_language.clone(),
+        cache_control: metadata.cache_control.clone(),
+        expires: metadata.expires.clone(),
+        user: metadata.user.clone(),
+    }
+}
+
+fn typed_metadata(metadata: pb::Metadata) -> Metadata {
+    Metadata {
+        content_type: metadata.content_type,
+        content_encoding: metadata.content_encoding,
+        content_disposition: metadata.content_disposition,
+        content_language: metadata.content_language,
+        cache_control: metadata.cache_control,
+        expires: metadata.expires,
+        user: metadata.user,
+    }
+}
+
+fn checksums(checksums: &[Checksum]) -> Vec<pb::Checksum> {
+    checksums
+        .iter()
+        .map(|checksum| pb::Checksum { algorithm: checksum.algorithm.clone(), value: checksum.value.clone() })
+        .collect()
+}
+
+fn typed_checksums(checksums: Vec<pb::Checksum>) -> Vec<Checksum> {
+    checksums
+        .into_iter()
+        .map(|checksum| Checksum { algorithm: checksum.algorithm, value: checksum.value })
+        .collect()
+}
+
+fn segments(segments: &[Segment]) -> Vec<pb::Segment> {
+    segments
+        .iter()
+        .map(|segment| pb::Segment { blob_id: Bytes::copy_from_slice(&segment.blob.0), size: segment.size })
+        .collect()
+}
+
+fn typed_segments(segments: &[pb::Segment]) -> Result<Vec<Segment>> {
+    segments
+        .iter()
+        .map(|segment| {
+            let blob = BlobId::from_slice(&segment.blob_id).ok_or(Error::Corrupt { what: "blob id" })?;
+            Ok(Segment { blob, size: segment.size })
+        })
+        .collect()
+}
+
+/// An upload's row; its key and identifier are in the row's key.
+pub(crate) fn encode_upload(upload: &Upload) -> Vec<u8> {
+    pb::Upload {
+        initiated_unix_ms: upload.initiated_unix_ms,
+        metadata: Some(metadata(&upload.metadata)),
+        tags: upload.tags.clone(),
+        checksum_algorithm: upload.checksum_algorithm.clone(),
+    }
+    .encode_to_vec()
+}
+
+pub(crate) fn decode_upload(id: UploadId, key: String, row: &[u8]) -> Result<Upload> {
+    let row: pb::Upload = decode(row, "upload")?;
+    Ok(Upload {
+        id,
+        key,
+        initiated_unix_ms: row.initiated_unix_ms,
+        metadata: typed_metadata(row.metadata.unwrap_or_default()),
+        tags: row.tags,
+        checksum_algorithm: row.checksum_algorithm,
+    })
+}
+
+/// A part's row; its number is in the row's key.
+pub(crate) fn encode_part(part: &Part) -> Vec<u8> {
+    pb::Part {
+        size: part.size,
+        etag: part.etag.clone(),
+        last_modified_unix_ms: part.last_modified_unix_ms,
+        content_hash: Bytes::copy_from_slice(&part.content_hash),
+        checksums: checksums(&part.checksums),
+        segments: segments(&part.segments),
+    }
+    .encode_to_vec()
+}
+
+pub(crate) fn decode_part(number: u32, row: &[u8]) -> Result<Part> {
+    let row: pb::Part = decode(row, "part")?;
+    Ok(Part {
+        number,
+        size: row.size,
+        etag: row.etag,
+        last_modified_unix_ms: row.last_modified_unix_ms,
+        content_hash: typed_hash(&row.content_hash)?,
+        checksums: typed_checksums(row.checksums),
+        segments: typed_segments(&row.segments)?,
+    })
+}
+
+/// What is hashed of a configuration record: its payload, in protobuf with sorted maps.
+pub(crate) fn payload_bytes(payload: &Payload) -> Vec<u8> {
+    use pb::record::Body as Wire;
+    let shell = Record {
+        key: RecordKey::Tenant,
+        version: Version::default(),
+        replaced: VersionVector::default(),
+        absorbed: VersionVector::default(),
+        epoch: Epoch::default(),
+        payload: payload.clone(),
+    };
+    match record(&shell, false).body {
+        Some(Wire::Tenant(tenant)) => tenant.encode_to_vec(),
+        Some(Wire::Namespace(namespace)) => namespace.encode_to_vec(),
+        Some(Wire::Credential(credential)) => credential.encode_to_vec(),
+        Some(Wire::Deleted(_) | Wire::Object(_) | Wire::Divergence(_)) | None => Vec::new(),
+    }
+}

@@ -1,0 +1,227 @@
+//! Contents, and their configuration: tenant settings, namespaces, credentials.
+
+use std::collections::BTreeMap;
+
+use switchback_model::{Content, ContentId, ContentKind, FeedId};
+
+use crate::access::AccessRecord;
+use crate::batch::Batch;
+use crate::codec::ContentRow;
+use crate::commit::{check_namespace, check_writable};
+use crate::digest::Sum;
+use crate::engine::{Family, Rows as _};
+use crate::error::{Error, Result};
+use crate::key;
+use crate::record::{
+    CredentialRecord, DEFAULT_TENANT, NAME_MAX, NamespaceRecord, Payload, RecordKey, TenantRecord,
+};
+
+/// A content's row before it holds anything.
+pub(crate) fn empty_content(content: Content, access: AccessRecord, now_unix_ms: u64) -> ContentRow {
+    ContentRow {
+        content,
+        description: String::new(),
+        created_unix_ms: now_unix_ms,
+        feed: FeedId(crate::random::number()),
+        head: 0,
+        objects: 0,
+        bytes: 0,
+        digest: Sum::default(),
+        sources: Vec::new(),
+        access,
+        cursors: Vec::new(),
+        acknowledged: None,
+        peer_lost: false,
+        tombstones: 0,
+    }
+}
+
+/// A name that is a DNS label and a bucket at once.
+fn check_label(what: &'static str, name: &str, dots: bool) -> Result<()> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let fits = (3..=63).contains(&name.len())
+        && name.bytes().all(|byte| inner(byte) || byte == b'-' || (dots && byte == b'.'))
+        && name.bytes().next().is_some_and(inner)
+        && name.bytes().last().is_some_and(inner);
+    let reason = "use 3 to 63 of a-z, 0-9 and \"-\", with a letter or digit at both ends";
+    if fits { Ok(()) } else { Err(Error::Invalid { what, reason }) }
+}
+
+pub(crate) fn create_content(
+    batch: &mut Batch<'_>,
+    kind: ContentKind,
+    name: &str,
+    description: &str,
+) -> Result<Content> {
+    check_label("name", name, false)?;
+    if name == DEFAULT_TENANT {
+        return Err(Error::Reserved { what: format!("the name {DEFAULT_TENANT:?}") });
+    }
+    batch.check_room()?;
+    if batch.row(Family::Meta, &key::content_name(kind, name))?.is_some() {
+        return Err(Error::ContentExists { kind, name: name.into() });
+    }
+    make_content(batch, kind, name, description)
+}
+
+/// Makes the reserved tenant, whose namespaces are the directories, if it is not there.
+pub(crate) fn ensure_default_tenant(batch: &mut Batch<'_>) -> Result<()> {
+    if batch.row(Family::Meta, &key::content_name(ContentKind::Tenant, DEFAULT_TENANT))?.is_none() {
+        make_content(batch, ContentKind::Tenant, DEFAULT_TENANT, "owner of the directories")?;
+    }
+    Ok(())
+}
+
+fn make_content(batch: &mut Batch<'_>, kind: ContentKind, name: &str, description: &str) -> Result<Content> {
+    let content = Content { kind, name: name.into(), id: ContentId(crate::random::bytes()) };
+    let now = batch.now_unix_ms;
+    let mut row = empty_content(content.clone(), AccessRecord::unlinked(), now);
+    row.description = description.into();
+    batch.add_content(row);
+    let tenant = TenantRecord {
+        name: name.into(),
+        description: description.into(),
+        created_unix_ms: now,
+        settings: BTreeMap::new(),
+    };
+    batch.write_local(content.id, RecordKey::Tenant, None, Payload::Tenant(tenant))?;
+    if kind == ContentKind::Directory {
+        write_namespace(batch, content.id, name)?;
+    }
+    Ok(content)
+}
+
+pub(crate) fn delete_content(batch: &mut Batch<'_>, id: ContentId) -> Result<()> {
+    let row = batch.content(id)?;
+    let (content, objects, access) = (row.content.clone(), row.objects, row.access.clone());
+    if let Some(link) = access.link {
+        return Err(Error::ContentOnLink { link, link_name: access.link_name });
+    }
+    if content.name == DEFAULT_TENANT && content.kind == ContentKind::Tenant {
+        return Err(Error::Reserved { what: format!("the tenant {DEFAULT_TENANT:?}") });
+    }
+    let namespaces = content.kind == ContentKind::Tenant && has_namespaces(batch, id)?;
+    if objects > 0 || namespaces {
+        return Err(Error::ContentNotEmpty { kind: content.kind });
+    }
+    for (row, _) in batch.scan(Family::Record, &key::credentials(id), usize::MAX)? {
+        if let RecordKey::Credential(access_key) = key::parse_name(&row[16..])? {
+            batch.set_row(Family::Meta, key::credential(&access_key, id), None);
+        }
+    }
+    crate::multipart::abort_all(batch, &key::content_uploads(id))?;
+    batch.remove_content(id)
+}
+
+fn has_namespaces(batch: &Batch<'_>, id: ContentId) -> Result<bool> {
+    for (row, _) in batch.scan(Family::Record, &key::namespaces(id), usize::MAX)? {
+        let stored = batch.stored(id, &key::parse_name(&row[16..])?)?;
+        if stored.is_some_and(|stored| !stored.record.is_deleted()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+pub(crate) fn create_namespace(batch: &mut Batch<'_>, id: ContentId, name: &str) -> Result<NamespaceRecord> {
+    check_writable(batch, id)?;
+    check_label("namespace name", name, true)?;
+    check_has_own_namespaces(batch, id)?;
+    batch.check_room()?;
+    if check_namespace(batch, id, name).is_ok() {
+        return Err(Error::NamespaceExists);
+    }
+    write_namespace(batch, id, name)
+}
+
+/// A directory is its one namespace, and the reserved tenant's namespaces are the directories.
+fn check_has_own_namespaces(batch: &mut Batch<'_>, id: ContentId) -> Result<()> {
+    let content = &batch.content(id)?.content;
+    if content.kind == ContentKind::Directory || content.name == DEFAULT_TENANT {
+        return Err(Error::Reserved { what: "a directory's namespace".into() });
+    }
+    Ok(())
+}
+
+fn write_namespace(batch: &mut Batch<'_>, id: ContentId, name: &str) -> Result<NamespaceRecord> {
+    let namespace =
+        NamespaceRecord { name: name.into(), created_unix_ms: batch.now_unix_ms, settings: BTreeMap::new() };
+    let key = RecordKey::Namespace(name.into());
+    let old = batch.stored(id, &key)?;
+    batch.write_local(id, key, old, Payload::Namespace(namespace.clone()))?;
+    Ok(namespace)
+}
+
+pub(crate) fn delete_namespace(batch: &mut Batch<'_>, id: ContentId, name: &str) -> Result<()> {
+    check_writable(batch, id)?;
+    check_namespace(batch, id, name)?;
+    check_has_own_namespaces(batch, id)?;
+    if batch.namespace_count(id, name)?.entries > 0 {
+        return Err(Error::NamespaceNotEmpty);
+    }
+    crate::multipart::abort_all(batch, &key::uploads(id, name))?;
+    let key = RecordKey::Namespace(name.into());
+    let old = batch.stored(id, &key)?;
+    batch.write_local(id, key, old, Payload::Deleted).map(|_| ())
+}
+
+pub(crate) fn create_credential(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    mut credential: CredentialRecord,
+) -> Result<CredentialRecord> {
+    check_writable(batch, id)?;
+    batch.check_room()?;
+    let fits =
+        |text: &str| (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !fits(&credential.access_key) || !fits(&credential.secret_key) {
+        return Err(Error::Invalid {
+            what: "credential",
+            reason: "keys are 1 to 255 printable ASCII characters",
+        });
+    }
+    let taken = batch.scan(Family::Meta, &key::credential_prefix(&credential.access_key), 1)?;
+    if !taken.is_empty() {
+        return Err(Error::CredentialExists);
+    }
+    credential.created_unix_ms = batch.now_unix_ms;
+    let key = RecordKey::Credential(credential.access_key.clone());
+    let old = batch.stored(id, &key)?;
+    batch.write_local(id, key, old, Payload::Credential(credential.clone()))?;
+    Ok(credential)
+}
+
+pub(crate) fn delete_credential(batch: &mut Batch<'_>, id: ContentId, access_key: &str) -> Result<()> {
+    check_writable(batch, id)?;
+    let key = RecordKey::Credential(access_key.into());
+    match batch.stored(id, &key)? {
+        Some(old) if !old.record.is_deleted() => {
+            batch.write_local(id, key, Some(old), Payload::Deleted).map(|_| ())
+        }
+        Some(_) | None => Err(Error::NoSuchCredential),
+    }
+}
+
+pub(crate) fn set_settings(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    settings: BTreeMap<String, String>,
+) -> Result<()> {
+    check_writable(batch, id)?;
+    batch.check_room()?;
+    let old = batch.stored(id, &RecordKey::Tenant)?;
+    let mut tenant = match old.as_ref().map(|old| &old.record.payload) {
+        Some(Payload::Tenant(tenant)) => tenant.clone(),
+        Some(_) | None => {
+            let row = batch.content(id)?;
+            TenantRecord {
+                name: row.content.name.clone(),
+                description: row.description.clone(),
+                created_unix_ms: row.created_unix_ms,
+                settings: BTreeMap::new(),
+            }
+        }
+    };
+    tenant.settings = settings;
+    batch.write_local(id, RecordKey::Tenant, old, Payload::Tenant(tenant)).map(|_| ())
+}

@@ -1,0 +1,64 @@
+//! The join: which of two versions of one key is current. Pure.
+//!
+//! The order of two versions follows from what each replaced when it was written, which never
+//! changes. So the current version of a key is a function of the set of versions that have met,
+//! whatever the order in which they met and however often, and both sides of a link come to the
+//! same one. (Were the winner's vector to grow by what it won against, a side that has not seen
+//! the loser's defeat would take the winner for a plain successor, and forget the loser.)
+
+use std::cmp::Ordering;
+
+use switchback_model::{Order, SiteId, Version};
+
+use crate::feed::ConflictPolicy;
+use crate::record::Record;
+
+/// What to do with an incoming record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It replaced what is here.
+    Take,
+    /// It is here, or what is here replaced it.
+    Ignore,
+    /// Neither knew of the other.
+    Conflict {
+        /// Who is current.
+        incoming_wins: bool,
+        /// Why, for the report.
+        rule: &'static str,
+    },
+}
+
+/// Compares an incoming record with the one that is here.
+pub(crate) fn judge(
+    current: Option<&Record>,
+    incoming: &Record,
+    primary: SiteId,
+    policy: ConflictPolicy,
+) -> Verdict {
+    let Some(current) = current else {
+        return Verdict::Take;
+    };
+    match incoming.version.order(&incoming.replaced, current.version, &current.replaced) {
+        Order::Same | Order::Older => Verdict::Ignore,
+        Order::Newer => Verdict::Take,
+        Order::Concurrent => {
+            let (order, rule) = decide(incoming.version, current.version, primary, policy);
+            Verdict::Conflict { incoming_wins: order == Ordering::Greater, rule }
+        }
+    }
+}
+
+fn decide(
+    incoming: Version,
+    current: Version,
+    primary: SiteId,
+    policy: ConflictPolicy,
+) -> (Ordering, &'static str) {
+    let of_primary = |version: Version| version.site == primary;
+    if policy == ConflictPolicy::ReplicaWins && of_primary(incoming) != of_primary(current) {
+        return (of_primary(current).cmp(&of_primary(incoming)), "replica wins");
+    }
+    let rule = if incoming.hlc == current.hlc { "primary wins the tie" } else { "newer hybrid logical time" };
+    (incoming.rank(current, primary), rule)
+}
