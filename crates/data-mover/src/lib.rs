@@ -1,1 +1,123 @@
 //! The data mover: the store's service, and the flows that replicate and recover it.
+//!
+//! It owns the store of its system. The gateway and operators reach it as `switchback.store.v1`,
+//! the system's link manager drives it as `switchback.mover.v1`, and the movers of other systems
+//! send it their changes as `switchback.replication.v1`, over pinned mutual TLS.
+//!
+//! What it promises: a success is durable; content on a link is read-only after every start until
+//! the link manager has said otherwise in this run; a higher epoch heard from a peer is on record
+//! before anything else is done; a change leaves a flow only by being durable on the other side or
+//! by standing on a durable retry list.
+//!
+//! What it is not: it never makes anything writable by itself, and it knows nothing of links but
+//! the flows that it was told to run.
+
+mod bell;
+mod config;
+mod convert;
+mod request;
+mod rpc;
+mod status;
+
+use std::path::Path;
+
+use anyhow::Context;
+use switchback_kit::config::Source;
+use switchback_kit::durable::Db;
+use switchback_kit::tls::IdentityWatch;
+use switchback_model::SiteId;
+use switchback_proto::store::v1::store_service_server::StoreServiceServer;
+use switchback_store::{Blobs, Catalogue, Options};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+pub use config::Config;
+
+/// A message holds at most a batch of records: see `flow::limit`.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// The listeners, bound by the caller, so that tests can take ports that the system chooses.
+pub struct Listeners {
+    /// For the services of this system.
+    pub internal: TcpListener,
+    /// For the movers of other systems.
+    pub replication: Vec<TcpListener>,
+}
+
+/// Runs the service as `source` describes it until `shutdown`, then drains it.
+///
+/// # Errors
+/// The configuration is wrong, a listener cannot be bound, or the store failed: the process must
+/// then end, and start again from disk.
+pub async fn run(source: Source, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let config = Config::read(&source)?;
+    let channel = switchback_kit::grpc::channel(&config.certificate_service, &config.secret)
+        .context("[services] certificate_service")?;
+    let identity = IdentityWatch::follow(channel, shutdown.clone());
+    let internal = bind(&config.listen).await?;
+    let mut replication = Vec::new();
+    for address in &config.replication_listen {
+        replication.push(bind(address).await?);
+    }
+    serve(config, identity, Listeners { internal, replication }, shutdown).await
+}
+
+async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("bind [data_mover] listener {address}"))
+}
+
+/// Serves on `listeners` with the state that `config` names, until `shutdown`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(
+    config: Config,
+    identity: IdentityWatch,
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (catalogue, blobs) = open_store(&config).await?;
+    let db = open_state(&config.state_dir.join("state")).await?;
+    let requests = request::Requests::load(db.clone()).context("read requests")?;
+    let bells = bell::Bells::new();
+    let store = rpc::store::StoreRpc { catalogue: catalogue.clone(), bells: bells.clone(), requests };
+
+    let internal = Routes::new(
+        StoreServiceServer::new(store)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX),
+    );
+    let _ = (&blobs, &identity, &listeners.replication);
+    // Whatever ends first ends the rest: a service that is half there helps nobody.
+    let stop = shutdown.child_token();
+    let _stop_at_the_end = stop.clone().drop_guard();
+    tokio::select! {
+        ended = switchback_kit::grpc::serve(listeners.internal, &config.secret, internal, stop.clone()) => ended,
+        () = catalogue.poisoned() => Err(anyhow::anyhow!("the store failed to make a write durable: start the service again")),
+    }
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<(Catalogue, Blobs)> {
+    let folder = config.state_dir.join("catalogue");
+    let blob_dir = config.blob_dir.clone();
+    let options = Options { cache_bytes: config.cache_bytes, ..Options::new(SiteId::from(config.system_id)) };
+    tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        let catalogue = Catalogue::open(&folder, options)
+            .with_context(|| format!("open store in {}", folder.display()))?;
+        let blobs =
+            Blobs::open(&blob_dir).with_context(|| format!("open blobs in {}", blob_dir.display()))?;
+        Ok((catalogue, blobs))
+    })
+    .await?
+}
+
+async fn open_state(folder: &Path) -> anyhow::Result<Db> {
+    let folder = folder.to_owned();
+    tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        Db::open(&folder).context("open state")
+    })
+    .await?
+}

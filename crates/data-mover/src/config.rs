@@ -1,0 +1,96 @@
+//! `[data_mover]`: parsed and judged before anything is opened or bound.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Deserialize;
+use switchback_kit::config::Source;
+use switchback_kit::secret::Secret;
+use switchback_model::SystemId;
+
+/// The section as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    listen: String,
+    replication_listen: Listen,
+    #[serde(default = "cache_bytes")]
+    cache_bytes: u64,
+    #[serde(default = "sweep_interval_seconds")]
+    sweep_interval_seconds: u64,
+}
+
+/// One address or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Listen {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn cache_bytes() -> u64 {
+    64 << 20
+}
+
+fn sweep_interval_seconds() -> u64 {
+    10
+}
+
+/// What the service needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The internal listener.
+    pub listen: String,
+    /// The listeners for other systems' movers.
+    pub replication_listen: Vec<String>,
+    /// This system.
+    pub system_id: SystemId,
+    /// The catalogue and the flows' state.
+    pub state_dir: PathBuf,
+    /// Blobs; the gateway has the same folder open.
+    pub blob_dir: PathBuf,
+    /// The system's secret.
+    pub secret: Secret,
+    /// Where the system's identity is watched.
+    pub certificate_service: String,
+    /// Bytes of catalogue blocks kept in memory.
+    pub cache_bytes: u64,
+    /// Pause between two sweeps for blobs that nothing names.
+    pub sweep_interval: Duration,
+}
+
+impl Config {
+    /// Reads the section and what it rests on.
+    ///
+    /// # Errors
+    /// A section or the secret's file is missing or malformed; the words name it.
+    pub fn read(source: &Source) -> anyhow::Result<Self> {
+        let raw: Raw = source.section("data_mover")?;
+        let system = source.system()?;
+        let secret = Secret::load(&system.secret_file)
+            .with_context(|| format!("read the secret in {}", system.secret_file.display()))?;
+        if raw.sweep_interval_seconds == 0 {
+            return Err(source.refuse("data_mover", "sweep_interval_seconds: must be at least 1").into());
+        }
+        let replication_listen = match raw.replication_listen {
+            Listen::One(address) => vec![address],
+            Listen::Many(addresses) => addresses,
+        };
+        if replication_listen.is_empty() {
+            let reason = "replication_listen: expected at least one \"address:port\"";
+            return Err(source.refuse("data_mover", reason).into());
+        }
+        Ok(Self {
+            listen: raw.listen,
+            replication_listen,
+            system_id: system.id,
+            state_dir: system.data_dir.join("data-mover"),
+            blob_dir: system.data_dir.join("blobs"),
+            secret,
+            certificate_service: source.services()?.certificate_service,
+            cache_bytes: raw.cache_bytes,
+            sweep_interval: Duration::from_secs(raw.sweep_interval_seconds),
+        })
+    }
+}
