@@ -19,7 +19,7 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         #[source]
-        source: config::ConfigError,
+        source: Box<config::ConfigError>,
     },
     /// A section is missing or holds something it should not.
     #[error("configuration {}, section [{section}]: {reason}", path.display())]
@@ -105,7 +105,7 @@ impl Source {
             )
             .build()
             .map(|table| Self { path: path.into(), table })
-            .map_err(|source| Error::Unreadable { path: path.into(), source })
+            .map_err(|source| Error::Unreadable { path: path.into(), source: source.into() })
     }
 
     /// Parses the section `name`. Use `#[serde(deny_unknown_fields)]`, so that a misspelt key is an
