@@ -1,1 +1,185 @@
 //! The DNS broadcaster: what each name answers, following the authority to write.
+//!
+//! It is told every zone by the link manager ([`rpc`] -> [`publisher`]), remembers them
+//! ([`store`]), and answers on UDP and TCP from an immutable snapshot ([`server`], and the pure
+//! [`core::answer`]). It promises:
+//!
+//! - A query is answered from one snapshot: during a change it sees the old zones or the new ones,
+//!   and a name that moves is never absent in between.
+//! - What `ApplyZones` has answered is on the disk.
+//! - A zone's serial never goes back (RFC 1982), whoever asks for it.
+//! - After a start the zones of links are held (SERVFAIL, so that resolvers ask the other system)
+//!   until somebody confirms them or the hold has passed: a side that returns may hold old answers.
+//!
+//! It is no resolver: other people's names are refused. Transfers, updates, signing and the fast
+//! UDP path are not here yet. hickory is named in this crate only, in [`server`] and [`client`].
+
+extern crate alloc;
+
+pub mod client;
+pub mod config;
+mod convert;
+pub mod core;
+mod publisher;
+pub mod rpc;
+mod server;
+mod store;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use switchback_kit::config::Source;
+use switchback_kit::secret::Secret;
+use switchback_kit::{durable, grpc};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::config::Config;
+use crate::publisher::Publisher;
+
+/// Why the broadcaster cannot do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A request describes a zone that cannot be.
+    #[error("the zones are malformed: {0}")]
+    Malformed(String),
+    /// The state cannot be read or made durable.
+    #[error("the state of the DNS broadcaster failed")]
+    State(#[from] durable::Error),
+    /// A record on disk does not say what it should.
+    #[error(
+        "record {key:?} is damaged ({reason}); restore the folder, or remove it and let the link manager send every zone again"
+    )]
+    Damaged {
+        /// The record's key.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An address cannot be bound.
+    #[error("cannot answer DNS on {address}; is another name server running there, or the port privileged?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The name server's sockets failed.
+    #[error("the name server ended: {0}")]
+    Answer(String),
+}
+
+/// The sockets of a broadcaster, bound by the caller so that tests may choose port 0.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Internal gRPC.
+    pub grpc: TcpListener,
+    /// DNS by UDP.
+    pub udp: Vec<UdpSocket>,
+    /// DNS by TCP, on the same addresses.
+    pub tcp: Vec<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds what `config` names.
+    ///
+    /// # Errors
+    /// An address is taken, privileged or not of this machine.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let grpc = TcpListener::bind(&config.listen)
+            .await
+            .with_context(|| format!("listen on {} for internal calls", config.listen))?;
+        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+        for &address in &config.dns_listen {
+            let (socket, listener) = bind_dns(address).map_err(|source| Error::Listen { address, source })?;
+            udp.push(socket);
+            tcp.push(listener);
+        }
+        Ok(Self { grpc, udp, tcp })
+    }
+}
+
+/// One address for both transports. With port 0 the kernel chooses for TCP and UDP follows.
+fn bind_dns(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let bound = |kind, protocol, address: SocketAddr| {
+        let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+        if matches!(address.ip(), IpAddr::V6(_)) {
+            // So that 0.0.0.0 and [::] can be listened on together.
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        if kind == Type::STREAM {
+            // A restart must not wait for the last connections' TIME_WAIT.
+            socket.set_reuse_address(true)?;
+        } else {
+            // Bursts wait here and not in our memory; the kernel bounds it further.
+            socket.set_recv_buffer_size(UDP_RECEIVE_BYTES)?;
+        }
+        socket.bind(&address.into())?;
+        Ok::<_, std::io::Error>(socket)
+    };
+    let listener = bound(Type::STREAM, Protocol::TCP, address)?;
+    listener.listen(TCP_BACKLOG)?;
+    let listener = TcpListener::from_std(listener.into())?;
+    let socket = bound(Type::DGRAM, Protocol::UDP, listener.local_addr()?)?;
+    Ok((UdpSocket::from_std(socket.into())?, listener))
+}
+
+/// Some ten thousand queries.
+const UDP_RECEIVE_BYTES: usize = 1024 * 1024;
+/// Connections that wait to be accepted.
+const TCP_BACKLOG: i32 = 1024;
+
+/// Runs the broadcaster that `source` describes until `shutdown`.
+///
+/// # Errors
+/// The configuration is bad, an address cannot be bound, or state or sockets failed.
+pub async fn run(source: Source, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let config = Config::from_source(&source)?;
+    let system = source.system()?;
+    let secret = Secret::load(&system.secret_file)
+        .with_context(|| format!("read the system's secret {}", system.secret_file.display()))?;
+    let listeners = Listeners::bind(&config).await?;
+    serve(config, listeners, &secret, shutdown).await
+}
+
+/// Serves on `listeners` until `shutdown`, then drains.
+///
+/// # Errors
+/// State or sockets failed.
+pub async fn serve(
+    config: Config,
+    listeners: Listeners,
+    secret: &Secret,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let tcp_idle = config.tcp_idle;
+    let publisher = Arc::new(Publisher::open(config)?);
+    let mut dns = server::start(listeners.udp, listeners.tcp, publisher.snapshot(), tcp_idle);
+    let routes = Routes::new(rpc::service(Arc::clone(&publisher)));
+    // The name server ends with the drain, and the drain begins when the name server ends.
+    let end = shutdown.child_token();
+    let calls = grpc::serve(listeners.grpc, secret, routes, end.clone());
+    tokio::pin!(calls);
+    let hold = async {
+        publisher.release_after_hold().await;
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        ended = &mut calls => return ended,
+        ended = dns.block_until_done() => Err(Error::Answer(ended.err().map_or_else(|| "no socket".into(), |error| error.to_string())).into()),
+        () = publisher.broken() => Err(Error::State(durable::Error::Poisoned).into()),
+        () = end.cancelled() => Ok(()),
+        () = hold => Ok(()),
+    };
+    end.cancel();
+    let (stopped, drained) = tokio::join!(dns.shutdown_gracefully(), calls);
+    if let Err(error) = stopped {
+        tracing::debug!(%error, "name server did not end in order");
+    }
+    ended.and(drained)
+}

@@ -1,0 +1,139 @@
+//! `[dns_broadcaster]`, parsed and judged before anything is opened.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use switchback_kit::config::{Error, Source};
+
+use crate::core::zone::Policy;
+
+const SECTION: &str = "dns_broadcaster";
+/// RFC 2181 section 8.
+const SECONDS_MAX: u32 = i32::MAX as u32;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    listen: String,
+    dns_listen: Vec<String>,
+    #[serde(default = "hold_default")]
+    hold_ms: u64,
+    #[serde(default = "movable_default")]
+    ttl_seconds: u32,
+    #[serde(default = "system_default")]
+    system_ttl_seconds: u32,
+    #[serde(default = "movable_default")]
+    negative_ttl_seconds: u32,
+    #[serde(default = "refresh_default")]
+    soa_refresh_seconds: u32,
+    #[serde(default = "retry_default")]
+    soa_retry_seconds: u32,
+    #[serde(default = "expire_default")]
+    soa_expire_seconds: u32,
+    #[serde(default = "idle_default")]
+    tcp_idle_ms: u64,
+}
+
+/// Longer than a link manager takes to reach its peer after a start (`contact_wait`, 5 s) and to
+/// say what is true; shorter than the patience of most clients.
+fn hold_default() -> u64 {
+    10_000
+}
+/// The time that a client may go to the old side after a failover.
+fn movable_default() -> u32 {
+    5
+}
+/// The system's own names move only when an operator moves the system.
+fn system_default() -> u32 {
+    60
+}
+/// A secondary that missed a NOTIFY is behind for no longer than this.
+fn refresh_default() -> u32 {
+    30
+}
+fn retry_default() -> u32 {
+    10
+}
+/// A week: secondaries answer on while both systems are gone.
+fn expire_default() -> u32 {
+    604_800
+}
+/// RFC 7766 section 6.2.3 asks for a few seconds.
+fn idle_default() -> u64 {
+    10_000
+}
+
+/// The broadcaster's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its folder of state.
+    pub data_dir: PathBuf,
+    /// Where the internal gRPC is served.
+    pub listen: String,
+    /// Where DNS is answered, UDP and TCP. A wildcard address answers from whichever address the
+    /// kernel prefers, so name each address of a machine that has several.
+    pub dns_listen: Vec<SocketAddr>,
+    /// How long the zones of links are held back after a start when nobody confirms them.
+    pub hold: Duration,
+    /// TTL of tenants' zones that name none, seconds.
+    pub ttl: u32,
+    /// A TCP connection without a query for this long is closed.
+    pub tcp_idle: Duration,
+    /// The times in zones.
+    pub policy: Policy,
+}
+
+impl Config {
+    /// Reads `[dns_broadcaster]` and `[system]`.
+    ///
+    /// # Errors
+    /// A key is missing, unknown or malformed; the error names file, section and key.
+    pub fn from_source(source: &Source) -> Result<Self, Error> {
+        let raw: Raw = source.section(SECTION)?;
+        let refuse = |reason: String| source.refuse(SECTION, &reason);
+        let dns_listen = raw
+            .dns_listen
+            .iter()
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    refuse(format!("dns_listen: {text:?} is no address; expected \"192.0.2.1:53\" or \"[2001:db8::1]:53\""))
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if dns_listen.is_empty() {
+            return Err(refuse("dns_listen: expected at least one address such as \"192.0.2.1:53\"".into()));
+        }
+        for (key, value) in [
+            ("ttl_seconds", raw.ttl_seconds),
+            ("system_ttl_seconds", raw.system_ttl_seconds),
+            ("negative_ttl_seconds", raw.negative_ttl_seconds),
+            ("soa_refresh_seconds", raw.soa_refresh_seconds),
+            ("soa_retry_seconds", raw.soa_retry_seconds),
+            ("soa_expire_seconds", raw.soa_expire_seconds),
+        ] {
+            if value == 0 || value > SECONDS_MAX {
+                return Err(refuse(format!("{key}: expected seconds from 1 to {SECONDS_MAX}")));
+            }
+        }
+        if raw.tcp_idle_ms == 0 {
+            return Err(refuse("tcp_idle_ms: expected at least 1".into()));
+        }
+        Ok(Self {
+            data_dir: source.system()?.data_dir.join("dns-broadcaster"),
+            listen: raw.listen,
+            dns_listen,
+            hold: Duration::from_millis(raw.hold_ms),
+            ttl: raw.ttl_seconds,
+            tcp_idle: Duration::from_millis(raw.tcp_idle_ms),
+            policy: Policy {
+                refresh: raw.soa_refresh_seconds,
+                retry: raw.soa_retry_seconds,
+                expire: raw.soa_expire_seconds,
+                system_ttl: raw.system_ttl_seconds,
+                negative_ttl: raw.negative_ttl_seconds,
+            },
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! The wire's zones to the core's and back. Parsed once, here; the core trusts its types.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use switchback_proto::dns::v1 as wire;
+
+use crate::Error;
+use crate::core::apply::{Desired, Record};
+use crate::core::name::Name;
+use crate::core::zone::{
+    NAME_SERVER_LABEL, NameServer, SYSTEM_LABELS, Serial, System, Tenant, TenantContent,
+};
+
+/// RFC 2181 section 8.
+const TTL_SECONDS_MAX: u32 = i32::MAX as u32;
+
+/// A request, parsed. A tenant's zone that cannot be served is named with the reason and stops
+/// no other: the names of all other tenants must still be able to move.
+///
+/// # Errors
+/// The system's zone is missing or malformed.
+pub(crate) fn desired(
+    request: wire::ApplyZonesRequest,
+    ttl_default: u32,
+) -> Result<(Desired, Vec<wire::RefusedZone>), Error> {
+    let system = request.system.ok_or_else(|| Error::Malformed("the system's zone is missing".into()))?;
+    let system = System {
+        domain: name(&system.domain).map_err(Error::Malformed)?,
+        addresses: addresses(&system.addresses).map_err(Error::Malformed)?,
+        name_server_addresses: addresses(&system.name_server_addresses).map_err(Error::Malformed)?,
+    };
+    let (mut tenants, mut refused) = (BTreeMap::new(), Vec::new());
+    for zone in request.tenants {
+        let label = zone.name.clone();
+        match tenant(zone, &system, ttl_default) {
+            Ok(tenant) => {
+                tenants.insert(tenant.name.clone(), tenant);
+            }
+            Err(reason) => refused.push(wire::RefusedZone { name: label, reason }),
+        }
+    }
+    let names: BTreeSet<_> = refused.iter().filter_map(|zone| Name::parse(&zone.name).ok()).collect();
+    let desired =
+        Desired { run: request.run, generation: request.generation, system, tenants, refused: names };
+    Ok((desired, refused))
+}
+
+fn tenant(zone: wire::TenantZone, system: &System, ttl_default: u32) -> Result<Tenant, String> {
+    let zone_name = name(&zone.name)?;
+    if system.domain.is_within(&zone_name) {
+        return Err(format!("{zone_name} holds the system's own domain {}", system.domain));
+    }
+    if SYSTEM_LABELS.iter().any(|label| system.domain.child(label).as_ref() == Some(&zone_name)) {
+        return Err(format!("{zone_name} is a name of the system itself; give the tenant another name"));
+    }
+    let addresses = addresses(&zone.addresses)?;
+    if addresses.is_empty() {
+        return Err(format!("{zone_name} leads nowhere: it has no address"));
+    }
+    let name_servers = name_servers(zone.name_servers, system)?;
+    if let Some(inside) = name_servers.iter().find(|server| server.name.is_within(&zone_name)) {
+        return Err(format!(
+            "name server {} must lie outside {zone_name}, which belongs to its tenant",
+            inside.name
+        ));
+    }
+    let ttl = if zone.ttl_seconds == 0 { ttl_default } else { zone.ttl_seconds };
+    if ttl > TTL_SECONDS_MAX {
+        return Err(format!("a time to live of {ttl} s is more than {TTL_SECONDS_MAX}"));
+    }
+    Ok(Tenant {
+        serial: Serial(zone.serial),
+        content: TenantContent { addresses, name_servers, ttl },
+        name: zone_name,
+        link: zone.link,
+        target: zone.target,
+    })
+}
+
+fn name_servers(servers: Vec<wire::NameServer>, system: &System) -> Result<Vec<NameServer>, String> {
+    let mut parsed = servers
+        .into_iter()
+        .map(|server| Ok(NameServer { name: name(&server.name)?, addresses: addresses(&server.addresses)? }))
+        .collect::<Result<Vec<_>, String>>()?;
+    if parsed.is_empty() {
+        let own = system.domain.child(NAME_SERVER_LABEL).ok_or("the system's domain is too long")?;
+        parsed.push(NameServer { name: own, addresses: system.name_server_addresses.clone() });
+    }
+    parsed.sort();
+    parsed.dedup_by(|again, first| again.name == first.name);
+    Ok(parsed)
+}
+
+pub(crate) fn name(text: &str) -> Result<Name, String> {
+    Name::parse(text).map_err(|error| error.to_string())
+}
+
+/// In order and once each, so that equal sets compare equal.
+pub(crate) fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, String> {
+    let parsed: Result<BTreeSet<IpAddr>, String> = texts
+        .iter()
+        .map(|text| {
+            text.parse().map_err(|_| format!("{text:?} is not an IP address (no port, no host name)"))
+        })
+        .collect();
+    Ok(parsed?.into_iter().collect())
+}
+
+pub(crate) fn texts(addresses: &[IpAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+/// What is on record and what is held, for `ListZones`.
+pub(crate) fn listing(record: &Record, held: &BTreeSet<Name>) -> wire::ListZonesResponse {
+    wire::ListZonesResponse {
+        generation: record.generation,
+        system: record.system.as_ref().map(|system| wire::SystemZone {
+            domain: system.domain.to_string(),
+            addresses: texts(&system.addresses),
+            name_server_addresses: texts(&system.name_server_addresses),
+        }),
+        tenants: record.tenants.values().map(tenant_zone).collect(),
+        held: held.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn tenant_zone(tenant: &Tenant) -> wire::TenantZone {
+    let server = |server: &NameServer| wire::NameServer {
+        name: server.name.to_string(),
+        addresses: texts(&server.addresses),
+    };
+    wire::TenantZone {
+        name: tenant.name.to_string(),
+        serial: tenant.serial.0,
+        addresses: texts(&tenant.content.addresses),
+        name_servers: tenant.content.name_servers.iter().map(server).collect(),
+        ttl_seconds: tenant.content.ttl,
+        link: tenant.link.clone(),
+        target: tenant.target.clone(),
+    }
+}

@@ -1,0 +1,154 @@
+//! What becomes of a desired set of zones, compared with what is on record.
+//!
+//! The desired set is the last writer's: what is absent goes, what is new comes. Two guards:
+//!
+//! - **Serial, per zone.** A zone is replaced only by a newer serial (RFC 1982). An older one, or
+//!   the same serial with other content, is *stale*: the record stays and the zone is named to
+//!   the caller. This holds across restarts, lost state and a returning system, because the
+//!   serial is derived from the link's epoch.
+//! - **Generation, per run of the caller.** Two requests of one run may overtake each other; the
+//!   lower generation is then ignored whole. Between runs generations say nothing: a link manager
+//!   that lost its state begins at one again, and comparing would shut it out for ever. That is
+//!   why the request names its run, and why a request without a run is never ignored.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::name::Name;
+use super::zone::{Serial, System, Tenant};
+
+/// What is on record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The run of the caller that was heard last; empty when it named none.
+    pub run: String,
+    /// The generation that was heard last.
+    pub generation: u64,
+    /// The system's zone; `None` before the first request ever.
+    pub system: Option<System>,
+    /// The serial of the system's zone, numbered here.
+    pub system_serial: Serial,
+    /// Tenants' zones.
+    pub tenants: BTreeMap<Name, Tenant>,
+}
+
+/// What is desired.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// The caller's run; empty when it names none.
+    pub run: String,
+    /// Orders the requests of one run.
+    pub generation: u64,
+    /// The system's zone.
+    pub system: System,
+    /// Tenants' zones.
+    pub tenants: BTreeMap<Name, Tenant>,
+    /// Zones that are desired in a form that cannot be served: what is on record stays.
+    pub refused: BTreeSet<Name>,
+}
+
+/// What became of a request as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Something is to be written.
+    Applied,
+    /// All of it is on record.
+    AlreadyThere,
+    /// The same run has been heard with a higher generation.
+    Superseded,
+}
+
+/// A zone that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// The zone.
+    pub name: Name,
+    /// The serial on record.
+    pub on_record: Serial,
+    /// The serial that was offered: older, or the same with other content.
+    pub offered: Serial,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What became of the request.
+    pub verdict: Verdict,
+    /// What is on record afterwards.
+    pub next: Record,
+    /// Tenants' zones of `next` to write.
+    pub puts: Vec<Name>,
+    /// Tenants' zones to remove.
+    pub removals: Vec<Name>,
+    /// Zones that were not taken.
+    pub stale: Vec<Stale>,
+    /// Zones that the caller has just said to be right.
+    pub confirmed: BTreeSet<Name>,
+}
+
+/// Compares `desired` with `record`. `now_seconds` since 1970 numbers the system's zone.
+#[must_use]
+pub fn decide(record: &Record, desired: Desired, now_seconds: u32) -> Plan {
+    let mut plan = Plan {
+        verdict: Verdict::Superseded,
+        next: record.clone(),
+        puts: Vec::new(),
+        removals: Vec::new(),
+        stale: Vec::new(),
+        confirmed: BTreeSet::new(),
+    };
+    let same_run = !desired.run.is_empty() && desired.run == record.run;
+    if same_run && desired.generation < record.generation {
+        return plan;
+    }
+    let wanted: BTreeSet<&Name> = desired.tenants.keys().chain(&desired.refused).collect();
+    plan.removals = record.tenants.keys().filter(|name| !wanted.contains(name)).cloned().collect();
+    for name in &plan.removals {
+        plan.next.tenants.remove(name);
+    }
+    for (name, tenant) in desired.tenants {
+        plan.weigh(name, tenant);
+    }
+    plan.next.run = desired.run;
+    plan.next.generation = desired.generation;
+    let zone_changed = record.system.as_ref() != Some(&desired.system)
+        || !record.tenants.keys().eq(plan.next.tenants.keys());
+    plan.next.system = Some(desired.system);
+    if zone_changed {
+        plan.next.system_serial = record.system_serial.next(now_seconds);
+    }
+    plan.verdict = if plan.next == *record { Verdict::AlreadyThere } else { Verdict::Applied };
+    plan
+}
+
+impl Plan {
+    fn weigh(&mut self, name: Name, offered: Tenant) {
+        match self.next.tenants.get(&name) {
+            Some(current) if current.is_overruled_by(&offered) => {
+                self.confirmed.insert(name.clone());
+                if *current != offered {
+                    self.puts.push(name.clone());
+                    self.next.tenants.insert(name, offered);
+                }
+            }
+            Some(current) => {
+                self.stale.push(Stale { name, on_record: current.serial, offered: offered.serial });
+            }
+            None => {
+                self.confirmed.insert(name.clone());
+                self.puts.push(name.clone());
+                self.next.tenants.insert(name, offered);
+            }
+        }
+    }
+}
+
+impl Tenant {
+    /// A newer serial, or the same one saying the same. Link and target are not answered to
+    /// anybody, so they may change under one serial.
+    fn is_overruled_by(&self, offered: &Self) -> bool {
+        offered.serial.is_newer_than(self.serial)
+            || (offered.serial == self.serial && offered.content == self.content)
+    }
+}

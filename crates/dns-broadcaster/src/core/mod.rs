@@ -1,0 +1,10 @@
+//! What names answer, decided without a socket, a disk or a clock.
+//!
+//! [`apply::decide`] compares what is desired with what is on record; a [`zone::Snapshot`] is
+//! built from the outcome; [`answer::answer`] is a pure function of that snapshot and a question.
+//! Nothing here knows the DNS library: names and records are plain values.
+
+pub mod answer;
+pub mod apply;
+pub mod name;
+pub mod zone;

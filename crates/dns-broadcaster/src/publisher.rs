@@ -1,0 +1,164 @@
+//! The only writer: makes a request durable, then publishes what it answers.
+//!
+//! Queries read the snapshot and never wait for this. Order of one request: decide, commit and
+//! flush, swap the snapshot, answer the caller. So what was told to the caller survives a crash,
+//! and no query sees half a request.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use switchback_proto::dns::v1 as wire;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::config::Config;
+use crate::convert;
+use crate::core::apply::{self, Plan, Record, Verdict};
+use crate::core::name::Name;
+use crate::core::zone::{Snapshot, Zone};
+use crate::store::Store;
+
+/// See the module. Shared by the calls of one server.
+pub(crate) struct Publisher {
+    config: Config,
+    store: Store,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    state: Mutex<State>,
+    /// Cancelled when state could not be made durable: the process must end.
+    broken: CancellationToken,
+}
+
+struct State {
+    record: Record,
+    /// Zones of links that nobody has confirmed since the start.
+    held: BTreeSet<Name>,
+}
+
+impl Publisher {
+    /// Reads what is on record and publishes it, the zones of links held back.
+    pub(crate) fn open(config: Config) -> Result<Self, Error> {
+        let store = Store::open(&config.data_dir)?;
+        let record = store.load()?;
+        let linked = record.tenants.values().filter(|tenant| !tenant.link.is_empty());
+        let held: BTreeSet<_> = linked.map(|tenant| tenant.name.clone()).collect();
+        tracing::info!(
+            zones = record.tenants.len(),
+            held = held.len(),
+            generation = record.generation,
+            "zones recovered"
+        );
+        let state = State { record, held };
+        let snapshot = Arc::new(ArcSwap::from_pointee(state.snapshot(&config)));
+        let broken = CancellationToken::new();
+        Ok(Self { config, store, snapshot, state: Mutex::new(state), broken })
+    }
+
+    /// Where queries read.
+    pub(crate) fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
+        Arc::clone(&self.snapshot)
+    }
+
+    /// Ends when state could not be made durable.
+    pub(crate) async fn broken(&self) {
+        self.broken.cancelled().await;
+    }
+
+    /// Replaces what is desired. Run it to its end: a caller that goes away must not leave the
+    /// disk ahead of the snapshot.
+    pub(crate) async fn apply(
+        &self,
+        request: wire::ApplyZonesRequest,
+    ) -> Result<wire::ApplyZonesResponse, Error> {
+        let (desired, refused_zones) = convert::desired(request, self.config.ttl)?;
+        for zone in &refused_zones {
+            tracing::warn!(zone = zone.name, reason = zone.reason, "zone cannot be served");
+        }
+        let mut state = self.state.lock().await;
+        let plan = apply::decide(&state.record, desired, now_seconds());
+        if plan.verdict == Verdict::Applied {
+            self.store.commit(&plan).await.inspect_err(|_| self.broken.cancel())?;
+        }
+        log(&plan);
+        let stale_zones = plan.stale.iter().map(|stale| stale.name.to_string()).collect();
+        if state.take(plan) {
+            self.snapshot.store(Arc::new(state.snapshot(&self.config)));
+        }
+        Ok(wire::ApplyZonesResponse {
+            current_generation: state.record.generation,
+            stale_zones,
+            refused_zones,
+        })
+    }
+
+    /// Everything on record.
+    pub(crate) async fn list(&self) -> wire::ListZonesResponse {
+        let state = self.state.lock().await;
+        convert::listing(&state.record, &state.held)
+    }
+
+    /// Waits for the hold to pass, then answers what is still held. By then nobody has said that
+    /// it is wrong, and a name that answers on neither side helps nobody.
+    pub(crate) async fn release_after_hold(&self) {
+        tokio::time::sleep(self.config.hold).await;
+        let mut state = self.state.lock().await;
+        if !state.held.is_empty() {
+            let zones = state.held.len();
+            tracing::warn!(zones, "zones answered from disk: nobody confirmed them since the start");
+            state.held.clear();
+            self.snapshot.store(Arc::new(state.snapshot(&self.config)));
+        }
+    }
+}
+
+impl State {
+    /// True when what is answered may have changed.
+    fn take(&mut self, plan: Plan) -> bool {
+        let held_before = self.held.len();
+        self.held.retain(|name| plan.next.tenants.contains_key(name) && !plan.confirmed.contains(name));
+        self.record = plan.next;
+        plan.verdict == Verdict::Applied || self.held.len() != held_before
+    }
+
+    fn snapshot(&self, config: &Config) -> Snapshot {
+        let record = &self.record;
+        let own = record.system.iter().map(|system| {
+            Zone::of_system(system, record.system_serial, record.tenants.keys(), &config.policy)
+        });
+        let tenants = record
+            .tenants
+            .values()
+            .map(|tenant| Zone::of_tenant(tenant, self.held.contains(&tenant.name), &config.policy));
+        Snapshot::new(own.chain(tenants))
+    }
+}
+
+fn log(plan: &Plan) {
+    for stale in &plan.stale {
+        tracing::warn!(
+            zone = %stale.name,
+            on_record = stale.on_record.0,
+            offered = stale.offered.0,
+            "zone not taken: what is on record has a newer serial, or the same with other content"
+        );
+    }
+    let generation = plan.next.generation;
+    match plan.verdict {
+        Verdict::Applied => {
+            let (changed, removed) = (plan.puts.len(), plan.removals.len());
+            tracing::info!(generation, changed, removed, zones = plan.next.tenants.len(), "zones published");
+        }
+        Verdict::AlreadyThere => tracing::debug!(generation, "zones are as desired"),
+        Verdict::Superseded => {
+            tracing::warn!(generation, "request ignored: a later one was applied before it")
+        }
+    }
+}
+
+fn now_seconds() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Serials live on a circle of 32 bits; after 2106 the clock goes round with them.
+    (since.as_secs() & u64::from(u32::MAX)) as u32
+}

@@ -1,0 +1,50 @@
+//! `switchback.dns.v1` for the system's own services.
+
+use std::sync::Arc;
+
+use switchback_kit::grpc::refusal;
+use switchback_proto::dns::v1::dns_service_server::{DnsService, DnsServiceServer};
+use switchback_proto::dns::v1::{ApplyZonesRequest, ApplyZonesResponse, ListZonesRequest, ListZonesResponse};
+use tonic::{Code, Request, Response, Status};
+
+use crate::Error;
+use crate::publisher::Publisher;
+
+/// A zone takes some 200 bytes: this is room for tens of thousands of tenants.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The service, ready to be routed.
+pub(crate) fn service(publisher: Arc<Publisher>) -> DnsServiceServer<Rpc> {
+    DnsServiceServer::new(Rpc { publisher }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+pub(crate) struct Rpc {
+    publisher: Arc<Publisher>,
+}
+
+#[tonic::async_trait]
+impl DnsService for Rpc {
+    async fn apply_zones(
+        &self,
+        request: Request<ApplyZonesRequest>,
+    ) -> Result<Response<ApplyZonesResponse>, Status> {
+        let publisher = Arc::clone(&self.publisher);
+        // A task of its own, because tonic drops this future when the caller goes away.
+        let applied = tokio::spawn(async move { publisher.apply(request.into_inner()).await });
+        let applied = applied.await.map_err(|error| Status::internal(error.to_string()))?;
+        applied.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn list_zones(&self, _: Request<ListZonesRequest>) -> Result<Response<ListZonesResponse>, Status> {
+        Ok(Response::new(self.publisher.list().await))
+    }
+}
+
+fn status(error: &Error) -> Status {
+    let (code, reason) = match error {
+        Error::Malformed(_) => (Code::InvalidArgument, "MALFORMED_ZONE"),
+        Error::State(_) => (Code::Unavailable, "STATE_NOT_DURABLE"),
+        Error::Damaged { .. } | Error::Listen { .. } | Error::Answer(_) => (Code::Internal, "INTERNAL"),
+    };
+    refusal(code, reason, error.to_string(), None)
+}

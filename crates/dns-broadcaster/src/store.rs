@@ -1,0 +1,149 @@
+//! What the broadcaster remembers.
+//!
+//! | family | key | value |
+//! |---|---|---|
+//! | `zone` | the zone's name | [`ZoneRecord`]: one tenant's zone |
+//! | `desired` | `desired` | [`DesiredRecord`]: the system's zone, and the request heard last |
+//!
+//! A request of many zones takes several commits, the `desired` record in the last one. After a
+//! crash in between some zones are new and some are old; each is true by its own serial, and the
+//! caller, who got no answer, asks again.
+
+use std::path::Path;
+
+use prost::Message;
+use switchback_kit::durable::{Batch, Db};
+use switchback_proto::dns::record::v1::{DesiredRecord, NameServerRecord, SystemRecord, ZoneRecord};
+
+use crate::Error;
+use crate::convert::{addresses, name, texts};
+use crate::core::apply::{Plan, Record};
+use crate::core::name::Name;
+use crate::core::zone::{NameServer, Serial, System, Tenant, TenantContent};
+
+const ZONE: &str = "zone";
+const DESIRED: &str = "desired";
+
+/// Operations in one commit; the engine takes a hundred, and the last commit adds one.
+const COMMIT_OPERATIONS_MAX: usize = 90;
+
+/// The durable record.
+pub(crate) struct Store(Db);
+
+impl Store {
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        Ok(Self(Db::open(folder)?))
+    }
+
+    /// What is on record; empty before the first request ever.
+    pub(crate) fn load(&self) -> Result<Record, Error> {
+        let mut record = Record::default();
+        if let Some(value) = self.0.get(DESIRED, DESIRED.as_bytes())? {
+            let desired = DesiredRecord::decode(&*value).map_err(|error| damaged(DESIRED, &error))?;
+            record.run = desired.run;
+            record.generation = desired.generation;
+            record.system_serial = Serial(desired.system_serial);
+            record.system = desired
+                .system
+                .map(|system| decode_system(&system))
+                .transpose()
+                .map_err(|error| damaged(DESIRED, &error))?;
+        }
+        for (key, value) in self.0.scan(ZONE)? {
+            let key = String::from_utf8_lossy(&key);
+            let tenant = ZoneRecord::decode(&*value)
+                .map_err(|error| error.to_string())
+                .and_then(|zone| decode_zone(&key, zone))
+                .map_err(|error| damaged(&key, &error))?;
+            record.tenants.insert(tenant.name.clone(), tenant);
+        }
+        Ok(record)
+    }
+
+    /// Makes the plan's outcome durable.
+    pub(crate) async fn commit(&self, plan: &Plan) -> Result<(), Error> {
+        let puts = plan.puts.iter().filter_map(|name| plan.next.tenants.get(name)).map(Change::Put);
+        let changes: Vec<_> = puts.chain(plan.removals.iter().map(Change::Remove)).collect();
+        let mut chunks = changes.chunks(COMMIT_OPERATIONS_MAX).peekable();
+        loop {
+            let mut batch = Batch::default();
+            for change in chunks.next().unwrap_or_default() {
+                match change {
+                    Change::Put(tenant) => {
+                        batch.put(ZONE, tenant.name.to_string().as_bytes(), &encode_zone(tenant));
+                    }
+                    Change::Remove(name) => batch.remove(ZONE, name.to_string().as_bytes()),
+                }
+            }
+            let last = chunks.peek().is_none();
+            if last {
+                batch.put(DESIRED, DESIRED.as_bytes(), &encode_desired(&plan.next));
+            }
+            self.0.commit_async(batch).await?;
+            if last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+enum Change<'a> {
+    Put(&'a Tenant),
+    Remove(&'a Name),
+}
+
+fn damaged(key: &str, error: &impl ToString) -> Error {
+    Error::Damaged { key: key.into(), reason: error.to_string() }
+}
+
+fn encode_desired(record: &Record) -> Vec<u8> {
+    let system = record.system.as_ref().map(|system| SystemRecord {
+        domain: system.domain.to_string(),
+        addresses: texts(&system.addresses),
+        name_server_addresses: texts(&system.name_server_addresses),
+    });
+    let (run, generation, system_serial) = (record.run.clone(), record.generation, record.system_serial.0);
+    DesiredRecord { run, generation, system, system_serial }.encode_to_vec()
+}
+
+fn decode_system(record: &SystemRecord) -> Result<System, String> {
+    Ok(System {
+        domain: name(&record.domain)?,
+        addresses: addresses(&record.addresses)?,
+        name_server_addresses: addresses(&record.name_server_addresses)?,
+    })
+}
+
+fn encode_zone(tenant: &Tenant) -> Vec<u8> {
+    let servers = tenant.content.name_servers.iter().map(|server| NameServerRecord {
+        name: server.name.to_string(),
+        addresses: texts(&server.addresses),
+    });
+    ZoneRecord {
+        serial: tenant.serial.0,
+        addresses: texts(&tenant.content.addresses),
+        name_servers: servers.collect(),
+        ttl_seconds: tenant.content.ttl,
+        link: tenant.link.clone(),
+        target: tenant.target.clone(),
+    }
+    .encode_to_vec()
+}
+
+fn decode_zone(key: &str, record: ZoneRecord) -> Result<Tenant, String> {
+    let servers = record
+        .name_servers
+        .iter()
+        .map(|server| Ok(NameServer { name: name(&server.name)?, addresses: addresses(&server.addresses)? }));
+    Ok(Tenant {
+        name: name(key)?,
+        serial: Serial(record.serial),
+        content: TenantContent {
+            addresses: addresses(&record.addresses)?,
+            name_servers: servers.collect::<Result<_, String>>()?,
+            ttl: record.ttl_seconds,
+        },
+        link: record.link,
+        target: record.target,
+    })
+}

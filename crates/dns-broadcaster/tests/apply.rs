@@ -1,0 +1,182 @@
+//! What becomes of a request, by the record it meets.
+#![allow(clippy::unwrap_used, reason = "what the tests share stands outside their functions")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use switchback_dns::core::apply::{Desired, Plan, Record, Verdict, decide};
+use switchback_dns::core::name::Name;
+use switchback_dns::core::zone::{NameServer, Serial, System, Tenant, TenantContent};
+
+const NOW: u32 = 1_800_000_000;
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn tenant(label: &str, serial: u32, address: &str) -> Tenant {
+    Tenant {
+        name: name(&format!("{label}.east.test")),
+        serial: Serial(serial),
+        content: TenantContent {
+            addresses: vec![address.parse().unwrap()],
+            name_servers: vec![NameServer { name: name("ns1.east.test"), addresses: vec![] }],
+            ttl: 5,
+        },
+        link: "link".into(),
+        target: "east".into(),
+    }
+}
+
+fn desired(run: &str, generation: u64, tenants: &[Tenant]) -> Desired {
+    Desired {
+        run: run.into(),
+        generation,
+        system: System { domain: name("east.test"), addresses: vec![], name_server_addresses: vec![] },
+        tenants: tenants.iter().map(|tenant| (tenant.name.clone(), tenant.clone())).collect(),
+        refused: BTreeSet::new(),
+    }
+}
+
+fn after(record: &Record, desired: Desired) -> Plan {
+    decide(record, desired, NOW)
+}
+
+fn on_record(tenants: &[Tenant]) -> Record {
+    after(&Record::default(), desired("run", 5, tenants)).next
+}
+
+fn addresses(record: &Record) -> BTreeMap<String, String> {
+    let of = |tenant: &Tenant| (tenant.name.to_string(), tenant.content.addresses[0].to_string());
+    record.tenants.values().map(of).collect()
+}
+
+#[test]
+fn the_first_request_is_taken_whole() {
+    let plan = after(&Record::default(), desired("run", 1, &[tenant("acme", 7, "192.0.2.1")]));
+    assert_eq!(plan.verdict, Verdict::Applied);
+    assert_eq!(plan.puts, [name("acme.east.test")]);
+    assert!(plan.confirmed.contains(&name("acme.east.test")));
+    assert_eq!(plan.next.system_serial, Serial(NOW));
+}
+
+#[test]
+fn the_same_request_again_writes_nothing_and_confirms() {
+    let record = on_record(&[tenant("acme", 7, "192.0.2.1")]);
+    let plan = after(&record, desired("run", 5, &[tenant("acme", 7, "192.0.2.1")]));
+    assert_eq!(plan.verdict, Verdict::AlreadyThere);
+    assert_eq!(plan.next, record);
+    assert!(plan.puts.is_empty() && plan.confirmed.contains(&name("acme.east.test")));
+}
+
+#[test]
+fn a_zone_with_a_lower_serial_is_kept_and_named() {
+    let record = on_record(&[tenant("acme", 7, "192.0.2.1"), tenant("other", 1, "192.0.2.1")]);
+    let plan =
+        after(&record, desired("run", 6, &[tenant("acme", 6, "192.0.2.9"), tenant("other", 2, "192.0.2.2")]));
+    assert_eq!(addresses(&plan.next)["acme.east.test"], "192.0.2.1");
+    assert_eq!(addresses(&plan.next)["other.east.test"], "192.0.2.2", "one stale zone holds up no other");
+    assert_eq!(plan.stale.len(), 1);
+    assert_eq!((plan.stale[0].on_record, plan.stale[0].offered), (Serial(7), Serial(6)));
+    assert!(!plan.confirmed.contains(&name("acme.east.test")), "who offers the past confirms nothing");
+}
+
+#[test]
+fn a_serial_stands_for_one_content() {
+    let record = on_record(&[tenant("acme", 7, "192.0.2.1")]);
+    let plan = after(&record, desired("run", 6, &[tenant("acme", 7, "192.0.2.9")]));
+    assert_eq!(addresses(&plan.next)["acme.east.test"], "192.0.2.1");
+    assert_eq!(plan.stale.len(), 1);
+}
+
+#[test]
+fn the_link_of_a_zone_may_change_under_one_serial() {
+    let record = on_record(&[tenant("acme", 7, "192.0.2.1")]);
+    let moved = Tenant { link: "another".into(), ..tenant("acme", 7, "192.0.2.1") };
+    let plan = after(&record, desired("run", 6, &[moved]));
+    assert_eq!(plan.next.tenants[&name("acme.east.test")].link, "another");
+    assert!(plan.stale.is_empty());
+}
+
+#[test]
+fn serials_go_round_the_circle() {
+    let record = on_record(&[tenant("acme", u32::MAX, "192.0.2.1")]);
+    let plan = after(&record, desired("run", 6, &[tenant("acme", 2, "192.0.2.9")]));
+    assert_eq!(addresses(&plan.next)["acme.east.test"], "192.0.2.9");
+}
+
+#[test]
+fn an_overtaken_request_of_the_same_run_is_ignored_whole() {
+    let record = on_record(&[tenant("acme", 7, "192.0.2.1")]);
+    let plan = after(&record, desired("run", 4, &[tenant("acme", 8, "192.0.2.9")]));
+    assert_eq!(plan.verdict, Verdict::Superseded);
+    assert_eq!(plan.next, record);
+    assert!(plan.confirmed.is_empty());
+}
+
+#[test]
+fn a_caller_that_lost_its_state_is_heard_and_guarded_by_serials() {
+    let record = on_record(&[tenant("acme", 7, "192.0.2.1"), tenant("other", 3, "192.0.2.1")]);
+    for run in ["another", ""] {
+        let plan = after(
+            &record,
+            desired(run, 1, &[tenant("acme", 1, "192.0.2.9"), tenant("other", 4, "192.0.2.2")]),
+        );
+        assert_eq!(plan.next.generation, 1, "{run:?}");
+        assert_eq!(addresses(&plan.next)["acme.east.test"], "192.0.2.1", "{run:?}");
+        assert_eq!(addresses(&plan.next)["other.east.test"], "192.0.2.2", "{run:?}");
+    }
+}
+
+#[test]
+fn what_is_no_longer_desired_goes() {
+    let record = on_record(&[tenant("acme", 7, "192.0.2.1"), tenant("other", 1, "192.0.2.1")]);
+    let plan = after(&record, desired("run", 6, &[tenant("acme", 7, "192.0.2.1")]));
+    assert_eq!(plan.removals, [name("other.east.test")]);
+    assert!(!plan.next.tenants.contains_key(&name("other.east.test")));
+    assert_eq!(plan.next.system_serial, Serial(NOW + 1), "a name of the system's zone is gone");
+}
+
+#[test]
+fn a_zone_that_cannot_be_served_keeps_what_is_on_record() {
+    let record = on_record(&[tenant("acme", 7, "192.0.2.1")]);
+    let refused = BTreeSet::from([name("acme.east.test")]);
+    let plan = after(&record, Desired { refused, ..desired("run", 6, &[]) });
+    assert_eq!(addresses(&plan.next)["acme.east.test"], "192.0.2.1");
+    assert!(plan.removals.is_empty() && plan.confirmed.is_empty());
+}
+
+#[test]
+fn the_systems_serial_stays_while_its_zone_does() {
+    let record = on_record(&[tenant("acme", 7, "192.0.2.1")]);
+    let plan = after(&record, desired("run", 6, &[tenant("acme", 8, "192.0.2.2")]));
+    assert_eq!(plan.next.system_serial, record.system_serial);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_asked_no_serial_goes_back_and_no_serial_means_two_things(
+        requests in prop::collection::vec(
+            (prop::sample::select(vec!["", "one", "two"]), 0_u64..4, prop::collection::btree_map(0_u8..3, (0_u32..6, 0_u8..3), 3..=3)),
+            1..20,
+        ),
+    ) {
+        let mut record = Record::default();
+        for (run, generation, zones) in requests {
+            let tenants: Vec<_> = zones
+                .iter()
+                .map(|(label, (serial, address))| tenant(&format!("t{label}"), *serial, &format!("192.0.2.{address}")))
+                .collect();
+            let plan = after(&record, desired(run, generation, &tenants));
+            for (name, before) in &record.tenants {
+                let now = &plan.next.tenants[name];
+                prop_assert!(now.serial == before.serial || now.serial.is_newer_than(before.serial));
+                prop_assert!(now.serial != before.serial || now.content == before.content);
+            }
+            for put in &plan.puts {
+                prop_assert!(plan.next.tenants.contains_key(put));
+            }
+            record = plan.next;
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! The service as its users meet it: gRPC in, DNS out, over real sockets and a real disk.
+#![allow(clippy::unwrap_used, reason = "what the tests share stands outside their functions")]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use switchback_dns::client::{self, Code, Error, Reason};
+use switchback_dns::config::Config;
+use switchback_dns::core::zone::Policy;
+use switchback_dns::{Listeners, serve};
+use switchback_kit::grpc;
+use switchback_kit::secret::Secret;
+use switchback_proto::dns::v1::dns_service_client::DnsServiceClient;
+use switchback_proto::dns::v1::{ApplyZonesRequest, ListZonesRequest, NameServer, SystemZone, TenantZone};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Long enough for a loaded machine; no test waits for it in vain but one that says so.
+const PATIENCE: Duration = Duration::from_secs(10);
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+struct Broadcaster {
+    dns: SocketAddr,
+    client: DnsServiceClient<grpc::Channel>,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Broadcaster {
+    async fn start(folder: &Path, hold: Duration) -> Self {
+        Self::start_with(folder, hold, FOR_EVER).await
+    }
+
+    async fn start_with(folder: &Path, hold: Duration, tcp_idle: Duration) -> Self {
+        let path = folder.join("secret");
+        let secret = Secret::load(&path).or_else(|_| Secret::create(&path)).unwrap();
+        let config = Config {
+            data_dir: folder.join("dns-broadcaster"),
+            listen: "127.0.0.1:0".into(),
+            dns_listen: vec!["127.0.0.1:0".parse().unwrap()],
+            hold,
+            ttl: 5,
+            tcp_idle,
+            policy: Policy { refresh: 30, retry: 10, expire: 1000, system_ttl: 60, negative_ttl: 5 },
+        };
+        let listeners = Listeners::bind(&config).await.unwrap();
+        let dns = listeners.udp[0].local_addr().unwrap();
+        assert_eq!(dns, listeners.tcp[0].local_addr().unwrap());
+        let channel = grpc::channel(&listeners.grpc.local_addr().unwrap().to_string(), &secret).unwrap();
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        let running = tokio::spawn(async move { serve(config, listeners, &secret, stop).await });
+        Self { dns, client: DnsServiceClient::new(channel), shutdown, running }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        drop(self.client);
+        self.running.await.unwrap().unwrap();
+    }
+
+    async fn apply(&mut self, generation: u64, tenants: Vec<TenantZone>) -> Vec<String> {
+        self.client.apply_zones(request(generation, tenants)).await.unwrap().into_inner().stale_zones
+    }
+
+    async fn lookup(&self, name: &str) -> Result<client::Answer, Error> {
+        client::lookup(&[self.dns], name, PATIENCE).await
+    }
+
+    async fn addresses(&self, name: &str) -> Vec<String> {
+        self.lookup(name).await.unwrap().addresses.iter().map(ToString::to_string).collect()
+    }
+
+    async fn refuses(&self, name: &str, with: Code) -> bool {
+        declined(&self.lookup(name).await, with)
+    }
+}
+
+fn declined(answer: &Result<client::Answer, Error>, with: Code) -> bool {
+    matches!(answer, Err(Error::NoAnswer(attempts))
+        if attempts.iter().all(|(_, reason)| matches!(reason, Reason::Declined(code) if *code == with)))
+}
+
+fn request(generation: u64, tenants: Vec<TenantZone>) -> ApplyZonesRequest {
+    let system = SystemZone {
+        domain: "west.example.com".into(),
+        addresses: vec!["192.0.2.2".into()],
+        name_server_addresses: vec!["192.0.2.53".into()],
+    };
+    ApplyZonesRequest { generation, system: Some(system), tenants, run: "run".into() }
+}
+
+fn zone(name: &str, serial: u32, addresses: &[&str], link: &str) -> TenantZone {
+    let server = |name: &str| NameServer { name: name.into(), addresses: vec!["192.0.2.53".into()] };
+    TenantZone {
+        name: name.into(),
+        serial,
+        addresses: addresses.iter().map(|&text| text.into()).collect(),
+        name_servers: vec![server("ns1.west.example.com"), server("ns1.east.example.com")],
+        ttl_seconds: 3,
+        link: link.into(),
+        target: "east".into(),
+    }
+}
+
+#[tokio::test]
+async fn names_of_both_systems_are_answered_and_others_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    assert!(server.refuses("west.example.com", Code::Refused).await, "a fresh system knows nothing");
+
+    let acme = zone("acme.east.example.com", 8, &["192.0.2.7", "2001:db8::7"], "link");
+    assert!(
+        server.apply(1, vec![acme, zone("own.west.example.com", 1, &["192.0.2.2"], "")]).await.is_empty()
+    );
+
+    assert_eq!(server.addresses("ACME.east.example.com").await, ["192.0.2.7", "2001:db8::7"]);
+    assert_eq!(server.addresses("a.bucket.acme.east.example.com.").await, ["192.0.2.7", "2001:db8::7"]);
+    assert_eq!(server.addresses("own.west.example.com").await, ["192.0.2.2"]);
+    assert_eq!(server.addresses("s3.west.example.com").await, ["192.0.2.2"]);
+    assert_eq!(server.addresses("ns1.west.example.com").await, ["192.0.2.53"]);
+    let found = server.lookup("acme.east.example.com").await.unwrap();
+    assert_eq!((found.ttl, found.authoritative, found.server), (3, true, server.dns));
+
+    let absent = server.lookup("absent.west.example.com").await.unwrap();
+    assert_eq!((absent.code, absent.ttl), (Code::NxDomain, 5));
+    assert!(server.refuses("east.example.com", Code::Refused).await, "the other system's own zone");
+    assert!(server.refuses("example.org", Code::Refused).await);
+
+    assert_eq!(client::soa(server.dns, "acme.east.example.com", PATIENCE).await.unwrap(), Some(8));
+    assert_eq!(client::soa(server.dns, "example.org", PATIENCE).await.unwrap(), None);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_next_server_is_asked_when_one_cannot_say() {
+    let [one, two] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let empty = Broadcaster::start(one.path(), FOR_EVER).await;
+    let mut server = Broadcaster::start(two.path(), FOR_EVER).await;
+    server.apply(1, vec![zone("acme.east.example.com", 8, &["192.0.2.7"], "link")]).await;
+    let found = client::lookup(&[empty.dns, server.dns], "acme.east.example.com", PATIENCE).await.unwrap();
+    assert_eq!(found.server, server.dns);
+    empty.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_holds_the_zones_of_links_until_they_are_confirmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let zones = vec![
+        zone("acme.east.example.com", 8, &["192.0.2.7"], "link"),
+        zone("own.west.example.com", 1, &["192.0.2.2"], ""),
+    ];
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    server.apply(1, zones.clone()).await;
+    assert_eq!(server.addresses("acme.east.example.com").await, ["192.0.2.7"], "new zones are not held");
+    server.stop().await;
+
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    assert!(server.refuses("x.acme.east.example.com", Code::ServFail).await);
+    assert_eq!(server.addresses("own.west.example.com").await, ["192.0.2.2"], "no link, no hold");
+    assert_eq!(server.addresses("s3.west.example.com").await, ["192.0.2.2"]);
+    let listed = server.client.list_zones(ListZonesRequest {}).await.unwrap().into_inner();
+    assert_eq!(listed.held, ["acme.east.example.com"]);
+    assert_eq!(listed.tenants, zones_as_listed(&zones));
+
+    // An older serial confirms nothing and changes nothing.
+    let stale = server
+        .apply(2, vec![zone("acme.east.example.com", 7, &["192.0.2.9"], "link"), zones[1].clone()])
+        .await;
+    assert_eq!(stale, ["acme.east.example.com"]);
+    assert!(server.refuses("acme.east.example.com", Code::ServFail).await);
+
+    server.apply(3, zones).await;
+    assert_eq!(server.addresses("acme.east.example.com").await, ["192.0.2.7"]);
+    assert!(server.client.list_zones(ListZonesRequest {}).await.unwrap().into_inner().held.is_empty());
+    server.stop().await;
+}
+
+/// Name servers are kept by name, whatever their order on the wire.
+fn zones_as_listed(zones: &[TenantZone]) -> Vec<TenantZone> {
+    let mut zones = zones.to_vec();
+    for zone in &mut zones {
+        zone.name_servers.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    zones.sort_by(|a, b| {
+        let reversed = |zone: &TenantZone| zone.name.rsplit('.').map(str::to_owned).collect::<Vec<_>>();
+        reversed(a).cmp(&reversed(b))
+    });
+    zones
+}
+
+#[tokio::test]
+async fn a_zone_that_nobody_confirms_is_answered_after_the_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    server.apply(1, vec![zone("acme.east.example.com", 8, &["192.0.2.7"], "link")]).await;
+    server.stop().await;
+
+    let server = Broadcaster::start(folder.path(), Duration::from_millis(1)).await;
+    while server.refuses("acme.east.example.com", Code::ServFail).await {}
+    assert_eq!(server.addresses("acme.east.example.com").await, ["192.0.2.7"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_malformed_zone_stops_no_other_and_a_malformed_system_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    server.apply(1, vec![zone("acme.east.example.com", 8, &["192.0.2.7"], "link")]).await;
+
+    let inside = NameServer { name: "ns.in.east.example.com".into(), addresses: vec![] };
+    let bad = vec![
+        zone("acme.east.example.com", 9, &["not-an-address"], "link"),
+        zone("empty.east.example.com", 1, &[], "link"),
+        zone("s3.west.example.com", 1, &["192.0.2.9"], ""),
+        zone("example.com", 1, &["192.0.2.9"], ""),
+        TenantZone { name_servers: vec![inside], ..zone("in.east.example.com", 1, &["192.0.2.9"], "") },
+        zone("good.east.example.com", 1, &["192.0.2.8"], "link"),
+    ];
+    let applied = server.client.apply_zones(request(2, bad)).await.unwrap().into_inner();
+    let refused: Vec<_> = applied.refused_zones.iter().map(|zone| zone.name.as_str()).collect();
+    let expected = [
+        "acme.east.example.com",
+        "empty.east.example.com",
+        "s3.west.example.com",
+        "example.com",
+        "in.east.example.com",
+    ];
+    assert_eq!(refused, expected);
+    assert_eq!(server.addresses("good.east.example.com").await, ["192.0.2.8"]);
+    assert_eq!(server.addresses("acme.east.example.com").await, ["192.0.2.7"], "what was on record stays");
+
+    let mut broken = request(3, vec![]);
+    broken.system.as_mut().unwrap().domain = "not a domain".into();
+    let status = server.client.apply_zones(broken).await.unwrap_err();
+    assert_eq!(grpc::reason(&status).unwrap().reason, "MALFORMED_ZONE");
+    assert_eq!(server.addresses("good.east.example.com").await, ["192.0.2.8"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn more_zones_than_one_commit_takes_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let zones: Vec<_> =
+        (0..250).map(|n| zone(&format!("t{n}.west.example.com"), 1, &["192.0.2.2"], "")).collect();
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    server.apply(1, zones).await;
+    server.stop().await;
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    assert_eq!(server.client.list_zones(ListZonesRequest {}).await.unwrap().into_inner().tenants.len(), 250);
+    assert_eq!(server.addresses("b.t249.west.example.com").await, ["192.0.2.2"]);
+    server.apply(2, vec![]).await;
+    server.stop().await;
+    let server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    assert_eq!(server.lookup("t249.west.example.com").await.unwrap().code, Code::NxDomain);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_never_absent_while_it_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    server.apply(1, vec![zone("acme.east.example.com", 1, &["192.0.2.1"], "link")]).await;
+    let (over, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let flood: Vec<_> = (0..4)
+        .map(|asker| {
+            let (dns, over, seen) = (server.dns, Arc::clone(&over), Arc::clone(&seen));
+            tokio::spawn(async move {
+                let mut last = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let name = format!("b{asker}.acme.east.example.com");
+                    let found = client::lookup(&[dns], &name, PATIENCE).await.unwrap();
+                    assert_eq!((found.code, found.addresses.len()), (Code::NoError, 1));
+                    let serial = client::soa(dns, "acme.east.example.com", PATIENCE).await.unwrap().unwrap();
+                    assert!(serial >= last, "the serial went back from {last} to {serial}");
+                    last = serial;
+                    seen.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    // As many moves as it takes for every asker to have met many of them.
+    let mut serial = 1;
+    while seen.load(Ordering::Relaxed) < 400 || serial < 50 {
+        serial += 1;
+        let side = ["192.0.2.1", "192.0.2.2"][serial as usize % 2];
+        let stale =
+            server.apply(serial.into(), vec![zone("acme.east.example.com", serial, &[side], "link")]).await;
+        assert!(stale.is_empty());
+        assert_eq!(server.addresses("acme.east.example.com").await, [side], "applied means answered");
+    }
+    over.store(true, Ordering::Relaxed);
+    for asker in flood {
+        asker.await.unwrap();
+    }
+    server.stop().await;
+}
+
+/// A query by hand: header, question, and an OPT record when `edns` gives a version.
+fn query(id: u16, flags: u16, name: &str, kind: u16, class: u16, edns: Option<u8>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for word in [id, flags, 1, 0, 0, u16::from(edns.is_some())] {
+        bytes.extend(word.to_be_bytes());
+    }
+    for label in name.split('.') {
+        bytes.push(u8::try_from(label.len()).unwrap());
+        bytes.extend(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes.extend([kind, class].map(u16::to_be_bytes).concat());
+    if let Some(version) = edns {
+        bytes.extend([0, 0, 41, 0x10, 0, 0, version, 0, 0, 0, 0]);
+    }
+    bytes
+}
+
+async fn exchange(server: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(server).await.unwrap();
+    let mut buffer = vec![0; 4096];
+    socket.send(bytes).await.unwrap();
+    let length = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.unwrap().unwrap();
+    buffer.truncate(length);
+    buffer
+}
+
+fn rcode(response: &[u8]) -> u8 {
+    response[3] & 15
+}
+
+#[tokio::test]
+async fn what_is_no_plain_question_gets_a_plain_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    server.apply(1, vec![zone("acme.east.example.com", 1, &["192.0.2.1"], "")]).await;
+    let (name, dns) = ("acme.east.example.com", server.dns);
+    let ask = async |flags, kind, class, edns| exchange(dns, &query(7, flags, name, kind, class, edns)).await;
+    const IN: u16 = 1;
+    const A: u16 = 1;
+
+    assert_eq!(rcode(&ask(0, 252, IN, None).await), 5, "AXFR");
+    assert_eq!(rcode(&ask(0, 251, IN, None).await), 5, "IXFR");
+    assert_eq!(rcode(&ask(4 << 11, 6, IN, None).await), 4, "NOTIFY");
+    assert_eq!(rcode(&ask(5 << 11, 6, IN, None).await), 4, "UPDATE");
+    assert_eq!(rcode(&ask(0, A, 3, None).await), 5, "class CH");
+    assert_eq!(rcode(&ask(0, 41, IN, None).await), 1, "OPT as a question");
+    let version = ask(0, A, IN, Some(1)).await;
+    assert_eq!(
+        (rcode(&version), version[version.len() - 6]),
+        (0, 1),
+        "BADVERS, in the OPT record's high bits"
+    );
+
+    let plain = ask(0x0100, A, IN, None).await;
+    assert_eq!(plain[2] & 0b1000_0101, 0b1000_0101, "QR, AA and the client's RD");
+    assert_eq!(plain[3] & 0x80, 0, "no recursion");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_question_comes_back_in_the_clients_spelling() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    server.apply(1, vec![zone("acme.east.example.com", 1, &["192.0.2.1"], "")]).await;
+    let asked = query(9, 0, "bUcKeT.aCmE.EaSt.eXaMpLe.CoM", 1, 1, None);
+    let answer = exchange(server.dns, &asked).await;
+    assert_eq!(answer[12..asked.len()], asked[12..]);
+    assert_eq!((rcode(&answer), answer[7]), (0, 1));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn garbage_harms_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    server.apply(1, vec![zone("acme.east.example.com", 1, &["192.0.2.1"], "")]).await;
+    let whole = query(7, 0, "acme.east.example.com", 1, 1, Some(0));
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(server.dns).await.unwrap();
+    for cut in 0..whole.len() {
+        socket.send(&whole[..cut]).await.unwrap();
+    }
+    for at in 0..whole.len() {
+        for bits in [0xff, 0x80, 0xc0, 0x01] {
+            let mut bent = whole.clone();
+            bent[at] ^= bits;
+            socket.send(&bent).await.unwrap();
+        }
+    }
+    // A name that points at itself, and counts that promise what never comes.
+    socket.send(b"\0\x01\0\0\0\x01\0\0\0\0\0\0\xc0\x0c\0\x01\0\x01").await.unwrap();
+    socket.send(b"\0\x01\0\0\xff\xff\xff\xff\xff\xff\xff\xff").await.unwrap();
+    let none = exchange(server.dns, b"\0\x01\0\0\0\0\0\0\0\0\0\0").await;
+    assert_eq!(rcode(&none), 1, "no question is a malformed query");
+    assert_eq!(server.addresses("acme.east.example.com").await, ["192.0.2.1"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_does_not_fit_a_datagram_comes_by_tcp() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    let many: Vec<_> = (1..=200).map(|n| format!("192.0.2.{n}")).collect();
+    let texts: Vec<_> = many.iter().map(String::as_str).collect();
+    server.apply(1, vec![zone("acme.east.example.com", 1, &texts, "")]).await;
+
+    let asked = query(7, 0, "acme.east.example.com", 1, 1, Some(0));
+    let short = exchange(server.dns, &asked).await;
+    assert_eq!(short[2] & 2, 2, "TC");
+    assert!(short.len() <= 1232);
+    assert_eq!(short[short.len() - 11..short.len() - 8], [0, 0, 41], "the OPT record is still there");
+    assert_eq!(server.addresses("acme.east.example.com").await.len(), 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_tcp_connection_carries_many_queries_and_ends_when_idle() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Broadcaster::start_with(folder.path(), FOR_EVER, Duration::from_secs(1)).await;
+    server.apply(1, vec![zone("acme.east.example.com", 1, &["192.0.2.1"], "")]).await;
+    let mut stream = TcpStream::connect(server.dns).await.unwrap();
+    let pipelined: Vec<u8> = (0..20_u16)
+        .flat_map(|id| {
+            let bytes = query(id, 0, "acme.east.example.com", 1, 1, None);
+            [u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec(), bytes].concat()
+        })
+        .collect();
+    stream.write_all(&pipelined).await.unwrap();
+    for _ in 0..20 {
+        let mut answer = vec![0; usize::from(stream.read_u16().await.unwrap())];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!((rcode(&answer), answer[7]), (0, 1));
+    }
+    let ended =
+        tokio::time::timeout(PATIENCE, stream.read_u8()).await.expect("the server ends an idle connection");
+    assert!(ended.is_err());
+    server.stop().await;
+}
