@@ -1,0 +1,326 @@
+//! Merging: whatever was written on both sides, both sides end equal, and nothing is forgotten.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use switchback_model::{SiteId, Version};
+use switchback_store::{Conditions, ConflictPolicy, CredentialRecord, RecordKey};
+
+use crate::support::{EAST, LINK, NAMESPACE, System, WEST, converge, object, pair, run, total};
+
+#[test]
+fn the_loser_of_a_conflict_is_kept_and_both_sides_report_it() {
+    run(async {
+        let (east, west, content) = pair().await;
+        let lost = east.put(&content, "a", "east").await.unwrap().version;
+        west.clock.advance(10);
+        let won = west.put(&content, "a", "west").await.unwrap().version;
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        let kept_at = format!(".lost+found/replication/link1/a@{lost}");
+        let expected =
+            BTreeMap::from([("a".to_owned(), "west".to_owned()), (kept_at.clone(), "east".to_owned())]);
+        for system in [&east, &west] {
+            assert_eq!(system.visible(&content), expected);
+            let page = system.catalogue.divergences(LINK, None, 10).unwrap();
+            assert_eq!(page.divergences.len(), 1);
+            let (_, divergence) = &page.divergences[0];
+            assert_eq!(divergence.key, RecordKey::object(NAMESPACE, "a"));
+            assert_eq!((divergence.winner, divergence.loser), (won, lost));
+            assert_eq!(divergence.kept_at.as_ref(), Some(&kept_at));
+            assert_eq!(divergence.rule, "newer hybrid logical time");
+            assert_eq!(system.catalogue.divergence_count(LINK, content.id).unwrap(), 1);
+        }
+        assert_eq!(total(&east, content.id), total(&west, content.id));
+    });
+}
+
+#[test]
+fn the_primary_wins_a_tie() {
+    run(async {
+        let (east, west, content) = pair().await;
+        let ours = east.put(&content, "a", "east").await.unwrap().version;
+        // West has seen as much of the clock as East, so the two get the same time.
+        let theirs = west.put(&content, "a", "west").await.unwrap().version;
+        assert_eq!((ours.hlc, ours.site, theirs.site), (theirs.hlc, EAST, WEST));
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        assert_eq!(west.body(&content, "a").as_deref(), Some("east"));
+        let page = west.catalogue.divergences(LINK, None, 10).unwrap();
+        assert_eq!(page.divergences[0].1.rule, "primary wins the tie");
+    });
+}
+
+#[test]
+fn the_replica_wins_when_the_link_says_so() {
+    run(async {
+        let (east, west, content) = pair().await;
+        west.put(&content, "a", "west").await.unwrap();
+        east.clock.advance(10);
+        east.put(&content, "a", "east").await.unwrap();
+        converge(&east, &west, &content, ConflictPolicy::ReplicaWins).await;
+        for system in [&east, &west] {
+            assert_eq!(system.body(&content, "a").as_deref(), Some("west"));
+        }
+        assert_eq!(total(&east, content.id), total(&west, content.id));
+    });
+}
+
+#[test]
+fn both_are_kept_when_the_link_says_so() {
+    run(async {
+        let (east, west, content) = pair().await;
+        let lost = east.put(&content, "a", "east").await.unwrap().version;
+        west.clock.advance(10);
+        west.put(&content, "a", "west").await.unwrap();
+        converge(&east, &west, &content, ConflictPolicy::KeepBoth).await;
+        for system in [&east, &west] {
+            assert_eq!(system.body(&content, "a").as_deref(), Some("west"));
+            assert_eq!(system.body(&content, &format!("a@{lost}")).as_deref(), Some("east"));
+        }
+    });
+}
+
+#[test]
+fn a_delete_that_knew_of_the_write_wins_without_a_conflict_and_does_not_resurrect() {
+    run(async {
+        let (east, west, content) = pair().await;
+        east.put(&content, "a", "x").await.unwrap();
+        let old = east.changes(&content, None, 0);
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        west.delete(&content, "a").await;
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        assert_eq!(east.visible(&content), BTreeMap::new());
+        // The old write comes once more, late.
+        let sender = switchback_store::Sender {
+            feed: east.feed(&content),
+            link: LINK,
+            primary_site: EAST,
+            policy: ConflictPolicy::NewestWins,
+        };
+        west.catalogue.apply(content.id, sender, old, None).await.unwrap();
+        assert_eq!(west.visible(&content), BTreeMap::new());
+        assert_eq!(west.catalogue.divergence_count(LINK, content.id).unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_write_that_lost_to_a_delete_is_kept_and_a_delete_that_lost_is_listed() {
+    run(async {
+        let (east, west, content) = pair().await;
+        for key in ["a", "b"] {
+            east.put(&content, key, "base").await.unwrap();
+        }
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        east.put(&content, "a", "lost").await.unwrap();
+        east.delete(&content, "b").await;
+        west.clock.advance(10);
+        west.delete(&content, "a").await;
+        west.put(&content, "b", "won").await.unwrap();
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        for system in [&east, &west] {
+            let visible = system.visible(&content);
+            assert_eq!(visible.get("b").map(String::as_str), Some("won"));
+            assert_eq!(visible.get("a"), None);
+            assert_eq!(visible.values().filter(|body| *body == "lost").count(), 1);
+            let page = system.catalogue.divergences(LINK, None, 10).unwrap();
+            let of = |key: &str| {
+                let found = page.divergences.iter().find(|(_, divergence)| divergence.key.label() == key);
+                found.map(|(_, divergence)| divergence.clone()).unwrap()
+            };
+            assert!(of("a").winner_deleted && of("a").kept_at.is_some());
+            assert!(of("b").loser_deleted && of("b").kept_at.is_none());
+        }
+    });
+}
+
+#[test]
+fn two_deletes_of_one_key_agree() {
+    run(async {
+        let (east, west, content) = pair().await;
+        east.put(&content, "a", "x").await.unwrap();
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        east.delete(&content, "a").await;
+        west.delete(&content, "a").await;
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        assert_eq!(total(&east, content.id), total(&west, content.id));
+        assert_eq!(east.catalogue.divergence_count(LINK, content.id).unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_conflict_of_configuration_is_listed_with_what_lost() {
+    run(async {
+        let (east, west, content) = pair().await;
+        let credential = |secret: &str| CredentialRecord {
+            access_key: "AK".into(),
+            secret_key: secret.into(),
+            ..CredentialRecord::default()
+        };
+        east.catalogue.create_credential(content.id, credential("east")).await.unwrap();
+        west.clock.advance(10);
+        west.catalogue.create_credential(content.id, credential("west")).await.unwrap();
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        for system in [&east, &west] {
+            let (_, found) = system.catalogue.find_credential("AK").unwrap().unwrap();
+            assert_eq!(found.secret_key, "west");
+            let page = system.catalogue.divergences(LINK, None, 10).unwrap();
+            assert!(page.divergences[0].1.loser_record.is_some());
+        }
+    });
+}
+
+#[test]
+fn a_write_over_the_winner_replaces_what_it_had_won_against() {
+    run(async {
+        let (east, west, content) = pair().await;
+        east.put(&content, "a", "east").await.unwrap();
+        west.clock.advance(10);
+        west.put(&content, "a", "west").await.unwrap();
+        // Only East has seen the conflict when it writes again.
+        west.send(&content, &east, ConflictPolicy::NewestWins).await;
+        east.clock.advance(20);
+        east.put(&content, "a", "after").await.unwrap();
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        for system in [&east, &west] {
+            assert_eq!(system.body(&content, "a").as_deref(), Some("after"));
+            assert_eq!(system.catalogue.divergence_count(LINK, content.id).unwrap(), 1);
+        }
+        assert_eq!(total(&east, content.id), total(&west, content.id));
+    });
+}
+
+#[test]
+fn the_report_is_paged() {
+    run(async {
+        let (east, west, content) = pair().await;
+        for number in 0..5 {
+            east.put(&content, &format!("{number}"), "east").await.unwrap();
+            west.put(&content, &format!("{number}"), "west").await.unwrap();
+        }
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        let (mut after, mut seen) = (None, 0);
+        loop {
+            let page = east.catalogue.divergences(LINK, after.as_deref(), 2).unwrap();
+            assert!(page.divergences.len() <= 2);
+            seen += page.divergences.len();
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(seen, 5);
+    });
+}
+
+/// One step of a history on two systems.
+#[derive(Clone, Debug)]
+enum Step {
+    Put {
+        east: bool,
+        key: u8,
+    },
+    Delete {
+        east: bool,
+        key: u8,
+    },
+    Send {
+        from_east: bool,
+    },
+    /// Sends everything from the start again, in reverse order.
+    Resend {
+        from_east: bool,
+    },
+    Pass {
+        east: bool,
+        ms: u64,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (any::<bool>(), 0u8..4).prop_map(|(east, key)| Step::Put { east, key }),
+        2 => (any::<bool>(), 0u8..4).prop_map(|(east, key)| Step::Delete { east, key }),
+        2 => any::<bool>().prop_map(|from_east| Step::Send { from_east }),
+        1 => any::<bool>().prop_map(|from_east| Step::Resend { from_east }),
+        2 => (any::<bool>(), 0u64..3).prop_map(|(east, ms)| Step::Pass { east, ms }),
+    ]
+}
+
+fn policy() -> impl Strategy<Value = ConflictPolicy> {
+    prop_oneof![
+        Just(ConflictPolicy::NewestWins),
+        Just(ConflictPolicy::ReplicaWins),
+        Just(ConflictPolicy::KeepBoth),
+    ]
+}
+
+async fn resend(from: &System, to: &System, content: &switchback_model::Content, policy: ConflictPolicy) {
+    let mut changes = from.changes(content, Some(to.feed(content)), 0);
+    changes.reverse();
+    let sender =
+        switchback_store::Sender { feed: from.feed(content), link: LINK, primary_site: EAST, policy };
+    to.catalogue.apply(content.id, sender, changes, None).await.unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn any_history_on_two_sides_converges_and_forgets_nothing(
+        steps in prop::collection::vec(step(), 1..40),
+        policy in policy(),
+    ) {
+        run(async {
+            let (east, west, content) = pair().await;
+            // Every body that was acknowledged, by its version, with what its write replaced.
+            let mut written: BTreeMap<Version, String> = BTreeMap::new();
+            let mut replaced: Vec<(SiteId, Version)> = Vec::new();
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Put { east: at_east, key } | Step::Delete { east: at_east, key } => {
+                        let system = if at_east { &east } else { &west };
+                        let key = key.to_string();
+                        if let Ok(entry) = system.catalogue.object(content.id, NAMESPACE, &key, false) {
+                            replaced.push((system.site, entry.version));
+                        }
+                        if matches!(step, Step::Delete { .. }) {
+                            system.delete(&content, &key).await;
+                        } else {
+                            let body = format!("body {number}");
+                            let put = system.catalogue.put_object(
+                                content.id, NAMESPACE, &key, object(&body), Conditions::default());
+                            written.insert(put.await.unwrap().version, body);
+                        }
+                    }
+                    Step::Send { from_east: true } => drop(east.send(&content, &west, policy).await),
+                    Step::Send { from_east: false } => drop(west.send(&content, &east, policy).await),
+                    Step::Resend { from_east: true } => resend(&east, &west, &content, policy).await,
+                    Step::Resend { from_east: false } => resend(&west, &east, &content, policy).await,
+                    Step::Pass { east: at_east, ms } => {
+                        (if at_east { &east } else { &west }).clock.advance(ms);
+                    }
+                }
+            }
+            converge(&east, &west, &content, policy).await;
+            prop_assert_eq!(east.visible(&content), west.visible(&content));
+            let (left, right) = (
+                east.catalogue.digest(content.id).unwrap(),
+                west.catalogue.digest(content.id).unwrap(),
+            );
+            prop_assert_eq!((left.total, left.ranges), (right.total, right.ranges));
+            // A body is visible, unless somebody who saw it replaced or deleted it.
+            let visible = east.visible(&content);
+            for (version, body) in &written {
+                let seen_and_replaced = replaced.iter().any(|(_, by)| by == version);
+                prop_assert!(seen_and_replaced || visible.values().any(|other| other == body),
+                    "{body} is neither current, nor replaced, nor kept");
+            }
+            let report = |system: &System| {
+                let page = system.catalogue.divergences(LINK, None, 1000).unwrap();
+                page.divergences.into_iter().map(|(_, divergence)| (divergence.key, divergence.loser))
+                    .collect::<Vec<_>>()
+            };
+            prop_assert_eq!(report(&east), report(&west));
+            Ok(())
+        })?;
+    }
+}
