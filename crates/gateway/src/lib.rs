@@ -1,1 +1,83 @@
-//! The gateway: S3 in, gRPC out.
+//! The gateway: the HTTP edge of one system.
+//!
+//! It decides nothing and remembers nothing. S3 requests are authenticated, translated to the
+//! data mover's store service, and answered; the bytes of objects go between client and blobs
+//! directly. On its internal listener it forwards gRPC calls to the service that they are for, so
+//! that a tool needs one address.
+//!
+//! What it promises: success is answered only after the store has said that the commit is
+//! durable; a checksum that a client sends is compared with the bytes before; memory held for
+//! requests is bounded; and a write that is refused because the content is read-only says where
+//! to write, or to try again.
+
+mod admin;
+mod auth;
+mod config;
+mod edge;
+mod host;
+mod peers;
+mod s3;
+mod server;
+mod status;
+mod store;
+
+use anyhow::Context;
+use switchback_kit::config::Source;
+use switchback_kit::grpc;
+use switchback_store::Blobs;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, Limits};
+
+/// Sockets bound by the caller, so that a test can let the system pick the ports.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Internal gRPC, forwarded to the services.
+    pub admin: TcpListener,
+    /// S3.
+    pub s3: Vec<TcpListener>,
+}
+
+/// Runs the gateway that `source` describes until `shutdown`, then drains it.
+///
+/// # Errors
+/// The configuration is wrong, the blobs cannot be opened, or an address cannot be bound.
+pub async fn run(source: Source, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let config = Config::load(&source)?;
+    let bind = async |address: &str| {
+        TcpListener::bind(address).await.with_context(|| format!("bind listener {address}"))
+    };
+    let mut s3 = Vec::new();
+    for address in &config.s3_listen {
+        s3.push(bind(address).await?);
+    }
+    let listeners = Listeners { admin: bind(&config.listen).await?, s3 };
+    serve(config, listeners, shutdown).await
+}
+
+/// Serves on `listeners` until `shutdown`, then drains.
+///
+/// # Errors
+/// The blobs cannot be opened, an address of a service is malformed, or a listener failed.
+pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let blobs = Blobs::open(&config.blobs).context("open blobs")?;
+    let channel = |address: &str| grpc::channel(address, &config.secret);
+    let store = store::Store::new(channel(&config.services.data_mover).context("address of the data mover")?);
+    let links = channel(&config.services.link_manager).context("address of the link manager")?;
+    let domains = host::Domains::new(&config.domain);
+    let limits = config.limits;
+    let gateway = s3::Gateway {
+        receiver: s3::Receiver::new(store.clone(), blobs.clone(), limits.uploads_max, limits.body_idle_time),
+        store: store.clone(),
+        blobs,
+        region: config.region.clone(),
+    };
+    let edge = edge::Edge::new(gateway, auth::Keys::new(store, domains.clone()), domains.clone(), limits);
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(peers::follow(links, domains)));
+    let stop = shutdown.clone();
+    let internal = admin::serve(listeners.admin, &config, stop);
+    let s3 = server::serve(listeners.s3, edge, limits, shutdown);
+    tokio::try_join!(internal, s3)?;
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! Copies inside one tenant: the bytes are streamed to a fresh blob, so that source and copy live
+//! and die apart.
+
+use std::ops::Range;
+
+use s3s::dto::{
+    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopyPartResult, CopySource, MetadataDirective,
+    TaggingDirective, UploadPartCopyInput, UploadPartCopyOutput,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+use switchback_proto::store::v1::{self as store, PutObjectRequest, PutPartRequest};
+
+use super::checksum::{Algorithm, Claims, kind_of, set_checksums};
+use super::condition::ReadConditions;
+use super::metadata::given_metadata;
+use super::multipart::part_number;
+use super::object::{Opened, is_public, open};
+use super::receive::{BODY_BYTES_MAX, Received};
+use super::time::stamp;
+use super::{Gateway, caller, current_version, offered, place, refused, strong, tagging, writable};
+use crate::auth::Place;
+
+/// The conditions that a copy puts on its source.
+macro_rules! source_conditions {
+    ($input:expr) => {
+        ReadConditions {
+            if_match: $input.copy_source_if_match.as_ref(),
+            if_none_match: $input.copy_source_if_none_match.as_ref(),
+            if_modified_since: $input.copy_source_if_modified_since.as_ref(),
+            if_unmodified_since: $input.copy_source_if_unmodified_since.as_ref(),
+        }
+    };
+}
+
+/// Bucket and key of the source.
+fn named(source: &CopySource) -> S3Result<(&str, &str)> {
+    match source {
+        CopySource::Bucket { bucket, key, version_id } => {
+            current_version(version_id.as_deref())?;
+            Ok((bucket, key))
+        }
+        CopySource::AccessPoint { .. } | CopySource::Outpost { .. } => Err(s3_error!(
+            NotImplemented,
+            "access points are not offered here: name the source by bucket and key"
+        )),
+    }
+}
+
+/// Streams the opened source to a fresh body.
+async fn transfer(
+    gateway: &Gateway,
+    opened: Opened,
+    wanted: &[Algorithm],
+) -> S3Result<(store::Object, Received)> {
+    let Opened { object, part, pieces } = opened;
+    let whole = part.is_none();
+    let size = part.map_or(object.size, |part| part.end - part.start);
+    if size > BODY_BYTES_MAX {
+        return Err(s3_error!(InvalidRequest, "one copy has at most 5 GiB: copy by parts (UploadPartCopy)"));
+    }
+    let received =
+        gateway.receiver.receive(pieces, Some(size), &Claims::wanting(wanted.iter().copied())).await?;
+    // The hash of a multipart object is that of its parts' hashes and cannot be compared.
+    if whole && object.part_sizes.is_empty() && object.content_hash != received.digests.content[..] {
+        tracing::error!(size, "the bytes of an object are not those that were written");
+        return Err(s3_error!(
+            InternalError,
+            "the source's bytes are damaged: copy it from the other system"
+        ));
+    }
+    Ok((object, received))
+}
+
+/// `CopyObject`.
+pub(super) async fn object(
+    gateway: &Gateway,
+    request: S3Request<CopyObjectInput>,
+) -> S3Result<S3Response<CopyObjectOutput>> {
+    let input = &request.input;
+    let target = place(&request, &input.bucket)?;
+    let (bucket, key) = named(&input.copy_source)?;
+    let source = caller(&request)?.place(bucket);
+    writable(&input.key)?;
+    offered([
+        ("an ACL", is_public(input.acl.as_ref())),
+        (
+            "server-side encryption",
+            input.server_side_encryption.is_some() || input.sse_customer_algorithm.is_some(),
+        ),
+        ("object lock", input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some()),
+    ])?;
+    let new_metadata = directed(input.metadata_directive.as_ref().map(MetadataDirective::as_str))?;
+    let new_tags = directed(input.tagging_directive.as_ref().map(TaggingDirective::as_str))?;
+    if bucket == input.bucket && key == input.key && !new_metadata && !new_tags {
+        return Err(s3_error!(
+            InvalidRequest,
+            "this copies an object to itself and changes nothing: replace its metadata"
+        ));
+    }
+    let conditions = source_conditions!(input);
+    let opened = open(gateway, &source, key, |object| conditions.check_source(object).map(|()| None)).await?;
+    let mut wanted: Vec<_> =
+        opened.object.checksums.iter().filter_map(|checksum| Algorithm::named(&checksum.algorithm)).collect();
+    wanted
+        .extend(input.checksum_algorithm.as_ref().and_then(|algorithm| Algorithm::named(algorithm.as_str())));
+    let (from, received) = transfer(gateway, opened, &wanted).await?;
+    let copy = store::Object {
+        key: input.key.clone(),
+        size: received.size,
+        etag: hex::encode(received.digests.md5),
+        content_hash: received.digests.content.to_vec().into(),
+        checksums: received.digests.checksums.clone(),
+        metadata: if new_metadata { Some(given_metadata!(input)) } else { from.metadata },
+        tags: if new_tags { tagging::of_header(input.tagging.as_deref())? } else { from.tags },
+        ..Default::default()
+    };
+    let last_modified = commit(gateway, target, copy.clone(), received).await?;
+    let mut result = CopyObjectResult {
+        e_tag: Some(strong(&copy.etag)),
+        last_modified: Some(stamp(last_modified)),
+        checksum_type: kind_of(&copy.checksums),
+        ..Default::default()
+    };
+    set_checksums!(result, &copy.checksums);
+    Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
+}
+
+async fn commit(gateway: &Gateway, target: Place, copy: store::Object, received: Received) -> S3Result<i64> {
+    let call = PutObjectRequest {
+        content: Some(target.content),
+        namespace: target.namespace,
+        object: Some(copy),
+        body: Some(received.body.clone()),
+        conditions: None,
+    };
+    let done = received.commit(gateway.store.client().put_object(call)).await.map_err(refused)?;
+    Ok(done.last_modified_unix_ms)
+}
+
+/// True for `REPLACE`.
+fn directed(directive: Option<&str>) -> S3Result<bool> {
+    match directive {
+        None | Some("COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(other) => Err(s3_error!(InvalidArgument, "unknown directive {other}: expected COPY or REPLACE")),
+    }
+}
+
+/// `UploadPartCopy`.
+pub(super) async fn part(
+    gateway: &Gateway,
+    request: S3Request<UploadPartCopyInput>,
+) -> S3Result<S3Response<UploadPartCopyOutput>> {
+    let input = &request.input;
+    let target = place(&request, &input.bucket)?;
+    let (bucket, key) = named(&input.copy_source)?;
+    let source = caller(&request)?.place(bucket);
+    writable(&input.key)?;
+    let number = part_number(input.part_number)?;
+    let conditions = source_conditions!(input);
+    let picked = |object: &store::Object| {
+        conditions.check_source(object)?;
+        input.copy_source_range.as_deref().map(|range| source_range(range, object.size)).transpose()
+    };
+    let opened = open(gateway, &source, key, picked).await?;
+    let wanted: Vec<_> =
+        opened.object.checksums.iter().filter_map(|checksum| Algorithm::named(&checksum.algorithm)).collect();
+    let (_, received) = transfer(gateway, opened, &wanted).await?;
+    let part = store::Part {
+        number,
+        size: received.size,
+        etag: hex::encode(received.digests.md5),
+        content_hash: received.digests.content.to_vec().into(),
+        checksums: received.digests.checksums.clone(),
+        ..Default::default()
+    };
+    let mut result = CopyPartResult { e_tag: Some(strong(&part.etag)), ..Default::default() };
+    set_checksums!(result, &part.checksums);
+    let call = PutPartRequest {
+        content: Some(target.content),
+        namespace: target.namespace,
+        key: input.key.clone(),
+        upload_id: input.upload_id.clone(),
+        part: Some(part),
+        body: Some(received.body.clone()),
+    };
+    received.commit(gateway.store.client().put_part(call)).await.map_err(refused)?;
+    result.last_modified = Some(std::time::SystemTime::now().into());
+    Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
+}
+
+/// The whole range must be there; it is not cut short, as that of a read is.
+fn source_range(range: &str, size: u64) -> S3Result<Range<u64>> {
+    let parsed = s3s::dto::Range::parse(range).ok();
+    match parsed {
+        Some(s3s::dto::Range::Int { first, last: Some(last) }) if last < size => Ok(first..last + 1),
+        Some(s3s::dto::Range::Int { .. }) => {
+            Err(s3_error!(InvalidRange, "the range {range} is not inside the source, which has {size} bytes"))
+        }
+        Some(s3s::dto::Range::Suffix { .. }) | None => {
+            Err(s3_error!(InvalidArgument, "x-amz-copy-source-range has the form bytes=FIRST-LAST"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_a_source_is_never_cut_short() {
+        assert_eq!(source_range("bytes=0-9", 10).unwrap(), 0..10);
+        assert_eq!(source_range("bytes=5-10", 10).unwrap_err().code().as_str(), "InvalidRange");
+        assert_eq!(source_range("bytes=-5", 10).unwrap_err().code().as_str(), "InvalidArgument");
+    }
+}

@@ -1,0 +1,139 @@
+//! S3: each operation translated to calls of the store. What is not here is `NotImplemented`.
+
+mod attributes;
+mod body;
+mod bucket;
+mod checksum;
+mod complete;
+mod condition;
+mod copy;
+mod list;
+mod metadata;
+mod multipart;
+mod object;
+mod receive;
+mod tagging;
+mod time;
+
+use s3s::dto::*;
+use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
+use switchback_store::Blobs;
+use tonic::Status;
+
+pub(crate) use receive::Receiver;
+
+use crate::auth::{Caller, Place};
+use crate::status;
+use crate::store::Store;
+
+/// Keys of the system's own; clients read them and do not write them.
+const RESERVED_PREFIX: &str = switchback_store::LOST_AND_FOUND;
+
+/// What the operations work with.
+pub(crate) struct Gateway {
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) receiver: Receiver,
+    pub(crate) region: String,
+}
+
+/// On whose behalf the request is made.
+fn caller<T>(request: &S3Request<T>) -> S3Result<&Caller> {
+    let caller = request.extensions.get::<Caller>();
+    caller.ok_or_else(|| s3_error!(AccessDenied, "anonymous access is not offered: sign the request"))
+}
+
+/// Where the bucket of the request is.
+fn place<T>(request: &S3Request<T>, bucket: &str) -> S3Result<Place> {
+    Ok(caller(request)?.place(bucket))
+}
+
+/// Refuses to write a key of the system's own before its body is taken in.
+fn writable(key: &str) -> S3Result<()> {
+    if key.starts_with(RESERVED_PREFIX) {
+        return Err(s3_error!(
+            AccessDenied,
+            "keys under {RESERVED_PREFIX} hold what recoveries set aside: read them, and write under another key"
+        ));
+    }
+    Ok(())
+}
+
+/// Objects have one version here; S3 names it "null".
+fn current_version(version_id: Option<&str>) -> S3Result<()> {
+    match version_id {
+        None | Some("" | "null") => Ok(()),
+        Some(_) => Err(s3_error!(NoSuchVersion, "buckets are not versioned here: leave the version out")),
+    }
+}
+
+/// Refuses what would silently not be done.
+fn offered<'a>(headers: impl IntoIterator<Item = (&'a str, bool)>) -> S3Result<()> {
+    match headers.into_iter().find(|(_, asked)| *asked) {
+        Some((what, _)) => {
+            Err(s3_error!(NotImplemented, "{what} is not offered here: send the request without it"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn refused(status: Status) -> S3Error {
+    status::refused(&status)
+}
+
+fn strong(etag: &str) -> ETag {
+    ETag::Strong(etag.to_owned())
+}
+
+/// S3 counts in signed numbers.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// How many of something a page may have: what was asked for, at most a thousand.
+fn page(asked: Option<i32>) -> S3Result<u32> {
+    let asked = u32::try_from(asked.unwrap_or(1000));
+    asked
+        .map(|asked| asked.min(1000))
+        .map_err(|_| s3_error!(InvalidArgument, "a page cannot have a negative size"))
+}
+
+/// Writes the trait's methods, each of which is a function of the same shape.
+macro_rules! operations {
+    ($($name:ident => $function:path: $input:ty => $output:ty;)*) => {
+        #[async_trait::async_trait]
+        impl S3 for Gateway {
+            $(async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
+                $function(self, request).await
+            })*
+        }
+    };
+}
+
+operations! {
+    list_buckets => bucket::list: ListBucketsInput => ListBucketsOutput;
+    create_bucket => bucket::create: CreateBucketInput => CreateBucketOutput;
+    head_bucket => bucket::head: HeadBucketInput => HeadBucketOutput;
+    delete_bucket => bucket::delete: DeleteBucketInput => DeleteBucketOutput;
+    get_bucket_location => bucket::location: GetBucketLocationInput => GetBucketLocationOutput;
+    get_bucket_versioning => bucket::versioning: GetBucketVersioningInput => GetBucketVersioningOutput;
+    put_object => object::put: PutObjectInput => PutObjectOutput;
+    get_object => object::get: GetObjectInput => GetObjectOutput;
+    head_object => object::head: HeadObjectInput => HeadObjectOutput;
+    delete_object => object::delete: DeleteObjectInput => DeleteObjectOutput;
+    delete_objects => object::delete_many: DeleteObjectsInput => DeleteObjectsOutput;
+    get_object_attributes => attributes::get: GetObjectAttributesInput => GetObjectAttributesOutput;
+    copy_object => copy::object: CopyObjectInput => CopyObjectOutput;
+    list_objects => list::v1: ListObjectsInput => ListObjectsOutput;
+    list_objects_v2 => list::v2: ListObjectsV2Input => ListObjectsV2Output;
+    create_multipart_upload => multipart::create: CreateMultipartUploadInput => CreateMultipartUploadOutput;
+    upload_part => multipart::put_part: UploadPartInput => UploadPartOutput;
+    upload_part_copy => copy::part: UploadPartCopyInput => UploadPartCopyOutput;
+    list_parts => multipart::list_parts: ListPartsInput => ListPartsOutput;
+    list_multipart_uploads => multipart::list: ListMultipartUploadsInput => ListMultipartUploadsOutput;
+    complete_multipart_upload => complete::complete: CompleteMultipartUploadInput => CompleteMultipartUploadOutput;
+    abort_multipart_upload => multipart::abort: AbortMultipartUploadInput => AbortMultipartUploadOutput;
+    put_object_tagging => tagging::put: PutObjectTaggingInput => PutObjectTaggingOutput;
+    get_object_tagging => tagging::get: GetObjectTaggingInput => GetObjectTaggingOutput;
+    delete_object_tagging => tagging::delete: DeleteObjectTaggingInput => DeleteObjectTaggingOutput;
+}

@@ -1,0 +1,295 @@
+//! Objects: put, get, head, delete.
+
+use http::HeaderMap;
+use s3s::dto::*;
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+use switchback_proto::store::v1::{
+    self as store, DeleteObjectsRequest, GetObjectRequest, GetObjectResponse, PutObjectRequest,
+};
+
+use super::checksum::{Claims, kind_of, set_checksums};
+use super::condition::{ReadConditions, of_write, part_of};
+use super::metadata::{given_metadata, set_metadata};
+use super::time::stamp;
+use super::{Gateway, body, current_version, offered, place, refused, signed, strong, tagging, writable};
+use crate::auth::Place;
+use crate::status;
+use crate::store::answer;
+
+/// An object that is replaced while it is being opened is looked up this many times.
+const LOOKUPS_MAX: usize = 3;
+
+/// Most keys in one request to delete.
+const DELETES_MAX: usize = 1000;
+
+/// `PutObject`.
+pub(super) async fn put(
+    gateway: &Gateway,
+    mut request: S3Request<PutObjectInput>,
+) -> S3Result<S3Response<PutObjectOutput>> {
+    let place = place(&request, &request.input.bucket)?;
+    let given = request.input.body.take();
+    let input = &request.input;
+    writable(&input.key)?;
+    offered([
+        ("an ACL", is_public(input.acl.as_ref())),
+        (
+            "server-side encryption",
+            input.server_side_encryption.is_some() || input.sse_customer_algorithm.is_some(),
+        ),
+        ("object lock", input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some()),
+        ("appending", input.write_offset_bytes.is_some()),
+        ("a redirect", input.website_redirect_location.is_some()),
+    ])?;
+    let metadata = given_metadata!(input);
+    let tags = tagging::of_header(input.tagging.as_deref())?;
+    let claims = Claims::of(&request.headers, request.trailing_headers.clone())?;
+    let given = given.unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
+    let received = gateway.receiver.receive(given, declared_length(&request.headers)?, &claims).await?;
+    let object = store::Object {
+        key: input.key.clone(),
+        size: received.size,
+        etag: hex::encode(received.digests.md5),
+        content_hash: received.digests.content.to_vec().into(),
+        checksums: received.digests.checksums.clone(),
+        metadata: Some(metadata),
+        tags,
+        ..Default::default()
+    };
+    let mut output = PutObjectOutput {
+        e_tag: Some(strong(&object.etag)),
+        checksum_type: kind_of(&object.checksums),
+        ..Default::default()
+    };
+    set_checksums!(output, &object.checksums);
+    let call = PutObjectRequest {
+        content: Some(place.content),
+        namespace: place.namespace,
+        object: Some(object),
+        body: Some(received.body.clone()),
+        conditions: of_write(input.if_match.as_ref(), input.if_none_match.as_ref()),
+    };
+    received.commit(gateway.store.client().put_object(call)).await.map_err(refused)?;
+    Ok(S3Response::new(output))
+}
+
+/// Everything is private here; another canned ACL would promise more.
+pub(super) fn is_public(acl: Option<&ObjectCannedACL>) -> bool {
+    let private = [ObjectCannedACL::PRIVATE, ObjectCannedACL::BUCKET_OWNER_FULL_CONTROL];
+    acl.is_some_and(|acl| !private.contains(&acl.as_str()))
+}
+
+/// How many bytes the body has by the client's word, inside any transfer framing.
+pub(super) fn declared_length(headers: &HeaderMap) -> S3Result<Option<u64>> {
+    let names = ["x-amz-decoded-content-length", "content-length"];
+    let Some(value) = names.into_iter().find_map(|name| headers.get(name)) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    length.map(Some).ok_or_else(|| s3_error!(InvalidRequest, "the body's length is not a number"))
+}
+
+/// Looks an object up.
+pub(super) async fn lookup(
+    gateway: &Gateway,
+    place: &Place,
+    key: &str,
+    with_body: bool,
+) -> S3Result<(store::Object, store::Body)> {
+    let call = GetObjectRequest {
+        content: Some(place.content.clone()),
+        namespace: place.namespace.clone(),
+        key: key.to_owned(),
+        with_body,
+    };
+    let GetObjectResponse { object, body } =
+        answer(gateway.store.client().get_object(call)).await.map_err(refused)?;
+    let object = object.ok_or_else(|| s3_error!(InternalError, "the store answered without the object"))?;
+    Ok((object, body.unwrap_or_default()))
+}
+
+/// An object whose bytes are open.
+pub(super) struct Opened {
+    pub(super) object: store::Object,
+    /// The part that was asked for, if not all of it.
+    pub(super) part: Option<std::ops::Range<u64>>,
+    pub(super) pieces: body::Pieces,
+}
+
+/// Looks an object up and opens the part of it that `part` picks. A blob that is gone was
+/// replaced between the two: the object is looked up again.
+pub(super) async fn open(
+    gateway: &Gateway,
+    place: &Place,
+    key: &str,
+    part: impl Fn(&store::Object) -> S3Result<Option<std::ops::Range<u64>>>,
+) -> S3Result<Opened> {
+    for _ in 0..LOOKUPS_MAX {
+        let (object, body) = lookup(gateway, place, key, true).await?;
+        let part = part(&object)?.filter(|part| !part.is_empty());
+        let range = part.clone().unwrap_or(0..object.size);
+        match body::open(&gateway.blobs, body, range).await {
+            Ok(pieces) => return Ok(Opened { object, part, pieces }),
+            Err(switchback_store::Error::NoSuchBlob(blob)) => {
+                tracing::debug!(%blob, "blob is gone; looking again")
+            }
+            Err(error) => return Err(status::blob_failed(error)),
+        }
+    }
+    tracing::error!(namespace = place.namespace, "an object's bytes are missing");
+    Err(status::unavailable("the object's bytes are not here now; try again"))
+}
+
+/// Fills in what the answers to GET and HEAD have in common.
+macro_rules! describe {
+    ($output:expr, $object:expr, $part:expr, $with_checksums:expr) => {{
+        let (object, part): (&store::Object, &Option<std::ops::Range<u64>>) = ($object, $part);
+        $output.accept_ranges = Some("bytes".into());
+        $output.e_tag = Some(strong(&object.etag));
+        $output.last_modified = Some(stamp(object.last_modified_unix_ms));
+        $output.content_length =
+            Some(signed(part.as_ref().map_or(object.size, |part| part.end - part.start)));
+        $output.content_range =
+            part.as_ref().map(|part| format!("bytes {}-{}/{}", part.start, part.end - 1, object.size));
+        if let Some(metadata) = &object.metadata {
+            set_metadata!($output, metadata);
+        }
+        if $with_checksums && part.is_none() {
+            set_checksums!($output, &object.checksums);
+            $output.checksum_type = kind_of(&object.checksums);
+        }
+    }};
+}
+
+fn wants_checksums(mode: Option<&ChecksumMode>) -> bool {
+    mode.is_some_and(|mode| mode.as_str().eq_ignore_ascii_case(ChecksumMode::ENABLED))
+}
+
+fn parts_count(object: &store::Object, part_number: Option<i32>) -> Option<i32> {
+    part_number?;
+    i32::try_from(object.part_sizes.len()).ok().filter(|count| *count > 0)
+}
+
+/// `GetObject`.
+pub(super) async fn get(
+    gateway: &Gateway,
+    request: S3Request<GetObjectInput>,
+) -> S3Result<S3Response<GetObjectOutput>> {
+    let place = place(&request, &request.input.bucket)?;
+    let input = &request.input;
+    current_version(input.version_id.as_deref())?;
+    let conditions = ReadConditions {
+        if_match: input.if_match.as_ref(),
+        if_none_match: input.if_none_match.as_ref(),
+        if_modified_since: input.if_modified_since.as_ref(),
+        if_unmodified_since: input.if_unmodified_since.as_ref(),
+    };
+    let picked = |object: &store::Object| {
+        conditions.check(object)?;
+        part_of(object, input.range, input.part_number)
+    };
+    let opened = open(gateway, &place, &input.key, picked).await?;
+    let mut output = GetObjectOutput {
+        parts_count: parts_count(&opened.object, input.part_number),
+        tag_count: i32::try_from(opened.object.tags.len()).ok().filter(|count| *count > 0),
+        ..Default::default()
+    };
+    describe!(output, &opened.object, &opened.part, wants_checksums(input.checksum_mode.as_ref()));
+    output.body = Some(body::answer(opened.pieces));
+    Ok(S3Response::new(output))
+}
+
+/// `HeadObject`.
+pub(super) async fn head(
+    gateway: &Gateway,
+    request: S3Request<HeadObjectInput>,
+) -> S3Result<S3Response<HeadObjectOutput>> {
+    let place = place(&request, &request.input.bucket)?;
+    let input = &request.input;
+    current_version(input.version_id.as_deref())?;
+    let (object, _) = lookup(gateway, &place, &input.key, false).await?;
+    let conditions = ReadConditions {
+        if_match: input.if_match.as_ref(),
+        if_none_match: input.if_none_match.as_ref(),
+        if_modified_since: input.if_modified_since.as_ref(),
+        if_unmodified_since: input.if_unmodified_since.as_ref(),
+    };
+    conditions.check(&object)?;
+    let part = part_of(&object, input.range, input.part_number)?.filter(|part| !part.is_empty());
+    let mut output =
+        HeadObjectOutput { parts_count: parts_count(&object, input.part_number), ..Default::default() };
+    describe!(output, &object, &part, wants_checksums(input.checksum_mode.as_ref()));
+    Ok(S3Response::new(output))
+}
+
+/// `DeleteObject`. What does not exist is deleted too.
+pub(super) async fn delete(
+    gateway: &Gateway,
+    request: S3Request<DeleteObjectInput>,
+) -> S3Result<S3Response<DeleteObjectOutput>> {
+    let place = place(&request, &request.input.bucket)?;
+    let input = &request.input;
+    current_version(input.version_id.as_deref())?;
+    offered([(
+        "deleting under a condition",
+        input.if_match.is_some()
+            || input.if_match_size.is_some()
+            || input.if_match_last_modified_time.is_some(),
+    )])?;
+    let results = delete_keys(gateway, place, vec![input.key.clone()]).await?;
+    match results.first().filter(|detail| !detail.reason.is_empty()) {
+        Some(detail) => Err(status::refused_for(detail, "the object was not deleted")),
+        None => Ok(S3Response::new(DeleteObjectOutput::default())),
+    }
+}
+
+async fn delete_keys(
+    gateway: &Gateway,
+    place: Place,
+    keys: Vec<String>,
+) -> S3Result<Vec<store::ErrorDetail>> {
+    let call = DeleteObjectsRequest { content: Some(place.content), namespace: place.namespace, keys };
+    Ok(answer(gateway.store.client().delete_objects(call)).await.map_err(refused)?.results)
+}
+
+/// `DeleteObjects`.
+pub(super) async fn delete_many(
+    gateway: &Gateway,
+    request: S3Request<DeleteObjectsInput>,
+) -> S3Result<S3Response<DeleteObjectsOutput>> {
+    let place = place(&request, &request.input.bucket)?;
+    let Delete { objects, quiet } = request.input.delete;
+    if objects.is_empty() || objects.len() > DELETES_MAX {
+        return Err(s3_error!(MalformedXML, "a request deletes 1 to {DELETES_MAX} keys"));
+    }
+    let mut output = DeleteObjectsOutput::default();
+    let (mut deleted, mut errors, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    for object in objects {
+        match current_version(object.version_id.as_deref()) {
+            Ok(()) => keys.push(object.key),
+            Err(error) => errors.push(entry(object.key, &error)),
+        }
+    }
+    let results =
+        if keys.is_empty() { Vec::new() } else { delete_keys(gateway, place, keys.clone()).await? };
+    if results.len() != keys.len() {
+        return Err(s3_error!(InternalError, "the store answered for other keys"));
+    }
+    for (key, detail) in keys.into_iter().zip(results) {
+        if detail.reason.is_empty() {
+            deleted.push(DeletedObject { key: Some(key), ..Default::default() });
+        } else {
+            errors.push(entry(key, &status::refused_for(&detail, "the object was not deleted")));
+        }
+    }
+    output.deleted = (quiet != Some(true)).then_some(deleted);
+    output.errors = (!errors.is_empty()).then_some(errors);
+    Ok(S3Response::new(output))
+}
+
+fn entry(key: String, error: &s3s::S3Error) -> Error {
+    Error {
+        key: Some(key),
+        code: Some(error.code().as_str().to_owned()),
+        message: error.message().map(str::to_owned),
+        version_id: None,
+    }
+}

@@ -1,0 +1,143 @@
+//! Object tags.
+
+use std::collections::BTreeMap;
+
+use s3s::dto::*;
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+use switchback_proto::store::v1::{GetObjectRequest, SetTagsRequest};
+
+use super::{Gateway, current_version, place, refused, writable};
+use crate::auth::Place;
+use crate::store::answer;
+
+/// S3's own limits.
+const TAGS_MAX: usize = 10;
+const NAME_CHARACTERS_MAX: usize = 128;
+const VALUE_CHARACTERS_MAX: usize = 256;
+
+/// The tags of the header `x-amz-tagging`, which has the form of a query.
+pub(crate) fn of_header(header: Option<&str>) -> S3Result<BTreeMap<String, String>> {
+    let pairs = header.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let decoded = pairs.map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((decoded(name)?, decoded(value)?))
+    });
+    let decoded: Option<Vec<_>> = decoded.collect();
+    checked(decoded.ok_or_else(|| s3_error!(InvalidTag, "x-amz-tagging is not encoded as a query"))?)
+}
+
+/// Percent decoding of a query, where "+" is a space.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                *hex::decode(digits).ok()?.first()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn checked(pairs: Vec<(String, String)>) -> S3Result<BTreeMap<String, String>> {
+    if pairs.len() > TAGS_MAX {
+        return Err(s3_error!(InvalidTag, "an object has at most {TAGS_MAX} tags"));
+    }
+    let count = pairs.len();
+    for (name, value) in &pairs {
+        if name.is_empty()
+            || name.chars().count() > NAME_CHARACTERS_MAX
+            || value.chars().count() > VALUE_CHARACTERS_MAX
+        {
+            return Err(s3_error!(
+                InvalidTag,
+                "a tag's name has 1 to {NAME_CHARACTERS_MAX} characters, its value at most {VALUE_CHARACTERS_MAX}"
+            ));
+        }
+    }
+    let tags: BTreeMap<_, _> = pairs.into_iter().collect();
+    if tags.len() < count {
+        return Err(s3_error!(InvalidTag, "a tag is named twice"));
+    }
+    Ok(tags)
+}
+
+/// `PutObjectTagging`.
+pub(super) async fn put(
+    gateway: &Gateway,
+    request: S3Request<PutObjectTaggingInput>,
+) -> S3Result<S3Response<PutObjectTaggingOutput>> {
+    let place = place(&request, &request.input.bucket)?;
+    let input = request.input;
+    current_version(input.version_id.as_deref())?;
+    let pairs = input
+        .tagging
+        .tag_set
+        .into_iter()
+        .map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default()));
+    set(gateway, place, input.key, checked(pairs.collect())?).await?;
+    Ok(S3Response::new(PutObjectTaggingOutput::default()))
+}
+
+/// `DeleteObjectTagging`.
+pub(super) async fn delete(
+    gateway: &Gateway,
+    request: S3Request<DeleteObjectTaggingInput>,
+) -> S3Result<S3Response<DeleteObjectTaggingOutput>> {
+    let place = place(&request, &request.input.bucket)?;
+    current_version(request.input.version_id.as_deref())?;
+    set(gateway, place, request.input.key, BTreeMap::new()).await?;
+    Ok(S3Response::new(DeleteObjectTaggingOutput::default()))
+}
+
+async fn set(gateway: &Gateway, place: Place, key: String, tags: BTreeMap<String, String>) -> S3Result<()> {
+    writable(&key)?;
+    let call = SetTagsRequest { content: Some(place.content), namespace: place.namespace, key, tags };
+    answer(gateway.store.client().set_tags(call)).await.map_err(refused)?;
+    Ok(())
+}
+
+/// `GetObjectTagging`.
+pub(super) async fn get(
+    gateway: &Gateway,
+    request: S3Request<GetObjectTaggingInput>,
+) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+    let place = place(&request, &request.input.bucket)?;
+    current_version(request.input.version_id.as_deref())?;
+    let call = GetObjectRequest {
+        content: Some(place.content),
+        namespace: place.namespace,
+        key: request.input.key,
+        with_body: false,
+    };
+    let object =
+        answer(gateway.store.client().get_object(call)).await.map_err(refused)?.object.unwrap_or_default();
+    let tag_set =
+        object.tags.into_iter().map(|(name, value)| Tag { key: Some(name), value: Some(value) }).collect();
+    Ok(S3Response::new(GetObjectTaggingOutput { tag_set, version_id: None }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tags_of_the_header_are_decoded() {
+        let tags = of_header(Some("project=blue+whale&na%C3%AFve=%26&empty")).unwrap();
+        let expected = [("empty", ""), ("naïve", "&"), ("project", "blue whale")];
+        assert_eq!(tags.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect::<Vec<_>>(), expected);
+        assert!(of_header(None).unwrap().is_empty());
+    }
+
+    #[test]
+    fn tags_beyond_the_limits_of_s3_are_refused() {
+        let many = (0..11).map(|n| format!("t{n}=v")).collect::<Vec<_>>().join("&");
+        for header in [many.as_str(), "a=1&a=2", "a=%zz", "=x"] {
+            assert_eq!(of_header(Some(header)).unwrap_err().code().as_str(), "InvalidTag", "{header}");
+        }
+    }
+}
