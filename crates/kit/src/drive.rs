@@ -14,6 +14,9 @@ use crate::durable::{self, Batch, Db};
 /// Inputs stepped before one commit: enough to share a sync, few enough to stay within a batch.
 const INPUTS_PER_COMMIT_MAX: usize = 16;
 
+/// Changes in one batch; a change may be a few operations, and a batch holds a hundred.
+const CHANGES_PER_BATCH_MAX: usize = 32;
+
 /// Inputs that may wait. A fuller inbox makes its senders wait; nothing is dropped.
 pub const INBOX_MAX: usize = 1024;
 
@@ -84,13 +87,17 @@ where
             machine.tick(now, &mut outbox);
         }
         if !outbox.changes.is_empty() {
-            let mut batch = Batch::default();
-            outbox.changes.iter().for_each(|change| shell.persist(change, &mut batch));
-            db.commit_async(batch).await?;
+            // In order and each a whole record: a crash between two batches is a crash a step ago.
+            for changes in outbox.changes.chunks(CHANGES_PER_BATCH_MAX) {
+                let mut batch = Batch::default();
+                changes.iter().for_each(|change| shell.persist(change, &mut batch));
+                db.commit_async(batch).await?;
+            }
         }
+        // Who is answered by an output finds the snapshot that the answer is about.
+        shell.publish(now, &machine);
         for output in outbox.outputs {
             shell.perform(output);
         }
-        shell.publish(now, &machine);
     }
 }

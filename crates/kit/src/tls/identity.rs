@@ -227,9 +227,10 @@ impl IdentityWatch {
     /// The identity, once there is one. Never returns when there never will be.
     pub async fn ready(&self) -> Arc<Identity> {
         let mut watch = self.0.clone();
-        match watch.wait_for(Option::is_some).await {
-            Ok(identity) => identity.clone().expect("waited for it"),
-            Err(_) => std::future::pending().await,
+        let known = watch.wait_for(Option::is_some).await.ok().and_then(|identity| identity.clone());
+        match known {
+            Some(identity) => identity,
+            None => std::future::pending().await,
         }
     }
 

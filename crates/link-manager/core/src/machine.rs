@@ -343,7 +343,7 @@ impl LinkMachine {
             if agreed {
                 let told = link.peer.clone();
                 link.peer.name = hello.name.clone();
-                link.peer.replication_address = hello.replication_address.clone();
+                link.peer.replication_address = replication_address(&link.peer_address, &hello);
                 link.peer.gateway_addresses = hello.gateway_addresses.clone();
                 link.peer.name_server_addresses = hello.name_server_addresses.clone();
                 if link.peer != told {
@@ -681,6 +681,16 @@ impl Machine for LinkMachine {
         });
         let creating = self.creating.iter().map(|creating| Some(creating.until));
         links.chain(creating).flatten().min()
+    }
+}
+
+/// The peer's movers are reached on the host that its link listener is reached at.
+fn replication_address(peer_address: &str, hello: &Hello) -> String {
+    let host = peer_address.rsplit_once(':').map(|(host, _)| host);
+    let port = hello.replication_address.rsplit_once(':').map(|(_, port)| port);
+    match (host, port) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        _ => hello.replication_address.clone(),
     }
 }
 

@@ -1,0 +1,66 @@
+//! What the DNS broadcaster shall serve: told after each change, and again now and then, so that
+//! a broadcaster that was restarted hears it too.
+
+use std::time::Duration;
+
+use switchback_kit::grpc::Channel;
+use switchback_proto::dns::v1::dns_service_client::DnsServiceClient;
+use switchback_proto::dns::v1::{ApplyZonesRequest, SystemZone, TenantZone};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Between two repeats of what is desired.
+const REPEAT: Duration = Duration::from_secs(2);
+
+/// After a failure.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Offers the latest of `zones` until the shutdown. `run` names this run of the link manager:
+/// generations are compared only within one.
+pub(crate) async fn publish(
+    channel: Channel,
+    system: SystemZone,
+    mut zones: watch::Receiver<Option<Vec<TenantZone>>>,
+    run: String,
+    shutdown: CancellationToken,
+) {
+    let mut generation = 1;
+    let mut client = DnsServiceClient::new(channel);
+    let mut failing = false;
+    loop {
+        let wanted = zones.borrow_and_update().clone();
+        let mut pause = REPEAT;
+        if let Some(tenants) = wanted {
+            let request =
+                ApplyZonesRequest { generation, system: Some(system.clone()), tenants, run: run.clone() };
+            match client.apply_zones(request).await {
+                Ok(answer) => {
+                    let answer = answer.into_inner();
+                    if !answer.stale_zones.is_empty() && !failing {
+                        tracing::warn!(
+                            zones = answer.stale_zones.join(" "),
+                            "DNS broadcaster holds later zones"
+                        );
+                    }
+                    failing = !answer.stale_zones.is_empty();
+                }
+                Err(status) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(reason = status.message(), "DNS broadcaster cannot be reached");
+                    }
+                    pause = RETRY;
+                }
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = zones.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                generation += 1;
+            }
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}

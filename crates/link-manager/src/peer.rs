@@ -1,0 +1,345 @@
+//! Streams to the link managers of other systems. Both sides dial; while two streams to one system
+//! stand, both use the one that the lower system id dialled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use switchback_kit::tls::{self, Expect, IdentityWatch, Limits, Peer, Trouble};
+use switchback_link_core::{Hello, Input, Message};
+use switchback_model::{Incarnation, SystemId};
+use switchback_proto::peer::v1 as wire;
+use switchback_proto::peer::v1::peer_message::Body;
+use switchback_proto::peer::v1::peer_service_client::PeerServiceClient;
+use switchback_proto::peer::v1::peer_service_server::PeerService;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::convert::peer as convert;
+
+/// Messages that may wait on a stream. A peer that does not take them in time is cut and dialled
+/// again: it then hears the present, not the past.
+const QUEUE: usize = 256;
+
+/// A message of some kind at least this often, so that silence means something.
+const PING: Duration = Duration::from_secs(1);
+
+/// Silence after which a stream is given up and dialled again.
+const SILENCE: Duration = Duration::from_secs(4);
+
+/// Between two dials to one address.
+const REDIAL: Duration = Duration::from_millis(500);
+
+/// The protocol spoken here.
+const PROTOCOL: u32 = 1;
+
+/// What this system tells of itself first.
+#[derive(Clone, Debug)]
+pub(crate) struct Card {
+    pub(crate) name: String,
+    pub(crate) replication_port: u16,
+    pub(crate) link_address: String,
+    pub(crate) gateway_addresses: Vec<String>,
+    pub(crate) name_server_addresses: Vec<String>,
+}
+
+/// All streams of this system.
+#[derive(Clone)]
+pub(crate) struct Peers(Arc<Inner>);
+
+struct Inner {
+    card: Card,
+    identity: IdentityWatch,
+    inbox: mpsc::Sender<Input>,
+    shutdown: CancellationToken,
+    streams: Mutex<Streams>,
+}
+
+#[derive(Default)]
+struct Streams {
+    last_id: u64,
+    by_domain: BTreeMap<String, Vec<Stream>>,
+    dialers: BTreeMap<String, CancellationToken>,
+}
+
+struct Stream {
+    id: u64,
+    incarnation: Incarnation,
+    /// Dialled by the system with the lower id.
+    preferred: bool,
+    queue: mpsc::Sender<wire::PeerMessage>,
+    cut: CancellationToken,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        card: Card,
+        identity: IdentityWatch,
+        inbox: mpsc::Sender<Input>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Inner { card, identity, inbox, shutdown, streams: Mutex::default() }))
+    }
+
+    /// Dials these addresses, and no others, for as long as they are wanted.
+    pub(crate) fn dial(&self, addresses: &BTreeSet<String>) {
+        let mut streams = self.0.streams();
+        streams.dialers.retain(|address, cut| {
+            let wanted = addresses.contains(address);
+            if !wanted {
+                cut.cancel();
+            }
+            wanted
+        });
+        for address in addresses {
+            if !streams.dialers.contains_key(address) {
+                let cut = self.0.shutdown.child_token();
+                streams.dialers.insert(address.clone(), cut.clone());
+                tokio::spawn(Arc::clone(&self.0).keep_dialling(address.clone(), cut));
+            }
+        }
+    }
+
+    /// Tells the system of `domain`, if a stream to it stands.
+    pub(crate) fn send(&self, domain: &str, message: &Message) {
+        let message = wire::PeerMessage { body: Some(convert::message_out(message)) };
+        let streams = self.0.streams();
+        let Some(standing) = streams.by_domain.get(domain) else { return };
+        let chosen = standing.iter().find(|stream| stream.preferred).or(standing.last());
+        if let Some(stream) = chosen
+            && stream.queue.try_send(message).is_err()
+        {
+            tracing::warn!(domain, "peer does not take messages; its stream is cut");
+            stream.cut.cancel();
+        }
+    }
+}
+
+impl Inner {
+    fn streams(&self) -> std::sync::MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn keep_dialling(self: Arc<Self>, address: String, cut: CancellationToken) {
+        let mut last_trouble = None;
+        while !cut.is_cancelled() {
+            let ended = tokio::select! {
+                () = cut.cancelled() => return,
+                ended = Arc::clone(&self).dial(&address, &cut) => ended,
+            };
+            if let Err(trouble) = ended {
+                let trouble = trouble.to_string();
+                if last_trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!(address, trouble, "peer not reached");
+                    last_trouble = Some(trouble.clone());
+                }
+                self.tell(Input::DialFailed { address: address.clone(), trouble }).await;
+            } else {
+                last_trouble = None;
+            }
+            tokio::select! { () = cut.cancelled() => return, () = tokio::time::sleep(REDIAL) => {} }
+        }
+    }
+
+    async fn dial(self: Arc<Self>, address: &str, cut: &CancellationToken) -> Result<(), Trouble> {
+        let limits = Limits {
+            connect_time: Duration::from_secs(2),
+            keepalive_interval: Duration::from_secs(2),
+            keepalive_time: Duration::from_secs(2),
+            ..Limits::default()
+        };
+        let (channel, peer) = tls::connect(address, &self.identity, Expect::Any, &limits).await?;
+        let (queue, outgoing) = mpsc::channel(QUEUE);
+        let unreachable = |status: Status| {
+            Trouble::of(&status).unwrap_or_else(|| Trouble::Unreachable(status.message().to_string()))
+        };
+        let greeting = self.hello().ok_or(Trouble::NoIdentity)?;
+        queue.try_send(greeting).map_err(|_| Trouble::NoIdentity)?;
+        let answer = PeerServiceClient::new(channel)
+            .exchange(ReceiverStream::new(outgoing))
+            .await
+            .map_err(unreachable)?;
+        self.follow(peer, Some(address), queue, answer.into_inner(), cut.child_token())
+            .await
+            .map_err(unreachable)
+    }
+
+    fn hello(&self) -> Option<wire::PeerMessage> {
+        let own = self.identity.current()?;
+        let card = &self.card;
+        let hello = wire::Hello {
+            system_id: own.system_id().as_bytes().to_vec().into(),
+            incarnation: own.incarnation().0,
+            name: card.name.clone(),
+            domain: own.own().domain.clone(),
+            replication_port: u32::from(card.replication_port),
+            gateway_addresses: card.gateway_addresses.clone(),
+            name_server_addresses: card.name_server_addresses.clone(),
+            protocol: PROTOCOL,
+            link_address: card.link_address.clone(),
+        };
+        Some(wire::PeerMessage { body: Some(Body::Hello(hello)) })
+    }
+
+    /// Follows one stream from the peer's hello to its end.
+    async fn follow(
+        self: Arc<Self>,
+        peer: Peer,
+        dialled: Option<&str>,
+        queue: mpsc::Sender<wire::PeerMessage>,
+        mut incoming: Streaming<wire::PeerMessage>,
+        cut: CancellationToken,
+    ) -> Result<(), Status> {
+        let hello = match tokio::time::timeout(SILENCE, incoming.message()).await {
+            Ok(Ok(Some(wire::PeerMessage { body: Some(Body::Hello(hello)) }))) => {
+                parse_hello(&hello, &peer, dialled)?
+            }
+            Ok(Err(status)) => return Err(status),
+            _ => return Err(Status::invalid_argument("a stream begins with a hello")),
+        };
+        let domain = peer.domain.clone();
+        let id = self.register(&peer, dialled.is_some(), queue.clone(), cut.clone());
+        tracing::info!(domain, dialled = dialled.is_some(), "peer connected");
+        self.tell(Input::PeerUp { hello, dialled: dialled.map(String::from) }).await;
+        let ended = self.relay(&domain, &queue, incoming, cut).await;
+        if self.deregister(&domain, id) {
+            tracing::info!(domain, "peer disconnected");
+            self.tell(Input::PeerDown { domain }).await;
+        }
+        ended
+    }
+
+    async fn relay(
+        &self,
+        domain: &str,
+        queue: &mpsc::Sender<wire::PeerMessage>,
+        mut incoming: Streaming<wire::PeerMessage>,
+        cut: CancellationToken,
+    ) -> Result<(), Status> {
+        let mut ping = tokio::time::interval(PING);
+        let mut heard = tokio::time::Instant::now();
+        loop {
+            let message = tokio::select! {
+                () = cut.cancelled() => return Ok(()),
+                () = queue.closed() => return Ok(()),
+                () = tokio::time::sleep_until(heard + SILENCE) => return Err(Status::unavailable("silence")),
+                _ = ping.tick() => {
+                    // A full queue is a ping in itself; the sender of messages deals with it.
+                    queue.try_send(wire::PeerMessage { body: None }).ok();
+                    continue;
+                }
+                message = incoming.message() => message?,
+            };
+            let Some(message) = message else { return Ok(()) };
+            heard = tokio::time::Instant::now();
+            let Some(body) = message.body else { continue };
+            match convert::message(body) {
+                Ok(message) => self.tell(Input::MessageReceived { domain: domain.into(), message }).await,
+                Err(malformed) => tracing::warn!(domain, reason = malformed.to_string(), "message ignored"),
+            }
+        }
+    }
+
+    fn register(
+        &self,
+        peer: &Peer,
+        dialled: bool,
+        queue: mpsc::Sender<wire::PeerMessage>,
+        cut: CancellationToken,
+    ) -> u64 {
+        let own = self.identity.current().map(|identity| identity.system_id()).unwrap_or_default();
+        let lower = own < peer.system_id;
+        let mut streams = self.streams();
+        streams.last_id += 1;
+        let id = streams.last_id;
+        let standing = streams.by_domain.entry(peer.domain.clone()).or_default();
+        // Streams of an earlier life of the peer say nothing about this one.
+        standing
+            .iter()
+            .filter(|stream| stream.incarnation != peer.incarnation)
+            .for_each(|stream| stream.cut.cancel());
+        standing.retain(|stream| stream.incarnation == peer.incarnation);
+        standing.push(Stream { id, incarnation: peer.incarnation, preferred: lower == dialled, queue, cut });
+        id
+    }
+
+    /// True when it was the last stream to that system.
+    fn deregister(&self, domain: &str, id: u64) -> bool {
+        let mut streams = self.streams();
+        let Some(standing) = streams.by_domain.get_mut(domain) else { return false };
+        let before = standing.len();
+        standing.retain(|stream| stream.id != id);
+        let last = standing.is_empty() && before > 0;
+        if last {
+            streams.by_domain.remove(domain);
+        }
+        last
+    }
+
+    async fn tell(&self, input: Input) {
+        if self.inbox.send(input).await.is_err() {
+            tracing::debug!("the machine has ended");
+        }
+    }
+}
+
+fn parse_hello(hello: &wire::Hello, peer: &Peer, dialled: Option<&str>) -> Result<Hello, Status> {
+    if hello.protocol != PROTOCOL {
+        return Err(Status::failed_precondition(format!(
+            "protocol {} is not spoken here; upgrade both systems to the same version",
+            hello.protocol
+        )));
+    }
+    let claimed = (SystemId::from_slice(&hello.system_id), Incarnation(hello.incarnation));
+    if claimed != (Some(peer.system_id), peer.incarnation) {
+        return Err(Status::permission_denied("the hello names another system than the certificate"));
+    }
+    let reached = dialled.unwrap_or(&hello.link_address);
+    let replication_address = reached
+        .rsplit_once(':')
+        .map(|(host, _)| format!("{host}:{}", hello.replication_port))
+        .unwrap_or_default();
+    Ok(Hello {
+        system: peer.system_id,
+        incarnation: peer.incarnation,
+        domain: peer.domain.clone(),
+        name: hello.name.clone(),
+        link_address: hello.link_address.clone(),
+        replication_address,
+        gateway_addresses: hello.gateway_addresses.clone(),
+        name_server_addresses: hello.name_server_addresses.clone(),
+    })
+}
+
+#[tonic::async_trait]
+impl PeerService for Peers {
+    type ExchangeStream = BoxStream<'static, Result<wire::PeerMessage, Status>>;
+
+    async fn exchange(
+        &self,
+        request: Request<Streaming<wire::PeerMessage>>,
+    ) -> Result<Response<Self::ExchangeStream>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let peer = peer.ok_or_else(|| Status::unauthenticated("only other systems call here"))?;
+        let (queue, outgoing) = mpsc::channel(QUEUE);
+        let greeting =
+            self.0.hello().ok_or_else(|| Status::unavailable("this system's identity is not known yet"))?;
+        queue.try_send(greeting).map_err(|_| Status::internal("the queue of a new stream is full"))?;
+        let cut = self.0.shutdown.child_token();
+        let ending = cut.clone();
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let ended = inner.follow(peer, None, queue, request.into_inner(), cut.clone()).await;
+            if let Err(status) = ended {
+                tracing::debug!(reason = status.message(), "peer's stream ended");
+            }
+            cut.cancel();
+        });
+        let outgoing = ReceiverStream::new(outgoing).map(Ok).take_until(ending.cancelled_owned());
+        Ok(Response::new(outgoing.boxed()))
+    }
+}

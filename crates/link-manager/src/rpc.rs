@@ -1,0 +1,344 @@
+//! The operators' service: decode, hand to the machine, await its reply, encode.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use switchback_kit::durable::Db;
+use switchback_kit::tls::IdentityWatch;
+use switchback_link_core::{Command, CommandKind, Done, Input};
+use switchback_model::{Content, LinkId};
+use switchback_proto::link::v1 as wire;
+use switchback_proto::link::v1::link_service_server::LinkService;
+use switchback_proto::mover::v1 as mover_wire;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::config::Config;
+use crate::convert::command::Frame;
+use crate::convert::{self, content_name};
+use crate::mover::Mover;
+use crate::shell::{Replies, Snapshot};
+use crate::{status, store};
+
+/// Lines of the system log in one answer.
+const EVENTS_MAX: u32 = 1000;
+
+/// Records of a plan, divergences in one answer.
+const RECORDS_MAX: u32 = 1000;
+
+/// Watchers hear at least this often.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(crate) struct Rpc {
+    pub(crate) config: Config,
+    pub(crate) db: Db,
+    pub(crate) identity: IdentityWatch,
+    pub(crate) inbox: mpsc::Sender<Input>,
+    pub(crate) mover: Mover,
+    pub(crate) replies: Replies,
+    pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+type Answer = Result<Response<wire::CommandResponse>, Status>;
+
+impl Rpc {
+    /// Hands a command to the machine and answers with what it did.
+    async fn run(&self, request_id: &str, plan: bool, link: &str, kind: CommandKind) -> Answer {
+        let started = Instant::now();
+        let (token, reply) = self.replies.expect();
+        let command: Command = Frame { token, request_id, plan, link }.command(kind)?;
+        let gone = || Status::unavailable("the link manager is stopping; try again");
+        self.inbox.send(Input::Command(Box::new(command))).await.map_err(|_| gone())?;
+        let done = reply.await.map_err(|_| gone())?.map_err(|error| status::of(&error))?;
+        let pending = if plan && done.moves_authority { Some(self.pending(&done).await) } else { None };
+        let took = if plan { 0 } else { u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX) };
+        let view = self
+            .snapshot
+            .borrow()
+            .links
+            .iter()
+            .find(|view| view.link.id == done.link)
+            .map(convert::view::link_out);
+        Ok(Response::new(wire::CommandResponse {
+            link: view,
+            steps: done.steps,
+            warnings: done.warnings,
+            pending,
+            took_ms: took,
+        }))
+    }
+
+    /// What is not known to be on the other side, as far as this side can know.
+    async fn pending(&self, done: &Done) -> wire::Pending {
+        let request = mover_wire::ListPendingRequest {
+            link_id: done.link.as_bytes().to_vec().into(),
+            records_max: RECORDS_MAX,
+        };
+        let peer = self.snapshot.borrow().links.iter().find(|view| view.link.id == done.link).map(|view| {
+            let missing: u64 = view.flows.iter().map(|flow| flow.peer_pending_objects).sum();
+            let bytes: u64 = view.flows.iter().map(|flow| flow.peer_pending_bytes).sum();
+            (view.link.peer.name.clone(), missing, bytes, view.contact)
+        });
+        let mut pending = match self.mover.client().list_pending(request).await {
+            Ok(answer) => pending_out(answer.into_inner()),
+            Err(status) => wire::Pending {
+                unknown: format!("the data mover did not say: {}", status.message()),
+                ..Default::default()
+            },
+        };
+        if let Some((peer, objects, bytes, contact)) = peer {
+            let told = if contact { "says" } else { "last said" };
+            let beyond = if contact {
+                ""
+            } else {
+                "; what it has accepted since contact was lost cannot be known from here"
+            };
+            let sentence = format!(
+                "{peer} {told} that it holds {objects} objects ({bytes} bytes) that are not here{beyond}"
+            );
+            pending.unknown = [pending.unknown, sentence]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join("; ");
+        }
+        pending
+    }
+
+    fn find(&self, named: &str) -> Result<LinkId, Status> {
+        let snapshot = self.snapshot.borrow();
+        let by_id = |view: &&switchback_link_core::LinkView| view.link.id.to_string() == named;
+        let by_name =
+            |view: &&switchback_link_core::LinkView| view.link.shared.name.eq_ignore_ascii_case(named);
+        let found = snapshot.links.iter().find(|view| by_id(view) || by_name(view));
+        found
+            .map(|view| view.link.id)
+            .ok_or_else(|| status::of(&switchback_link_core::Error::UnknownLink { link: named.into() }))
+    }
+
+    fn list(&self) -> wire::ListLinksResponse {
+        list(&self.snapshot.borrow())
+    }
+}
+
+fn list(snapshot: &Snapshot) -> wire::ListLinksResponse {
+    wire::ListLinksResponse { links: snapshot.links.iter().map(convert::view::link_out).collect() }
+}
+
+fn pending_out(answer: mover_wire::ListPendingResponse) -> wire::Pending {
+    let name = |record: &mover_wire::PendingRecord| {
+        let content = record.content.as_ref().and_then(|content| content_name(content).ok());
+        let content = content.map_or_else(String::new, |content: Content| content.to_string());
+        let deleted = if record.deleted { " (delete)" } else { "" };
+        format!("{content} {}/{}{deleted}", record.namespace, record.key)
+    };
+    wire::Pending {
+        objects: answer.objects,
+        bytes: answer.bytes,
+        records: answer.records.iter().map(name).collect(),
+        truncated: answer.truncated,
+        unknown: String::new(),
+    }
+}
+
+#[tonic::async_trait]
+impl LinkService for Rpc {
+    async fn create_link(&self, request: Request<wire::CreateLinkRequest>) -> Answer {
+        let request = request.into_inner();
+        let mut id = LinkId::default();
+        getrandom::fill(&mut id.0).map_err(|error| Status::internal(error.to_string()))?;
+        let kind = convert::command::create(&request, id)?;
+        self.run(&request.request_id, request.plan, &request.name, kind).await
+    }
+
+    async fn list_links(
+        &self,
+        _: Request<wire::ListLinksRequest>,
+    ) -> Result<Response<wire::ListLinksResponse>, Status> {
+        Ok(Response::new(self.list()))
+    }
+
+    async fn get_link(
+        &self,
+        request: Request<wire::GetLinkRequest>,
+    ) -> Result<Response<wire::GetLinkResponse>, Status> {
+        let id = self.find(&request.into_inner().link)?;
+        let snapshot = self.snapshot.borrow();
+        let link = snapshot.links.iter().find(|view| view.link.id == id).map(convert::view::link_out);
+        Ok(Response::new(wire::GetLinkResponse { link }))
+    }
+
+    type WatchLinksStream = BoxStream<'static, Result<wire::ListLinksResponse, Status>>;
+
+    async fn watch_links(
+        &self,
+        _: Request<wire::WatchLinksRequest>,
+    ) -> Result<Response<Self::WatchLinksStream>, Status> {
+        let mut snapshot = self.snapshot.clone();
+        snapshot.mark_changed();
+        let watching = futures::stream::unfold((snapshot, None), async |(mut snapshot, last)| {
+            loop {
+                let waited = tokio::time::timeout(WATCH_INTERVAL, snapshot.changed()).await;
+                if matches!(waited, Ok(Err(_))) {
+                    return None;
+                }
+                let present = list(&snapshot.borrow_and_update());
+                // Steps that changed nothing an operator sees are not worth a message.
+                if waited.is_err() || last.as_ref() != Some(&present) {
+                    return Some((Ok(present.clone()), (snapshot, Some(present))));
+                }
+            }
+        });
+        Ok(Response::new(watching.take_until(self.shutdown.clone().cancelled_owned()).boxed()))
+    }
+
+    async fn update_link(&self, request: Request<wire::UpdateLinkRequest>) -> Answer {
+        let request = request.into_inner();
+        let kind = convert::command::update(&request)?;
+        self.run(&request.request_id, request.plan, &request.link, kind).await
+    }
+
+    async fn delete_link(&self, request: Request<wire::DeleteLinkRequest>) -> Answer {
+        let request = request.into_inner();
+        let kind = CommandKind::Delete { without_peer: request.without_peer };
+        self.run(&request.request_id, request.plan, &request.link, kind).await
+    }
+
+    async fn suspend_link(&self, request: Request<wire::LinkCommand>) -> Answer {
+        let request = request.into_inner();
+        self.run(&request.request_id, request.plan, &request.link, CommandKind::Suspend).await
+    }
+
+    async fn resume_link(&self, request: Request<wire::LinkCommand>) -> Answer {
+        let request = request.into_inner();
+        self.run(&request.request_id, request.plan, &request.link, CommandKind::Resume).await
+    }
+
+    async fn pause_content(&self, request: Request<wire::ContentCommand>) -> Answer {
+        let request = request.into_inner();
+        let content = content_name(&request.content.unwrap_or_default())?;
+        self.run(&request.request_id, request.plan, &request.link, CommandKind::Pause(content)).await
+    }
+
+    async fn resume_content(&self, request: Request<wire::ContentCommand>) -> Answer {
+        let request = request.into_inner();
+        let content = content_name(&request.content.unwrap_or_default())?;
+        self.run(&request.request_id, request.plan, &request.link, CommandKind::Unpause(content)).await
+    }
+
+    async fn fail_over(&self, request: Request<wire::FailOverRequest>) -> Answer {
+        let request = request.into_inner();
+        let kind = CommandKind::FailOver { no_drain: request.no_drain, accept_loss: request.accept_loss };
+        self.run(&request.request_id, request.plan, &request.link, kind).await
+    }
+
+    async fn restore_link(&self, request: Request<wire::LinkCommand>) -> Answer {
+        let request = request.into_inner();
+        self.run(&request.request_id, request.plan, &request.link, CommandKind::Restore).await
+    }
+
+    async fn begin_recovery(&self, request: Request<wire::LinkCommand>) -> Answer {
+        let request = request.into_inner();
+        self.run(&request.request_id, request.plan, &request.link, CommandKind::BeginRecovery).await
+    }
+
+    async fn complete_recovery(&self, request: Request<wire::CompleteRecoveryRequest>) -> Answer {
+        let request = request.into_inner();
+        let kind = CommandKind::CompleteRecovery { anyway: request.anyway };
+        self.run(&request.request_id, request.plan, &request.link, kind).await
+    }
+
+    async fn declare_lost(&self, request: Request<wire::DeclareLostRequest>) -> Answer {
+        let request = request.into_inner();
+        let kind = CommandKind::DeclareLost { confirm: request.confirm };
+        self.run(&request.request_id, request.plan, &request.link, kind).await
+    }
+
+    async fn list_divergences(
+        &self,
+        request: Request<wire::ListDivergencesRequest>,
+    ) -> Result<Response<wire::ListDivergencesResponse>, Status> {
+        let request = request.into_inner();
+        let link_id = self.find(&request.link)?.as_bytes().to_vec().into();
+        let divergences_max =
+            if request.divergences_max == 0 { RECORDS_MAX } else { request.divergences_max };
+        let asked =
+            mover_wire::ListDivergencesRequest { link_id, divergences_max, page_token: request.page_token };
+        let answer = self.mover.client().list_divergences(asked).await?.into_inner();
+        Ok(Response::new(wire::ListDivergencesResponse {
+            divergences: answer.divergences,
+            next_page_token: answer.next_page_token,
+        }))
+    }
+
+    async fn list_retries(
+        &self,
+        request: Request<wire::ListRetriesRequest>,
+    ) -> Result<Response<wire::ListRetriesResponse>, Status> {
+        let link_id = self.find(&request.into_inner().link)?.as_bytes().to_vec().into();
+        let answer =
+            self.mover.client().list_retries(mover_wire::ListRetriesRequest { link_id }).await?.into_inner();
+        let retries = answer.retries.into_iter().map(|retry| wire::Retry {
+            content: retry.content,
+            namespace: retry.namespace,
+            key: retry.key,
+            reason: retry.reason,
+            attempts: retry.attempts,
+            next_attempt_unix_ms: retry.next_attempt_unix_ms,
+            set_aside: retry.set_aside,
+        });
+        Ok(Response::new(wire::ListRetriesResponse { retries: retries.collect() }))
+    }
+
+    async fn set_aside(&self, request: Request<wire::SetAsideRequest>) -> Answer {
+        let request = request.into_inner();
+        let id = self.find(&request.link)?;
+        let asked = mover_wire::SetAsideRequest {
+            link_id: id.as_bytes().to_vec().into(),
+            content: request.content,
+            namespace: request.namespace,
+            key: request.key,
+        };
+        self.mover.client().set_aside(asked).await?;
+        let snapshot = self.snapshot.borrow();
+        let link = snapshot.links.iter().find(|view| view.link.id == id).map(convert::view::link_out);
+        Ok(Response::new(wire::CommandResponse { link, ..Default::default() }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<wire::ListEventsRequest>,
+    ) -> Result<Response<wire::ListEventsResponse>, Status> {
+        let request = request.into_inner();
+        let max = if request.events_max == 0 { EVENTS_MAX } else { request.events_max.min(EVENTS_MAX) };
+        let db = self.db.clone();
+        let read =
+            move || store::events(&db, request.after_sequence, usize::try_from(max).unwrap_or(usize::MAX));
+        let events =
+            tokio::task::spawn_blocking(read).await.map_err(|error| Status::internal(error.to_string()))?;
+        let mut events = events.map_err(|error| Status::internal(format!("{error:#}")))?;
+        events.retain(|event| request.link.is_empty() || event.link.eq_ignore_ascii_case(&request.link));
+        Ok(Response::new(wire::ListEventsResponse { events }))
+    }
+
+    async fn get_system(
+        &self,
+        _: Request<wire::GetSystemRequest>,
+    ) -> Result<Response<wire::GetSystemResponse>, Status> {
+        let system = &self.config.system;
+        let incarnation = self.identity.current().map_or(0, |identity| identity.incarnation().0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Response::new(wire::GetSystemResponse {
+            system_id: system.id.as_bytes().to_vec().into(),
+            name: system.name.clone(),
+            domain: system.domain.clone(),
+            incarnation,
+            version: env!("CARGO_PKG_VERSION").into(),
+            now_unix_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+        }))
+    }
+}
