@@ -403,3 +403,62 @@ impl Catalogue {
         self.commit(move |batch| authority::renew_feed(batch, content)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap().block_on(test)
+    }
+
+    fn open() -> (tempfile::TempDir, Catalogue) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { reserve_bytes: 0, ..Options::new(SiteId(1)) };
+        let catalogue = Catalogue::open(folder.path(), options).unwrap();
+        (folder, catalogue)
+    }
+
+    #[test]
+    fn a_failure_of_the_machine_poisons_and_leaves_nothing_of_its_batch() {
+        run(async {
+            let (folder, catalogue) = open();
+            let failed = catalogue
+                .commit(|batch| {
+                    configure::create_content(batch, ContentKind::Tenant, "alpha", "")?;
+                    Err::<(), _>(Error::Corrupt { what: "test" })
+                })
+                .await;
+            assert!(matches!(failed, Err(Error::Corrupt { .. })));
+            catalogue.poisoned().await;
+            let later = catalogue.create_content(ContentKind::Tenant, "beta", "").await;
+            assert!(matches!(later, Err(Error::Poisoned)));
+            drop(catalogue);
+            let again = Catalogue::open(folder.path(), Options::new(SiteId(1))).unwrap();
+            assert_eq!(again.find_content(ContentKind::Tenant, "alpha").unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn a_panic_of_the_writer_poisons() {
+        run(async {
+            let (_folder, catalogue) = open();
+            let lost = catalogue.commit::<(), _>(|_| panic!("a bug")).await;
+            assert!(matches!(lost, Err(Error::Poisoned)));
+            catalogue.poisoned().await;
+        });
+    }
+
+    #[test]
+    fn a_refusal_poisons_nothing_and_spares_the_rest_of_its_batch() {
+        run(async {
+            let (_folder, catalogue) = open();
+            let refused = catalogue.create_content(ContentKind::Tenant, "NO", "");
+            let made = catalogue.create_content(ContentKind::Tenant, "alpha", "");
+            let (refused, made) = tokio::join!(refused, made);
+            assert!(matches!(refused, Err(Error::Invalid { .. })));
+            assert_eq!(catalogue.find_content(ContentKind::Tenant, "alpha").unwrap(), Some(made.unwrap()));
+        });
+    }
+}

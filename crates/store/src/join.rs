@@ -3,8 +3,14 @@
 //! The order of two versions follows from what each replaced when it was written, which never
 //! changes. So the current version of a key is a function of the set of versions that have met,
 //! whatever the order in which they met and however often, and both sides of a link come to the
-//! same one. (Were the winner's vector to grow by what it won against, a side that has not seen
-//! the loser's defeat would take the winner for a plain successor, and forget the loser.)
+//! same one. What a version wins against later is kept apart from that (`Record::absorbed`): if it
+//! grew the vector that is compared, whether two versions conflict would depend on who had met whom.
+//!
+//! That function is a maximum. Newest wins: a version's time is later than that of all it replaced,
+//! so the order of versions extends "replaced", and the maximum is current. Replica wins: each
+//! side's versions of a key are a chain, and of the two ends the one that knew of the other is
+//! current, else the replica's. (Three sites in one conflict would take a rebuilt side that wrote
+//! before it was in sync, which no link permits.)
 
 use std::cmp::Ordering;
 

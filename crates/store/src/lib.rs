@@ -1,5 +1,21 @@
 //! The store: the catalogue of records with their change feeds and digests, and the blobs they
-//! name.
+//! name. The data plane under the data mover; the gateway shares its blobs.
+//!
+//! What it promises:
+//! - A write that has returned is flushed, with its place in the change feed (`writer`, `engine`).
+//! - Whether a write is allowed is decided in the step that appends to the feed, and a change of
+//!   access is a barrier: nothing older lands behind it (`commit`, `authority`).
+//! - Applying changes is a join: any order, any number of times, the same content on both sides;
+//!   what loses is kept and reported (`join`, `apply`).
+//! - A feed holds the latest change of each key: a reader pays for what changed (`history`).
+//! - Digests change with what they are of, so that equal means proven equal (`digest`).
+//! - A blob that a record names, or a lease covers, is not swept (`sweep`).
+//!
+//! How: one thread writes, and everything that must agree leaves in one batch of an embedded
+//! engine, which is named in one module. Reads work on snapshots. The rows are a table in `key`.
+//!
+//! What it is not: it does not talk to the peer, does not choose who may write, and does not
+//! compute ETags or checksums; it keeps what the mover and the gateway hand it.
 
 mod access;
 mod apply;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use switchback_store::{ListRequest, Listing};
+use switchback_store::{ConflictPolicy, ListRequest, Listing};
 
-use crate::support::{EAST, NAMESPACE, System, run};
+use crate::support::{EAST, NAMESPACE, System, converge, pair, run};
 
 /// What one page must show, found by looking at all keys.
 fn model(keys: &BTreeSet<String>, request: &ListRequest) -> (Vec<String>, Vec<String>, bool) {
@@ -65,6 +65,36 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[test]
+fn what_was_lost_and_found_shows_only_to_who_asks_for_it() {
+    run(async {
+        let (east, west, content) = pair().await;
+        east.put(&content, "a", "east").await.unwrap();
+        west.put(&content, "a", "west").await.unwrap();
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        let list = |prefix: &str, delimiter: &str| {
+            let request = ListRequest {
+                prefix: prefix.into(),
+                delimiter: delimiter.into(),
+                keys_max: 10,
+                ..ListRequest::default()
+            };
+            east.catalogue.list(content.id, NAMESPACE, &request).unwrap()
+        };
+        for (prefix, delimiter) in [("", ""), ("", "/")] {
+            let page = list(prefix, delimiter);
+            assert_eq!((keys_of(&page), page.common_prefixes), (vec!["a".to_owned()], Vec::new()));
+        }
+        assert_eq!(list(".lost", "/").common_prefixes, Vec::<String>::new());
+        assert_eq!(list(".lost+found", "/").common_prefixes, [".lost+found/"]);
+        let kept = keys_of(&list(".lost+found/", ""));
+        assert_eq!(kept.len(), 1);
+        // A client may delete what was kept, and only that: so it can empty the namespace.
+        east.delete(&content, &kept[0]).await;
+        assert_eq!(keys_of(&list(".lost+found/", "")), Vec::<String>::new());
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use switchback_model::{SiteId, Version};
-use switchback_store::{Conditions, ConflictPolicy, CredentialRecord, RecordKey};
+use switchback_store::{Applied, Conditions, ConflictPolicy, CredentialRecord, RecordKey};
 
 use crate::support::{EAST, LINK, NAMESPACE, System, WEST, converge, object, pair, run, total};
 
@@ -185,6 +185,22 @@ fn a_write_over_the_winner_replaces_what_it_had_won_against() {
             assert_eq!(system.catalogue.divergence_count(LINK, content.id).unwrap(), 1);
         }
         assert_eq!(total(&east, content.id), total(&west, content.id));
+    });
+}
+
+#[test]
+fn a_write_that_knew_of_a_conflict_is_none() {
+    run(async {
+        let (east, west, content) = pair().await;
+        west.put(&content, "a", "west").await.unwrap();
+        east.clock.advance(10);
+        east.put(&content, "a", "east").await.unwrap();
+        // East has seen West's version lose when it writes again; West has seen nothing.
+        west.send(&content, &east, ConflictPolicy::NewestWins).await;
+        east.put(&content, "a", "after").await.unwrap();
+        let receipt = east.send(&content, &west, ConflictPolicy::NewestWins).await.unwrap();
+        assert!(receipt.results.iter().all(|result| *result == Applied::Stored), "{receipt:?}");
+        assert!(west.visible(&content).values().any(|body| body == "west"));
     });
 }
 
