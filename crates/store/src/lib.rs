@@ -26,6 +26,7 @@ mod catalogue;
 mod clock;
 mod codec;
 mod commit;
+mod compare;
 mod configure;
 mod digest;
 mod engine;
@@ -47,6 +48,7 @@ pub use access::{AccessRecord, ContentDigest, ContentStatus, Digest, FeedPositio
 pub use blob::{BlobWriter, Blobs};
 pub use catalogue::{Catalogue, Conditions, DivergencePage, NamespaceStatus, Options, Sweep, Written};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use compare::{VersionsPage, VersionsRequest};
 pub use error::{Error, ReadOnly, Result};
 pub use feed::{
     Applied, CHANGES_MAX, Change, ChangeBatch, ChangesRequest, ConflictPolicy, Pending, Receipt, Sender,
