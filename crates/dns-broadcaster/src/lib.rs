@@ -102,8 +102,22 @@ impl Listeners {
     }
 }
 
-/// One address for both transports. With port 0 the kernel chooses for TCP and UDP follows.
+/// One address for both transports. With port 0 the kernel chooses for TCP and UDP follows; it
+/// chooses again when somebody else has that port for UDP.
 fn bind_dns(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
+    let mut attempts = 1..PORT_ATTEMPTS_MAX;
+    loop {
+        match bind_both(address) {
+            Err(error)
+                if address.port() == 0
+                    && error.kind() == std::io::ErrorKind::AddrInUse
+                    && attempts.next().is_some() => {}
+            bound => return bound,
+        }
+    }
+}
+
+fn bind_both(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
     use socket2::{Domain, Protocol, Socket, Type};
     let bound = |kind, protocol, address: SocketAddr| {
         let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
@@ -129,6 +143,8 @@ fn bind_dns(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
     Ok((UdpSocket::from_std(socket.into())?, listener))
 }
 
+/// More collisions in a row than this are no accident.
+const PORT_ATTEMPTS_MAX: u32 = 16;
 /// Some ten thousand queries.
 const UDP_RECEIVE_BYTES: usize = 1024 * 1024;
 /// Connections that wait to be accepted.

@@ -224,7 +224,7 @@ fn question() -> impl Strategy<Value = Question> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
 
     #[test]
     fn every_answer_is_the_one_the_rfcs_give(
@@ -247,13 +247,18 @@ proptest! {
         labels in prop::collection::vec("[a-z0-9]{1,8}", 0..5),
     ) {
         let snapshot = snapshot(&tenants);
-        for (tenant, held) in &tenants {
+        for (tenant, _) in &tenants {
             let text = labels.iter().cloned().chain([tenant.name.to_string()]).collect::<Vec<_>>().join(".");
-            let found = answer(&snapshot, &asked(&text), Question::Kind(Kind::A));
-            if *held {
-                prop_assert_eq!(found.code, Code::ServFail);
+            // Another tenant's zone may lie beneath this one; the deepest answers.
+            let holding = tenants.iter().filter(|(tenant, _)| within(&text, &tenant.name.to_string()));
+            let held = holding.max_by_key(|(tenant, _)| tenant.name.depth()).is_some_and(|(_, held)| *held);
+            let name = asked(&text);
+            let found = [Kind::A, Kind::Aaaa].map(|kind| answer(&snapshot, &name, Question::Kind(kind)));
+            if held {
+                prop_assert!(found.iter().all(|found| found.code == Code::ServFail), "{}", text);
             } else {
-                prop_assert_ne!(found.code, Code::NxDomain, "{}", text);
+                prop_assert!(found.iter().all(|found| found.code == Code::NoError), "{}", text);
+                prop_assert!(found.iter().any(|found| found.answer.is_some()), "{}", text);
             }
         }
     }

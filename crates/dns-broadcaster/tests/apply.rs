@@ -154,18 +154,20 @@ fn the_systems_serial_stays_while_its_zone_does() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn whatever_is_asked_no_serial_goes_back_and_no_serial_means_two_things(
         requests in prop::collection::vec(
-            (prop::sample::select(vec!["", "one", "two"]), 0_u64..4, prop::collection::btree_map(0_u8..3, (0_u32..6, 0_u8..3), 3..=3)),
+            (prop::sample::select(vec!["", "one", "two"]), 0_u64..4, prop::array::uniform3((0_u32..6, 0_u8..3))),
             1..20,
         ),
     ) {
         let mut record = Record::default();
         for (run, generation, zones) in requests {
-            let tenants: Vec<_> = zones
-                .iter()
-                .map(|(label, (serial, address))| tenant(&format!("t{label}"), *serial, &format!("192.0.2.{address}")))
+            let tenants: Vec<_> = (0_u8..)
+                .zip(zones)
+                .map(|(label, (serial, address))| tenant(&format!("t{label}"), serial, &format!("192.0.2.{address}")))
                 .collect();
             let plan = after(&record, desired(run, generation, &tenants));
             for (name, before) in &record.tenants {
