@@ -15,27 +15,47 @@
 mod bell;
 mod config;
 mod convert;
+mod desired;
+mod flow;
+mod link;
+mod memory;
+mod mover;
+mod progress;
+mod report;
 mod request;
+mod retry;
 mod rpc;
 mod status;
+mod sweep;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use switchback_kit::config::Source;
 use switchback_kit::durable::Db;
 use switchback_kit::tls::IdentityWatch;
 use switchback_model::SiteId;
+use switchback_proto::mover::v1::mover_service_server::MoverServiceServer;
+use switchback_proto::replication::v1::replication_service_server::ReplicationServiceServer;
 use switchback_proto::store::v1::store_service_server::StoreServiceServer;
 use switchback_store::{Blobs, Catalogue, Options};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use bell::Bells;
 pub use config::Config;
+use flow::limit::MESSAGE_BYTES_MAX;
+use memory::Memory;
+use mover::Mover;
+use rpc::mover::MoverRpc;
+use rpc::replication::ReplicationRpc;
+use rpc::store::StoreRpc;
 
-/// A message holds at most a batch of records: see `flow::limit`.
-const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Time for the flows to end after the listeners have.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// The listeners, bound by the caller, so that tests can take ports that the system chooses.
 pub struct Listeners {
@@ -80,22 +100,50 @@ pub async fn serve(
     let (catalogue, blobs) = open_store(&config).await?;
     let db = open_state(&config.state_dir.join("state")).await?;
     let requests = request::Requests::load(db.clone()).context("read requests")?;
-    let bells = bell::Bells::new();
-    let store = rpc::store::StoreRpc { catalogue: catalogue.clone(), bells: bells.clone(), requests };
+    let bells = Bells::new();
+    let store = StoreRpc { catalogue: catalogue.clone(), bells: bells.clone(), requests };
+    // Whatever ends first ends the rest: a service that is half there helps nobody.
+    let stop = shutdown.child_token();
+    let _stop_at_the_end = stop.clone().drop_guard();
+    let memory = Memory::new(db);
+    let mover = Mover::new(catalogue.clone(), blobs, memory, bells, identity.clone(), stop.clone())?;
+    mover.resume().context("resume flows")?;
+    mover.tasks.spawn(sweep::run(Arc::clone(&mover), config.sweep_interval));
 
     let internal = Routes::new(
         StoreServiceServer::new(store)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(
+        MoverServiceServer::new(MoverRpc(Arc::clone(&mover))).max_encoding_message_size(MESSAGE_BYTES_MAX),
     );
-    let _ = (&blobs, &identity, &listeners.replication);
-    // Whatever ends first ends the rest: a service that is half there helps nobody.
-    let stop = shutdown.child_token();
-    let _stop_at_the_end = stop.clone().drop_guard();
-    tokio::select! {
-        ended = switchback_kit::grpc::serve(listeners.internal, &config.secret, internal, stop.clone()) => ended,
-        () = catalogue.poisoned() => Err(anyhow::anyhow!("the store failed to make a write durable: start the service again")),
-    }
+    let replication = Routes::new(
+        ReplicationServiceServer::new(ReplicationRpc(Arc::clone(&mover)))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX),
+    );
+    let peers = listeners.replication.into_iter().map(|listener| {
+        switchback_kit::tls::serve(listener, identity.clone(), replication.clone(), stop.clone())
+    });
+    let serving = async {
+        tokio::try_join!(
+            switchback_kit::grpc::serve(listeners.internal, &config.secret, internal, stop.clone()),
+            futures::future::try_join_all(peers),
+        )
+        .map(|_| ())
+    };
+    let ended = tokio::select! {
+        ended = serving => ended,
+        () = catalogue.poisoned() => Err(anyhow::anyhow!(
+            "the store failed to make a write durable: start the service again"
+        )),
+    };
+    stop.cancel();
+    mover.tasks.close();
+    // What is not yet acknowledged is sent again by whoever waits for it.
+    let _ = tokio::time::timeout(DRAIN_TIME, mover.tasks.wait()).await;
+    ended
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<(Catalogue, Blobs)> {

@@ -1,8 +1,7 @@
 //! The vocabulary that all services share.
 
 use switchback_model::{
-    AccessMode, Content, ContentId, ContentKind, FeedId, Hlc, Incarnation, LinkId, Side, SiteId, SystemId,
-    Version,
+    AccessMode, Content, ContentId, ContentKind, FeedId, Hlc, LinkId, Side, SiteId, SystemId, Version,
 };
 use switchback_proto::model::v1 as wire;
 use switchback_store as store;
@@ -97,10 +96,6 @@ pub(crate) fn link_id(bytes: &[u8]) -> Answer<LinkId> {
 
 pub(crate) fn system_id(bytes: &[u8], field: &str) -> Answer<SystemId> {
     SystemId::from_slice(bytes).ok_or_else(|| invalid(format!("{field}: expected 16 bytes")))
-}
-
-pub(crate) fn incarnation(number: u64) -> Incarnation {
-    Incarnation(number)
 }
 
 pub(crate) fn policy_from_wire(policy: wire::ConflictPolicy) -> store::ConflictPolicy {

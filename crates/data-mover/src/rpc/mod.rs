@@ -1,5 +1,7 @@
 //! What others may ask of this service.
 
+pub(crate) mod mover;
+pub(crate) mod replication;
 pub(crate) mod store;
 
 use tonic::{Response, Status};

@@ -1,0 +1,141 @@
+//! What the link manager wants of one link's flows.
+
+use switchback_model::{Content, ContentId, Epoch, Incarnation, LinkId, Side, SiteId, SystemId};
+use switchback_proto::mover::v1::ApplyFlowsRequest;
+use switchback_store::ConflictPolicy;
+
+use crate::convert;
+use crate::status::{Answer, invalid};
+
+/// One generation of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Desired {
+    pub(crate) generation: u64,
+    pub(crate) link: LinkId,
+    pub(crate) name: String,
+    pub(crate) epoch: Epoch,
+    pub(crate) side: Side,
+    pub(crate) local_incarnation: Incarnation,
+    pub(crate) peer_incarnation: Incarnation,
+    pub(crate) local_system: SystemId,
+    pub(crate) peer_system: SystemId,
+    /// `host:port`; empty while not known.
+    pub(crate) peer_address: String,
+    pub(crate) peer_domain: String,
+    pub(crate) contents: Vec<ContentFlow>,
+    pub(crate) policy: ConflictPolicy,
+    pub(crate) suspended: bool,
+    pub(crate) silent: bool,
+}
+
+/// The two directions of one content.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ContentFlow {
+    pub(crate) content: Content,
+    pub(crate) send: bool,
+    pub(crate) receive: bool,
+    pub(crate) paused: bool,
+}
+
+impl Desired {
+    pub(crate) fn parse(r: &ApplyFlowsRequest) -> Answer<Self> {
+        let flow = |flow: &switchback_proto::mover::v1::ContentFlow| {
+            let content = flow.content.as_ref().ok_or_else(|| invalid("contents: a content is missing"))?;
+            let content = convert::content_from_wire(content)?;
+            Ok(ContentFlow { content, send: flow.send, receive: flow.receive, paused: flow.paused })
+        };
+        Ok(Self {
+            generation: r.generation,
+            link: convert::link_id(&r.link_id)?,
+            name: r.link.clone(),
+            epoch: Epoch(r.epoch),
+            side: convert::side_from_wire(r.side())?,
+            local_incarnation: Incarnation(r.local_incarnation),
+            peer_incarnation: Incarnation(r.peer_incarnation),
+            local_system: convert::system_id(&r.local_system_id, "local_system_id")?,
+            peer_system: convert::system_id(&r.peer_system_id, "peer_system_id")?,
+            peer_address: r.peer_address.clone(),
+            peer_domain: r.peer_domain.clone(),
+            contents: r.contents.iter().map(flow).collect::<Answer<_>>()?,
+            policy: convert::policy_from_wire(r.conflict_policy()),
+            suspended: r.suspended,
+            silent: r.silent,
+        })
+    }
+
+    /// Our changes of this content are to be offered to the peer.
+    pub(crate) fn sends(&self, content: ContentId) -> bool {
+        self.moves() && self.flow(content).is_some_and(|flow| flow.send && !flow.paused)
+    }
+
+    /// The peer's changes of this content are to be taken.
+    pub(crate) fn receives(&self, content: ContentId) -> bool {
+        self.moves() && self.flow(content).is_some_and(|flow| flow.receive && !flow.paused)
+    }
+
+    pub(crate) fn flow(&self, content: ContentId) -> Option<&ContentFlow> {
+        self.contents.iter().find(|flow| flow.content.id == content)
+    }
+
+    /// The link's primary: wins ties between concurrent versions.
+    pub(crate) fn primary_site(&self) -> SiteId {
+        match self.side {
+            Side::Primary => self.local_system.into(),
+            Side::Replica => self.peer_system.into(),
+        }
+    }
+
+    /// The part that a connection rests on: another one needs another connection.
+    pub(crate) fn route(&self) -> (&str, SystemId, Incarnation, Incarnation) {
+        (&self.peer_address, self.peer_system, self.peer_incarnation, self.local_incarnation)
+    }
+
+    fn moves(&self) -> bool {
+        !self.suspended && !self.silent
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use switchback_model::ContentKind;
+
+    pub(crate) fn desired(send: bool, receive: bool) -> Desired {
+        let content = Content { kind: ContentKind::Tenant, name: "acme".into(), id: ContentId([1; 16]) };
+        Desired {
+            generation: 1,
+            link: LinkId([9; 16]),
+            name: "payments".into(),
+            epoch: Epoch(0),
+            side: Side::Primary,
+            local_incarnation: Incarnation(1),
+            peer_incarnation: Incarnation(2),
+            local_system: SystemId([1; 16]),
+            peer_system: SystemId([2; 16]),
+            peer_address: String::new(),
+            peer_domain: "west.example.com".into(),
+            contents: vec![ContentFlow { content, send, receive, paused: false }],
+            policy: ConflictPolicy::NewestWins,
+            suspended: false,
+            silent: false,
+        }
+    }
+
+    #[test]
+    fn nothing_moves_while_suspended_silent_or_paused() {
+        let content = ContentId([1; 16]);
+        let both = desired(true, true);
+        assert!(both.sends(content) && both.receives(content));
+        assert!(!both.sends(ContentId([5; 16])));
+        for stopped in [
+            Desired { suspended: true, ..both.clone() },
+            Desired { silent: true, ..both.clone() },
+            Desired {
+                contents: vec![ContentFlow { paused: true, ..both.contents[0].clone() }],
+                ..both.clone()
+            },
+        ] {
+            assert!(!stopped.sends(content) && !stopped.receives(content));
+        }
+    }
+}

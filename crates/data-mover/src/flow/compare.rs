@@ -1,0 +1,195 @@
+//! Comparing with a peer that has content and no cursor, or that differs: by digest range, then by
+//! key and version in the ranges that differ. What is equal is neither listed nor sent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use switchback_model::{ContentId, Version};
+use switchback_proto::replication::v1::{Manifest, ManifestEntry, Missing};
+use switchback_store::{Catalogue, ContentDigest, Digest, RecordKey, Result, VersionsPage, VersionsRequest};
+
+use super::agree::differing;
+use super::feed::{Draft, blocking, by_key};
+use super::key::{KeyHash, from_wire, to_wire};
+use super::limit::{BATCH_RECORDS_MAX, PAGE_KEYS_MAX};
+use crate::convert::{version_from_wire, version_to_wire};
+use crate::mover::Mover;
+
+/// Keys of ours that one answer asks about. Should there be more, the digests still differ at the
+/// end, and the next repair asks about the rest.
+const EXTRA_MAX: usize = 20_000;
+
+/// The sender's end of a comparison.
+pub(crate) struct Comparison {
+    ranges: [bool; 256],
+    /// Our head when the digests were compared: once the comparison is done, the peer has
+    /// everything up to here. 0 in a repair.
+    through: u64,
+    /// The peer holds nothing that counts: there is nothing to compare with, the feed tells all.
+    needless: bool,
+    after: Option<RecordKey>,
+    /// Keys of the manifest that the peer has not answered.
+    asked: Option<Vec<RecordKey>>,
+    wanted: VecDeque<RecordKey>,
+    is_listed: bool,
+}
+
+/// What comes next in a comparison.
+pub(crate) enum Next {
+    /// Ask about a page of keys.
+    Manifest(Manifest),
+    /// Send what the peer asked for.
+    Batch(Draft),
+    /// The peer has to answer first.
+    Wait,
+    /// The peer has everything up to this place of our feed.
+    Done(u64),
+}
+
+impl Comparison {
+    /// `is_first`: the peer has applied nothing of our feed yet.
+    pub(crate) fn new(ours: &ContentDigest, theirs: &[Digest], is_first: bool) -> Self {
+        let ranges = differing(&ours.ranges, theirs);
+        Self {
+            is_listed: ranges.iter().all(|differs| !differs),
+            ranges,
+            // A repair finds what the digest shows; the feed's own place stays what it was.
+            through: if is_first { ours.position.sequence } else { 0 },
+            needless: is_first && theirs.iter().all(|range| range.records == 0),
+            after: None,
+            asked: None,
+            wanted: VecDeque::new(),
+        }
+    }
+
+    /// The peer answered the manifest.
+    pub(crate) fn answer(&mut self, missing: Missing) {
+        let asked = self.asked.take().unwrap_or_default();
+        let wanted = missing.wanted.iter().filter_map(|place| asked.get(*place as usize).cloned());
+        self.wanted.extend(wanted);
+        self.wanted.extend(missing.extra.into_iter().filter_map(from_wire));
+    }
+
+    pub(crate) async fn next(&mut self, mover: &Arc<Mover>, content: ContentId) -> Result<Next> {
+        if self.needless {
+            return Ok(Next::Done(0));
+        }
+        while !self.wanted.is_empty() {
+            let length = self.wanted.len().min(BATCH_RECORDS_MAX);
+            let keys: Vec<_> = self.wanted.iter().take(length).cloned().collect();
+            let draft = by_key(mover, content, keys).await?;
+            // What did not fit stays wanted.
+            self.wanted.drain(..draft.looked_at());
+            if !draft.is_empty() {
+                return Ok(Next::Batch(draft));
+            }
+        }
+        if self.asked.is_some() {
+            return Ok(Next::Wait);
+        }
+        if self.is_listed {
+            return Ok(Next::Done(self.through));
+        }
+        let page = page(mover, content, self.after.clone(), None, self.ranges).await?;
+        let manifest = Manifest {
+            after: self.after.as_ref().map(to_wire),
+            through: page.through.as_ref().map(to_wire),
+            entries: page.versions.iter().map(entry).collect(),
+            ranges: pack(&self.ranges).into(),
+        };
+        self.is_listed = page.through.is_none();
+        self.after = page.through;
+        self.asked = Some(page.versions.into_iter().map(|(key, _)| key).collect());
+        Ok(Next::Manifest(manifest))
+    }
+}
+
+fn entry((key, version): &(RecordKey, Version)) -> ManifestEntry {
+    ManifestEntry { key_hash: KeyHash::of(key).0.to_vec().into(), version: Some(version_to_wire(*version)) }
+}
+
+async fn page(
+    mover: &Arc<Mover>,
+    content: ContentId,
+    after: Option<RecordKey>,
+    through: Option<RecordKey>,
+    ranges: [bool; 256],
+) -> Result<VersionsPage> {
+    let mover = Arc::clone(mover);
+    blocking(move || {
+        let request = VersionsRequest {
+            after: after.as_ref(),
+            through: through.as_ref(),
+            ranges: &ranges,
+            keys_max: PAGE_KEYS_MAX,
+        };
+        mover.catalogue.versions(content, &request)
+    })
+    .await
+}
+
+/// The receiver's answer to a manifest. Its own stretch may hold more keys than a page: it is then
+/// walked in several.
+pub(crate) fn answer(catalogue: &Catalogue, content: ContentId, manifest: Manifest) -> Result<Missing> {
+    let ranges = unpack(&manifest.ranges);
+    let mut theirs = BTreeMap::new();
+    for (place, entry) in (0..).zip(&manifest.entries) {
+        theirs
+            .insert(entry.key_hash.to_vec(), (place, version_from_wire(&entry.version.unwrap_or_default())));
+    }
+    let mut missing = Missing::default();
+    let through = manifest.through.and_then(from_wire);
+    let mut after = manifest.after.and_then(from_wire);
+    loop {
+        let request = VersionsRequest {
+            after: after.as_ref(),
+            through: through.as_ref(),
+            ranges: &ranges,
+            keys_max: PAGE_KEYS_MAX,
+        };
+        let page = catalogue.versions(content, &request)?;
+        for (key, version) in &page.versions {
+            match theirs.get(KeyHash::of(key).0.as_slice()) {
+                Some((_, same)) if same == version => drop(theirs.remove(KeyHash::of(key).0.as_slice())),
+                Some(_) => {}
+                None if missing.extra.len() < EXTRA_MAX => missing.extra.push(to_wire(key)),
+                None => {}
+            }
+        }
+        let at_end = page.through == through;
+        after = page.through;
+        if at_end {
+            missing.wanted = theirs.into_values().map(|(place, _)| place).collect();
+            missing.wanted.sort_unstable();
+            return Ok(missing);
+        }
+    }
+}
+
+fn pack(ranges: &[bool; 256]) -> Vec<u8> {
+    let mut bits = vec![0; 32];
+    for (range, _) in ranges.iter().enumerate().filter(|(_, differs)| **differs) {
+        bits[range / 8] |= 0x80 >> (range % 8);
+    }
+    bits
+}
+
+fn unpack(bits: &[u8]) -> [bool; 256] {
+    std::array::from_fn(|range| bits.get(range / 8).is_some_and(|byte| byte & (0x80 >> (range % 8)) != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cross_the_wire_as_bits() {
+        let mut ranges = [false; 256];
+        for range in [0, 7, 8, 255] {
+            ranges[range] = true;
+        }
+        assert_eq!(pack(&ranges)[0], 0b1000_0001);
+        assert_eq!(unpack(&pack(&ranges)), ranges);
+        assert_eq!(unpack(&[]), [false; 256]);
+    }
+}

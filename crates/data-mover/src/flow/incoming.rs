@@ -1,0 +1,229 @@
+//! Bodies on their way in: written to blobs of our own as they come, resumed after a cut, and
+//! compared with the content hash before anything names them.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use switchback_model::ContentId;
+use switchback_proto::mover::record::v1::{Partial, PartialBlob};
+use switchback_proto::replication::v1::{Demand, ReceiverMessage, receiver_message};
+use switchback_store::{BlobId, BlobWriter, Object, Segment};
+use tokio::sync::mpsc;
+
+use super::body::{ContentHasher, plan_pieces};
+use crate::mover::{Mover, now_unix_ms};
+
+/// A partial body is not resumed when its lease ends sooner than this: it could end in the middle.
+const LEASE_LEFT_MIN_MS: i64 = 2 * 60 * 60 * 1000;
+
+/// Why a body did not become whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The store failed; the stream ends, and what is durable is resumed.
+    #[error(transparent)]
+    Store(#[from] switchback_store::Error),
+    /// What is remembered could not be made durable.
+    #[error(transparent)]
+    Memory(#[from] switchback_kit::durable::Error),
+    /// The sender does not keep to the protocol.
+    #[error("a chunk came out of order")]
+    OutOfOrder,
+}
+
+/// Tells the sender that we live: an empty demand asks for nothing.
+pub(crate) struct Alive {
+    pub(crate) answers: mpsc::Sender<ReceiverMessage>,
+    pub(crate) batch: u64,
+}
+
+impl Alive {
+    async fn tell(&self) {
+        let demand = Demand { batch: self.batch, bodies: Vec::new() };
+        let message = ReceiverMessage { body: Some(receiver_message::Body::Demand(demand)) };
+        // A stream that is closed is noticed by who reads it.
+        let _ = self.answers.send(message).await;
+    }
+}
+
+/// One body of a batch.
+pub(crate) struct IncomingBody {
+    content: ContentId,
+    hash: [u8; 32],
+    size: u64,
+    offset: u64,
+    written: Vec<Segment>,
+    left: VecDeque<(BlobId, u64)>,
+    writer: Option<BlobWriter>,
+    /// Absent after a resumption: the bytes before it are read back at the end.
+    hasher: Option<ContentHasher>,
+    lease: i64,
+    /// False when another body of the same bytes is already remembered as partial.
+    remembered: bool,
+}
+
+impl IncomingBody {
+    /// Goes on with what is here of this body, or begins anew.
+    pub(crate) async fn begin(
+        mover: &Mover,
+        content: ContentId,
+        object: &Object,
+        remembered: bool,
+    ) -> Result<Self, Error> {
+        let partial = if remembered { mover.memory.partial(content, &object.content_hash)? } else { None };
+        let resumable = partial.filter(|partial| {
+            partial.leased_unix_ms - now_unix_ms() > LEASE_LEFT_MIN_MS
+                && partial.blobs.iter().map(|blob| blob.size).sum::<u64>() == object.size
+        });
+        let body = match resumable {
+            Some(partial) => Self::resume(content, object, &partial),
+            None => Self::fresh(mover, content, object, remembered).await?,
+        };
+        Ok(body)
+    }
+
+    async fn fresh(
+        mover: &Mover,
+        content: ContentId,
+        object: &Object,
+        remembered: bool,
+    ) -> Result<Self, Error> {
+        let left: VecDeque<_> =
+            plan_pieces(object.size).into_iter().map(|size| (BlobId::random(), size)).collect();
+        let blobs = left.iter().map(|(blob, _)| *blob).collect();
+        let lease = i64::try_from(mover.catalogue.lease_blobs(blobs).await?).unwrap_or(i64::MAX);
+        Ok(Self {
+            content,
+            hash: object.content_hash,
+            size: object.size,
+            offset: 0,
+            written: Vec::new(),
+            left,
+            writer: None,
+            hasher: Some(ContentHasher::of(object)),
+            lease,
+            remembered,
+        })
+    }
+
+    fn resume(content: ContentId, object: &Object, partial: &Partial) -> Self {
+        let blobs: Vec<_> = partial
+            .blobs
+            .iter()
+            .filter_map(|blob| Some((BlobId::from_slice(&blob.blob_id)?, blob.size)))
+            .collect();
+        let whole = (partial.written as usize).min(blobs.len());
+        let written: Vec<_> =
+            blobs[..whole].iter().map(|(blob, size)| Segment { blob: *blob, size: *size }).collect();
+        Self {
+            content,
+            hash: object.content_hash,
+            size: object.size,
+            offset: written.iter().map(|segment| segment.size).sum(),
+            hasher: written.is_empty().then(|| ContentHasher::of(object)),
+            written,
+            left: blobs[whole..].iter().copied().collect(),
+            writer: None,
+            lease: partial.leased_unix_ms,
+            remembered: true,
+        }
+    }
+
+    /// True for a body of these bytes.
+    pub(crate) fn is_of(&self, hash: &[u8; 32]) -> bool {
+        self.hash == *hash
+    }
+
+    /// Bytes that are durable or were taken.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.offset == self.size
+    }
+
+    /// Takes the next bytes; waits for the disk when it falls behind.
+    pub(crate) async fn write(&mut self, mover: &Mover, offset: u64, mut bytes: Bytes) -> Result<(), Error> {
+        if offset != self.offset || bytes.len() as u64 > self.size - self.offset {
+            return Err(Error::OutOfOrder);
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes);
+        }
+        while !bytes.is_empty() {
+            let (blob, size) = *self.left.front().ok_or(Error::OutOfOrder)?;
+            let writer = self.writer.get_or_insert_with(|| mover.blobs.writer(blob));
+            let room = usize::try_from(size - writer.size()).unwrap_or(usize::MAX);
+            let piece = bytes.split_to(bytes.len().min(room));
+            self.offset += piece.len() as u64;
+            writer.write(piece).await?;
+            if writer.size() == size {
+                self.end_piece(mover).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_piece(&mut self, mover: &Mover) -> Result<(), Error> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        self.written.push(writer.finish().await?);
+        self.left.pop_front();
+        // A body of one piece has nothing to resume.
+        if self.remembered && self.written.len() + self.left.len() > 1 {
+            mover.memory.put_partial(self.content, &self.hash, &self.partial()).await?;
+        }
+        Ok(())
+    }
+
+    fn partial(&self) -> Partial {
+        let written = self.written.iter().map(|segment| (segment.blob, segment.size));
+        let blobs = written
+            .chain(self.left.iter().copied())
+            .map(|(blob, size)| PartialBlob { blob_id: blob.as_bytes().to_vec().into(), size })
+            .collect();
+        let written = u32::try_from(self.written.len()).unwrap_or(u32::MAX);
+        Partial { blobs, written, leased_unix_ms: self.lease }
+    }
+
+    /// Compares the whole body with its hash. None: it is damaged, and what was written is given
+    /// up. While much is read back the sender hears from us now and then.
+    pub(crate) async fn verify(
+        mut self,
+        mover: &Mover,
+        object: &Object,
+        alive: &Alive,
+    ) -> Result<Option<Vec<Segment>>, Error> {
+        let hasher = match self.hasher.take() {
+            Some(hasher) => hasher,
+            None => {
+                let mut hasher = ContentHasher::of(object);
+                for segment in &self.written {
+                    alive.tell().await;
+                    let mut bytes = mover.blobs.read(segment.blob, 0..segment.size).await?;
+                    while let Some(piece) = bytes.next().await {
+                        hasher.update(&piece?);
+                    }
+                }
+                hasher
+            }
+        };
+        let is_sound = hasher.finish() == self.hash;
+        if !is_sound {
+            self.give_up(mover).await?;
+            return Ok(None);
+        }
+        Ok(Some(self.written))
+    }
+
+    /// Forgets the body and lets its blobs be swept.
+    pub(crate) async fn give_up(self, mover: &Mover) -> Result<(), Error> {
+        let blobs = self.written.iter().map(|segment| segment.blob);
+        let blobs = blobs.chain(self.left.iter().map(|(blob, _)| *blob)).collect();
+        if self.remembered {
+            mover.memory.remove_partial(self.content, &self.hash).await?;
+        }
+        mover.catalogue.discard_blobs(blobs).await?;
+        Ok(())
+    }
+}

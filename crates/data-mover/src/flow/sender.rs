@@ -1,0 +1,499 @@
+//! The sending end of one content's stream.
+//!
+//! What leaves, in this order: answers that the receiver waits for, bodies that it demanded, and
+//! then, while the window is open, the next batch: retries whose time has come, what a comparison
+//! found, configuration ahead of everything, the feed. A flow with nothing to do waits for the
+//! content's bell.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use switchback_kit::tls::Trouble;
+use switchback_model::{Epoch, FeedId};
+use switchback_proto::replication::v1::receiver_message::Body as Answer;
+use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
+use switchback_proto::replication::v1::sender_message::Body;
+use switchback_proto::replication::v1::{
+    Ack, BodyFailed, Demand, Hello, Noted, Refusal, SenderMessage, Welcome,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use super::compare::Comparison;
+use super::exchange::{Pause, header, obey};
+use super::feed::{Draft, Reader};
+use super::limit::{CONTACT_TIME, DIFFERENCE_TIME, MESSAGE_BYTES_MAX, QUEUE, REPAIR_INTERVAL, STALL_TIME};
+use super::outgoing::OutgoingBody;
+use super::window::Window;
+use crate::convert::{content_to_wire, digest_from_wire};
+use crate::link::{Flow, Link};
+use crate::mover::{Mover, now_unix_ms};
+use crate::retry::Failure;
+
+/// Retries, stalls and the wish to send at all are looked at this often.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The peer's acknowledgement is noted in the store, which frees tombstones, at most this often.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why a session ended, for the operator.
+type Ended = String;
+
+/// Sends for as long as it is wished.
+pub(crate) async fn run(mover: Arc<Mover>, link: Arc<Link>, flow: Arc<Flow>, stop: CancellationToken) {
+    let mut pause = Pause::new();
+    let mut repaired = None;
+    loop {
+        let mut changed = link.listen();
+        if !is_ready(&link, &flow) {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = changed.changed() => {}
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            }
+            continue;
+        }
+        let compare = is_differing(&flow, DIFFERENCE_TIME)
+            && repaired.is_none_or(|at: Instant| at.elapsed() > REPAIR_INTERVAL);
+        if compare {
+            repaired = Some(Instant::now());
+        }
+        let ended = tokio::select! {
+            () = stop.cancelled() => return,
+            ended = session(&mover, &link, &flow, compare, repaired) => ended,
+        };
+        match ended {
+            Ok(()) => pause.reset(),
+            Err(trouble) => {
+                tracing::debug!(content = %flow.content, trouble, "flow interrupted");
+                flow.state().sending_trouble = trouble;
+                mover.bells.ring_status();
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(pause.next()) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Everything a session needs is there: the wish, the contact, and a peer that takes it.
+fn is_ready(link: &Link, flow: &Flow) -> bool {
+    link.desired().sends(flow.content.id)
+        && link.in_contact()
+        && !flow.is_rolled_back()
+        && flow.state().peer.as_ref().is_some_and(|peer| peer.receiving)
+}
+
+/// Both sides say that nothing is left, and their digests have differed for `time`.
+fn is_differing(flow: &Flow, time: Duration) -> bool {
+    flow.state().differing_since.is_some_and(|since| since.elapsed() > time)
+}
+
+async fn session(
+    mover: &Arc<Mover>,
+    link: &Arc<Link>,
+    flow: &Arc<Flow>,
+    compare: bool,
+    repaired: Option<Instant>,
+) -> Result<(), Ended> {
+    let Some(status) = mover.status(link.id, flow.content.id).map_err(words)? else {
+        return Err("the content is not here yet".into());
+    };
+    let desired = link.desired();
+    let dial = link.bulk(&mover.identity);
+    let mut client = ReplicationServiceClient::new(dial.channel())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let (outbound, stream) = mpsc::channel(QUEUE);
+    let hello = Hello {
+        header: Some(header(link, &desired)),
+        content: Some(content_to_wire(&flow.content)),
+        feed_id: status.head.feed.0,
+        head: status.head.sequence,
+        compare,
+    };
+    send(&outbound, Body::Hello(hello)).await?;
+    let explain = |status: &tonic::Status| {
+        let trouble = Trouble::of(status).or_else(|| dial.trouble());
+        // A line that failed is not tried again: another connection may take another way.
+        link.drop_bulk();
+        trouble.map_or_else(|| status.message().to_owned(), |trouble| trouble.to_string())
+    };
+    let opened = tokio::time::timeout(CONTACT_TIME * 2, async {
+        let mut inbound = client.send(ReceiverStream::new(stream)).await?.into_inner();
+        let first = inbound.message().await?;
+        Ok::<_, tonic::Status>((inbound, first))
+    });
+    let (mut inbound, first) = match opened.await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(status)) => return Err(explain(&status)),
+        Err(_) => {
+            link.drop_bulk();
+            return Err("the other system does not answer".into());
+        }
+    };
+    let welcome = match first.and_then(|message| message.body) {
+        Some(Answer::Welcome(welcome)) => welcome,
+        Some(Answer::Refusal(refusal)) => return Err(refused(mover, link, flow, &refusal).await),
+        Some(Answer::Demand(_) | Answer::Ack(_) | Answer::Missing(_)) | None => {
+            return Err("the other system's mover ended the stream".into());
+        }
+    };
+    if welcome.cursor > status.head.sequence {
+        flow.state().local_rolled_back = true;
+        link.ring();
+        return Err("this system's store is behind what the other one has of it: it was rolled back".into());
+    }
+    let mut session = Session::new(mover, link, flow, outbound, &welcome, status.head.feed, repaired);
+    session.begin(&welcome).await?;
+    session.run(&mut inbound, &explain).await
+}
+
+/// The words of an error of ours.
+pub(crate) fn words(error: impl std::error::Error) -> Ended {
+    crate::status::chain(&error)
+}
+
+async fn send(outbound: &mpsc::Sender<SenderMessage>, body: Body) -> Result<(), Ended> {
+    outbound.send(SenderMessage { body: Some(body) }).await.map_err(|_| "the stream was closed".to_owned())
+}
+
+/// Takes in what a refusal says, and answers why in words.
+async fn refused(mover: &Arc<Mover>, link: &Link, flow: &Flow, refusal: &Refusal) -> Ended {
+    use switchback_proto::replication::v1::refusal::Reason;
+    match refusal.reason() {
+        Reason::StaleEpoch => {
+            let mut header = header(link, &link.desired());
+            std::mem::swap(&mut header.sender_incarnation, &mut header.receiver_incarnation);
+            header.epoch = refusal.epoch.max(link.known_epoch().0);
+            if let Err(refusal) = obey(mover, link, &header).await {
+                return refusal.text;
+            }
+            tracing::debug!(epoch = %Epoch(refusal.epoch), "the receiver named a higher epoch");
+        }
+        Reason::RolledBack => {
+            flow.state().local_rolled_back = true;
+            link.ring();
+        }
+        Reason::Unspecified
+        | Reason::UnknownLink
+        | Reason::WrongIncarnation
+        | Reason::NotReceiving
+        | Reason::NoContent
+        | Reason::Trouble => {}
+    }
+    refusal.text.clone()
+}
+
+/// One stream, welcomed by the receiver.
+pub(crate) struct Session<'a> {
+    pub(crate) mover: &'a Arc<Mover>,
+    link: &'a Arc<Link>,
+    pub(crate) flow: &'a Arc<Flow>,
+    outbound: mpsc::Sender<SenderMessage>,
+    feed: FeedId,
+    peer_feed: FeedId,
+    window: Window,
+    reader: Reader,
+    comparison: Option<Comparison>,
+    /// Answers that the receiver waits for.
+    answers: VecDeque<Body>,
+    bodies: VecDeque<OutgoingBody>,
+    /// The content may hold something that was not read yet.
+    may_have_more: bool,
+    /// The receiver's cursor as it was last noted in the store.
+    noted: (u64, Instant),
+    cursor: u64,
+    last_answer: Instant,
+    repaired: Option<Instant>,
+}
+
+impl<'a> Session<'a> {
+    fn new(
+        mover: &'a Arc<Mover>,
+        link: &'a Arc<Link>,
+        flow: &'a Arc<Flow>,
+        outbound: mpsc::Sender<SenderMessage>,
+        welcome: &Welcome,
+        feed: FeedId,
+        repaired: Option<Instant>,
+    ) -> Self {
+        let peer_feed = FeedId(welcome.feed_id);
+        Self {
+            mover,
+            link,
+            flow,
+            outbound,
+            feed,
+            peer_feed,
+            window: Window::default(),
+            reader: Reader::new(flow.content.id, peer_feed, welcome.cursor),
+            comparison: None,
+            answers: VecDeque::new(),
+            bodies: VecDeque::new(),
+            may_have_more: true,
+            noted: (welcome.cursor, Instant::now()),
+            cursor: welcome.cursor,
+            last_answer: Instant::now(),
+            repaired,
+        }
+    }
+
+    async fn begin(&mut self, welcome: &Welcome) -> Result<(), Ended> {
+        let content = self.flow.content.id;
+        self.mover.catalogue.acknowledge(content, self.peer_feed, welcome.cursor).await.map_err(words)?;
+        let theirs: Vec<_> = welcome.ranges.iter().filter_map(digest_from_wire).collect();
+        if theirs.len() == 256 {
+            let ours = self.mover.catalogue.digest(content).map_err(words)?;
+            self.comparison = Some(Comparison::new(&ours, &theirs, welcome.cursor == 0));
+        }
+        let mut state = self.flow.state();
+        state.acknowledged = (self.feed, welcome.cursor);
+        state.sending_trouble.clear();
+        drop(state);
+        self.mover.bells.ring_status();
+        Ok(())
+    }
+
+    async fn run(
+        &mut self,
+        inbound: &mut tonic::Streaming<switchback_proto::replication::v1::ReceiverMessage>,
+        explain: &impl Fn(&tonic::Status) -> String,
+    ) -> Result<(), Ended> {
+        let mut bell = self.mover.bells.listen(self.flow.content.id);
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        loop {
+            let outbound = self.outbound.clone();
+            tokio::select! {
+                biased;
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => {
+                        self.last_answer = Instant::now();
+                        self.take(message.body).await?;
+                    }
+                    Ok(None) => return Err("the other system's mover ended the stream".into()),
+                    Err(status) => return Err(explain(&status)),
+                },
+                _ = look.tick() => if !self.look().await? { return Ok(()) },
+                permit = outbound.reserve(), if self.has_work() => {
+                    let permit = permit.map_err(|_| "the stream was closed".to_owned())?;
+                    if let Some(body) = self.next().await? {
+                        permit.send(SenderMessage { body: Some(body) });
+                    }
+                }
+                _ = bell.changed() => self.may_have_more = true,
+            }
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.answers.is_empty()
+            || !self.bodies.is_empty()
+            || (self.window.is_open() && (self.may_have_more || self.comparison.is_some()))
+    }
+
+    /// What time alone brings. False: sending is not wished any more, or a repair is due.
+    async fn look(&mut self) -> Result<bool, Ended> {
+        if !is_ready(self.link, self.flow) {
+            return Ok(false);
+        }
+        let waits_for_answer = !self.window.is_empty() && self.bodies.is_empty();
+        if waits_for_answer && self.last_answer.elapsed() > STALL_TIME {
+            self.link.drop_bulk();
+            return Err("the other system does not acknowledge; trying again on a new connection".into());
+        }
+        if self.noted.0 < self.cursor && self.noted.1.elapsed() > NOTE_INTERVAL {
+            let content = self.flow.content.id;
+            self.mover.catalogue.acknowledge(content, self.peer_feed, self.cursor).await.map_err(words)?;
+            self.noted = (self.cursor, Instant::now());
+        }
+        let now = now_unix_ms();
+        self.may_have_more |= self.flow.state().retries.next_unix_ms().is_some_and(|next| next <= now);
+        let idle = self.window.is_empty() && self.comparison.is_none();
+        let may_repair = self.repaired.is_none_or(|at| at.elapsed() > REPAIR_INTERVAL);
+        Ok(!(idle && may_repair && is_differing(self.flow, DIFFERENCE_TIME)))
+    }
+
+    async fn take(&mut self, answer: Option<Answer>) -> Result<(), Ended> {
+        match answer {
+            Some(Answer::Ack(ack)) => self.acknowledged(ack).await,
+            Some(Answer::Demand(demand)) => self.demanded(&demand),
+            Some(Answer::Missing(missing)) => {
+                let comparison = self.comparison.as_mut().ok_or("an answer to no manifest came")?;
+                comparison.answer(missing);
+                Ok(())
+            }
+            Some(Answer::Refusal(refusal)) => Err(refused(self.mover, self.link, self.flow, &refusal).await),
+            Some(Answer::Welcome(_)) | None => Ok(()),
+        }
+    }
+
+    fn demanded(&mut self, demand: &Demand) -> Result<(), Ended> {
+        for wanted in &demand.bodies {
+            let change = self.window.change(demand.batch, wanted.index).map_err(words)?;
+            self.bodies.push_back(OutgoingBody::new(
+                demand.batch,
+                wanted.index,
+                &change.segments,
+                wanted.offset,
+            ));
+        }
+        Ok(())
+    }
+
+    async fn acknowledged(&mut self, ack: Ack) -> Result<(), Ended> {
+        let flying = self.window.land(ack.batch).map_err(words)?;
+        let mut failures = Vec::new();
+        for refused in &ack.refused {
+            let change =
+                flying.changes.get(refused.index as usize).ok_or("a change that was not sent was refused")?;
+            failures.push(Failure {
+                key: change.key.clone(),
+                version: change.version,
+                reason: refused.reason.clone(),
+            });
+        }
+        self.fail(&failures).await?;
+        if !failures.is_empty() {
+            self.answers.push_back(Body::Noted(Noted { batch: ack.batch }));
+        }
+        let is_refused = |index: usize| ack.refused.iter().any(|refused| refused.index as usize == index);
+        let (mut objects, mut bytes) = (0, 0);
+        let mut settled = Vec::new();
+        for (index, change) in flying.changes.iter().enumerate() {
+            if !change.failed && !is_refused(index) {
+                objects += 1;
+                bytes += if change.segments.is_empty() { change.size } else { 0 };
+                settled.push(&change.key);
+            }
+        }
+        self.cursor = self.cursor.max(ack.cursor);
+        let forget = {
+            let mut state = self.flow.state();
+            state.acknowledged = (self.feed, self.cursor);
+            state.sent.add(Instant::now(), objects, bytes);
+            if state.retries.counts().0 == 0 {
+                let cursor = self.cursor;
+                state.horizon.acknowledged(cursor);
+            }
+            state.retries.settle(settled)
+        };
+        self.forget_retries(&forget).await?;
+        if self.window.is_empty() {
+            self.link.ring();
+        }
+        self.mover.bells.ring_status();
+        Ok(())
+    }
+
+    /// Puts failures on the retry list, durably.
+    async fn fail(&mut self, failures: &[Failure]) -> Result<(), Ended> {
+        if failures.is_empty() {
+            return Ok(());
+        }
+        let Some(noted) = self.flow.state().retries.fail(now_unix_ms(), failures) else {
+            return Err(
+                "too many objects fail: see `switchback link show`, and mend what refuses them".into()
+            );
+        };
+        let (link, content) = (self.link.id, self.flow.content.id);
+        self.mover.memory.put_retries(link, content, &noted).await.map_err(words)
+    }
+
+    async fn forget_retries(&mut self, retries: &[super::key::KeyHash]) -> Result<(), Ended> {
+        let (link, content) = (self.link.id, self.flow.content.id);
+        self.mover.memory.remove_retries(link, content, retries).await.map_err(words)
+    }
+
+    /// The next message, if there is one.
+    async fn next(&mut self) -> Result<Option<Body>, Ended> {
+        if let Some(answer) = self.answers.pop_front() {
+            return Ok(Some(answer));
+        }
+        if let Some(body) = self.bodies.front_mut() {
+            match body.next(&self.mover.blobs).await {
+                Ok(Some(chunk)) => {
+                    self.flow.state().sent.add(Instant::now(), 0, chunk.bytes.len() as u64);
+                    return Ok(Some(Body::Chunk(chunk)));
+                }
+                Ok(None) => {
+                    self.bodies.pop_front();
+                    return Ok(None);
+                }
+                Err(error) => return self.body_failed(&words(error)).await.map(Some),
+            }
+        }
+        if !self.window.is_open() {
+            return Ok(None);
+        }
+        self.next_batch().await
+    }
+
+    /// A body of ours cannot be read: the change goes to the retry list, the rest goes on.
+    async fn body_failed(&mut self, reason: &str) -> Result<Body, Ended> {
+        let body = self.bodies.pop_front().ok_or("no body is being sent")?;
+        let change = self.window.change(body.batch, body.index).map_err(words)?;
+        change.failed = true;
+        let failure = Failure {
+            key: change.key.clone(),
+            version: change.version,
+            reason: format!("cannot be read here: {reason}"),
+        };
+        self.fail(&[failure]).await?;
+        Ok(Body::BodyFailed(BodyFailed { batch: body.batch, index: body.index }))
+    }
+
+    async fn next_batch(&mut self) -> Result<Option<Body>, Ended> {
+        if let Some(draft) = self.due_retries().await? {
+            return Ok(Some(self.launch(draft)));
+        }
+        if let Some(comparison) = &mut self.comparison {
+            let next = comparison.next(self.mover, self.flow.content.id).await.map_err(words)?;
+            match next {
+                super::compare::Next::Manifest(manifest) => return Ok(Some(Body::Manifest(manifest))),
+                super::compare::Next::Batch(draft) => return Ok(Some(self.launch(draft))),
+                super::compare::Next::Wait => return Ok(None),
+                super::compare::Next::Done(through) => {
+                    self.comparison = None;
+                    self.reader.skip_to(through);
+                    self.may_have_more = true;
+                    return Ok(Some(self.launch(Draft::progress(through))));
+                }
+            }
+        }
+        match self.reader.next(self.mover).await.map_err(words)? {
+            Some(draft) => {
+                let mut state = self.flow.state();
+                state.horizon.sample(now_unix_ms(), self.reader.head());
+                drop(state);
+                Ok(Some(self.launch(draft)))
+            }
+            None => {
+                self.may_have_more = false;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn due_retries(&mut self) -> Result<Option<Draft>, Ended> {
+        let due = self.flow.state().retries.due(now_unix_ms(), super::limit::BATCH_RECORDS_MAX);
+        let due: Vec<_> = due.into_iter().filter(|key| !self.window.carries(key)).collect();
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let draft = super::feed::by_key(self.mover, self.flow.content.id, due).await.map_err(words)?;
+        // What is gone without a tombstone is not wanted on the other side any more.
+        let forget = self.flow.state().retries.settle(&draft.absent);
+        self.forget_retries(&forget).await?;
+        Ok((!draft.is_empty()).then_some(draft))
+    }
+
+    fn launch(&mut self, draft: Draft) -> Body {
+        let (changes, flown, through) = draft.into_parts();
+        let number = self.window.launch(flown);
+        Body::Batch(switchback_proto::replication::v1::Batch { number, changes, through })
+    }
+}

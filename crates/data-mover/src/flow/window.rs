@@ -1,0 +1,117 @@
+//! The sender's window: what is on its way and not yet acknowledged. Pure.
+
+use std::collections::VecDeque;
+
+use switchback_model::Version;
+use switchback_store::{RecordKey, Segment};
+
+use super::limit::WINDOW_BATCHES;
+
+/// One change on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Flown {
+    pub(crate) key: RecordKey,
+    pub(crate) version: Version,
+    pub(crate) size: u64,
+    /// The blobs of a body that follows.
+    pub(crate) segments: Vec<Segment>,
+    /// Its body could not be read; it is on the retry list.
+    pub(crate) failed: bool,
+}
+
+/// One batch on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Flying {
+    pub(crate) number: u64,
+    pub(crate) changes: Vec<Flown>,
+}
+
+/// The peer answered something that it was not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the other system's mover answered out of order; both must run the same version")]
+pub(crate) struct OutOfOrder;
+
+/// Batches in order of their numbers, which have no gaps.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    flying: VecDeque<Flying>,
+    last: u64,
+}
+
+impl Window {
+    pub(crate) fn is_open(&self) -> bool {
+        self.flying.len() < WINDOW_BATCHES
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.flying.is_empty()
+    }
+
+    /// Takes a batch into the window; answers its number.
+    pub(crate) fn launch(&mut self, changes: Vec<Flown>) -> u64 {
+        self.last += 1;
+        self.flying.push_back(Flying { number: self.last, changes });
+        self.last
+    }
+
+    /// The oldest batch was acknowledged.
+    pub(crate) fn land(&mut self, number: u64) -> Result<Flying, OutOfOrder> {
+        match self.flying.front() {
+            Some(flying) if flying.number == number => self.flying.pop_front().ok_or(OutOfOrder),
+            Some(_) | None => Err(OutOfOrder),
+        }
+    }
+
+    /// One change of a batch on its way.
+    pub(crate) fn change(&mut self, number: u64, index: u32) -> Result<&mut Flown, OutOfOrder> {
+        let flying = self.flying.iter_mut().find(|flying| flying.number == number);
+        flying.and_then(|flying| flying.changes.get_mut(index as usize)).ok_or(OutOfOrder)
+    }
+
+    /// True while a change of this key is on its way: trying it again aside would be in vain.
+    pub(crate) fn carries(&self, key: &RecordKey) -> bool {
+        self.flying.iter().any(|flying| flying.changes.iter().any(|change| change.key == *key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(key: &str) -> Flown {
+        Flown {
+            key: RecordKey::object("photos", key),
+            version: Version::default(),
+            size: 1,
+            segments: Vec::new(),
+            failed: false,
+        }
+    }
+
+    #[test]
+    fn no_more_than_the_window_is_on_its_way() {
+        let mut window = Window::default();
+        for number in 1..=WINDOW_BATCHES as u64 {
+            assert!(window.is_open());
+            assert_eq!(window.launch(vec![change("a")]), number);
+        }
+        assert!(!window.is_open());
+        window.land(1).unwrap();
+        assert!(window.is_open());
+    }
+
+    #[test]
+    fn an_answer_out_of_order_is_refused() {
+        let mut window = Window::default();
+        assert_eq!(window.land(1), Err(OutOfOrder));
+        window.launch(vec![change("a")]);
+        window.launch(vec![change("b")]);
+        assert_eq!(window.land(2), Err(OutOfOrder));
+        assert!(window.change(2, 0).is_ok());
+        assert_eq!(window.change(2, 1).map(|_| ()), Err(OutOfOrder));
+        assert!(window.carries(&RecordKey::object("photos", "b")));
+        window.land(1).unwrap();
+        window.land(2).unwrap();
+        assert!(!window.carries(&RecordKey::object("photos", "b")) && window.is_empty());
+    }
+}

@@ -1,0 +1,263 @@
+//! One link as the mover runs it: what is desired, what was observed, and the flows of its
+//! contents. Snapshots behind short locks; nothing here waits for disk or network.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use switchback_kit::tls::{Dial, Expect, IdentityWatch, Limits};
+use switchback_model::{Content, ContentId, Epoch, FeedId, LinkId};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::desired::Desired;
+use crate::flow::agree::PeerHead;
+use crate::flow::limit::CONTACT_TIME;
+use crate::progress::{Horizon, Meter};
+use crate::retry::Retries;
+
+/// One link.
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    /// Ends the link's tasks.
+    pub(crate) stop: CancellationToken,
+    desired: watch::Sender<Arc<Desired>>,
+    changed: watch::Sender<u64>,
+    observed: Mutex<Observed>,
+    flows: Mutex<BTreeMap<ContentId, Arc<Flow>>>,
+    bulk: Mutex<Option<Dial>>,
+}
+
+#[derive(Default)]
+struct Observed {
+    heard: Option<Instant>,
+    /// Streams on which the two movers exchange heartbeats, whoever dialled.
+    streams: usize,
+    peer_epoch: Epoch,
+    known_epoch: Epoch,
+    trouble: String,
+}
+
+/// One content of one link, both directions.
+pub(crate) struct Flow {
+    pub(crate) content: Content,
+    state: Mutex<FlowState>,
+}
+
+/// What is known of it.
+pub(crate) struct FlowState {
+    /// As the peer last told it.
+    pub(crate) peer: Option<PeerHead>,
+    /// How far the peer has made which feed of ours durable.
+    pub(crate) acknowledged: (FeedId, u64),
+    pub(crate) sent: Meter,
+    pub(crate) received: Meter,
+    pub(crate) horizon: Horizon,
+    pub(crate) retries: Retries,
+    pub(crate) sending_trouble: String,
+    pub(crate) receiving_trouble: String,
+    pub(crate) peer_rolled_back: bool,
+    pub(crate) local_rolled_back: bool,
+    /// Ends the receiving stream that is running; a new one takes its place.
+    pub(crate) receiver: CancellationToken,
+    /// Since when both sides say that nothing is left and yet differ.
+    pub(crate) differing_since: Option<Instant>,
+}
+
+impl Flow {
+    fn new(content: Content) -> Self {
+        let now = Instant::now();
+        let state = FlowState {
+            peer: None,
+            acknowledged: (FeedId(0), 0),
+            sent: Meter::new(now),
+            received: Meter::new(now),
+            horizon: Horizon::default(),
+            retries: Retries::default(),
+            sending_trouble: String::new(),
+            receiving_trouble: String::new(),
+            peer_rolled_back: false,
+            local_rolled_back: false,
+            receiver: CancellationToken::new(),
+            differing_since: None,
+        };
+        Self { content, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, FlowState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One of the sides went back in time: nothing flows until the link is restored.
+    pub(crate) fn is_rolled_back(&self) -> bool {
+        let state = self.state();
+        state.peer_rolled_back || state.local_rolled_back
+    }
+}
+
+impl FlowState {
+    /// How far the peer has made our feed `feed` durable, by its acknowledgements and by what it
+    /// told.
+    pub(crate) fn acknowledged_of(&self, feed: FeedId) -> u64 {
+        let by_flow = if self.acknowledged.0 == feed { self.acknowledged.1 } else { 0 };
+        self.peer.as_ref().map_or(0, |peer| peer.applied_of(feed)).max(by_flow)
+    }
+}
+
+/// Counts a heartbeat stream for as long as it lives.
+pub(crate) struct StreamUp(Arc<Link>);
+
+impl Drop for StreamUp {
+    fn drop(&mut self) {
+        self.0.observed().streams -= 1;
+        self.0.ring();
+    }
+}
+
+impl Link {
+    pub(crate) fn new(desired: Desired, known_epoch: Epoch, stop: CancellationToken) -> Self {
+        let link = Self {
+            id: desired.link,
+            stop,
+            changed: watch::Sender::new(0),
+            observed: Mutex::new(Observed { known_epoch, ..Observed::default() }),
+            flows: Mutex::default(),
+            bulk: Mutex::default(),
+            desired: watch::Sender::new(Arc::new(desired)),
+        };
+        link.follow_desired();
+        link
+    }
+
+    pub(crate) fn desired(&self) -> Arc<Desired> {
+        self.desired.borrow().clone()
+    }
+
+    pub(crate) fn watch_desired(&self) -> watch::Receiver<Arc<Desired>> {
+        self.desired.subscribe()
+    }
+
+    /// Replaces what is desired; answers the contents that are no longer on the link.
+    pub(crate) fn desire(&self, desired: Desired) -> Vec<ContentId> {
+        let rerouted = self.desired().route() != desired.route();
+        self.desired.send_replace(Arc::new(desired));
+        if rerouted {
+            self.drop_bulk();
+        }
+        let gone = self.follow_desired();
+        self.ring();
+        gone
+    }
+
+    fn follow_desired(&self) -> Vec<ContentId> {
+        let desired = self.desired();
+        self.learn_epoch(desired.epoch);
+        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        for flow in &desired.contents {
+            flows.entry(flow.content.id).or_insert_with(|| Arc::new(Flow::new(flow.content.clone())));
+        }
+        let kept: std::collections::BTreeSet<_> =
+            desired.contents.iter().map(|flow| flow.content.id).collect();
+        let gone: Vec<_> = flows.keys().copied().filter(|content| !kept.contains(content)).collect();
+        for content in &gone {
+            if let Some(flow) = flows.remove(content) {
+                flow.state().receiver.cancel();
+            }
+        }
+        gone
+    }
+
+    pub(crate) fn flow(&self, content: ContentId) -> Option<Arc<Flow>> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner).get(&content).cloned()
+    }
+
+    pub(crate) fn flows(&self) -> Vec<Arc<Flow>> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The highest epoch that this system knows of the link.
+    pub(crate) fn known_epoch(&self) -> Epoch {
+        self.observed().known_epoch
+    }
+
+    pub(crate) fn learn_epoch(&self, epoch: Epoch) {
+        let mut observed = self.observed();
+        observed.known_epoch = observed.known_epoch.max(epoch);
+    }
+
+    pub(crate) fn peer_epoch(&self) -> Epoch {
+        self.observed().peer_epoch
+    }
+
+    /// A heartbeat of the peer was obeyed.
+    pub(crate) fn heard(&self, epoch: Epoch) {
+        let mut observed = self.observed();
+        observed.heard = Some(Instant::now());
+        observed.peer_epoch = observed.peer_epoch.max(epoch);
+        observed.trouble.clear();
+    }
+
+    /// The movers of the two systems talk.
+    pub(crate) fn in_contact(&self) -> bool {
+        let observed = self.observed();
+        observed.streams > 0 && observed.heard.is_some_and(|heard| heard.elapsed() < CONTACT_TIME)
+    }
+
+    pub(crate) fn stream_up(self: &Arc<Self>) -> StreamUp {
+        self.observed().streams += 1;
+        StreamUp(Arc::clone(self))
+    }
+
+    /// Why the movers do not talk; empty in contact.
+    pub(crate) fn trouble(&self) -> String {
+        if self.in_contact() {
+            return String::new();
+        }
+        let trouble = self.observed().trouble.clone();
+        if trouble.is_empty() { "the other system's mover was not heard of yet".into() } else { trouble }
+    }
+
+    pub(crate) fn set_trouble(&self, trouble: String) {
+        let changed = {
+            let mut observed = self.observed();
+            let changed = observed.trouble != trouble;
+            observed.trouble = trouble;
+            changed
+        };
+        if changed {
+            self.ring();
+        }
+    }
+
+    /// Wakes who waits for anything about this link, and has the peer told.
+    pub(crate) fn ring(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The connection that bodies and batches travel on: apart from the heartbeats', so that a full
+    /// line delays no epoch.
+    pub(crate) fn bulk(&self, identity: &IdentityWatch) -> Dial {
+        let mut bulk = self.bulk.lock().unwrap_or_else(PoisonError::into_inner);
+        bulk.get_or_insert_with(|| self.dial(identity)).clone()
+    }
+
+    /// The connection failed: the next flow makes a new one.
+    pub(crate) fn drop_bulk(&self) {
+        self.bulk.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// A connection of its own to the peer that was agreed on, and to nobody else.
+    pub(crate) fn dial(&self, identity: &IdentityWatch) -> Dial {
+        let desired = self.desired();
+        let expect = Expect::Incarnation(desired.peer_system, desired.peer_incarnation);
+        switchback_kit::tls::channel(&desired.peer_address, identity, expect, &Limits::default())
+    }
+
+    fn observed(&self) -> MutexGuard<'_, Observed> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

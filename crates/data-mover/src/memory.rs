@@ -1,0 +1,286 @@
+//! What the mover remembers beside the store, in sled.
+//!
+//! | family    | key                                            | value                           |
+//! |-----------|------------------------------------------------|---------------------------------|
+//! | `link`    | link, number of the piece                      | a piece of `ApplyFlowsRequest`  |
+//! | `retry`   | link, content, hash of the record's key        | `Retry`                         |
+//! | `feed`    | link, content, the peer's incarnation          | the peer's feed id              |
+//! | `partial` | content, content hash                          | `Partial`                       |
+//! | `request` | a growing number                               | request id and meaning          |
+//!
+//! A link's flows may name thousands of contents, and a record is small: they are kept in pieces.
+//! The receiving cursor is not here but in the store, in the same batch as what it counts.
+
+use prost::Message;
+use switchback_kit::durable::{Batch, Db, Error};
+use switchback_model::{ContentId, FeedId, Incarnation, LinkId};
+use switchback_proto::mover::record::v1::{Partial, Retry};
+use switchback_proto::mover::v1::ApplyFlowsRequest;
+
+use crate::flow::key::KeyHash;
+
+const LINK: &str = "link";
+const RETRY: &str = "retry";
+const FEED: &str = "feed";
+const PARTIAL: &str = "partial";
+
+/// Bytes of a piece of a link's flows.
+const PIECE_BYTES: usize = 32 * 1024;
+
+/// Pieces of one link: about 15,000 contents. A batch holds a hundred operations.
+const PIECES_MAX: usize = 48;
+
+/// Removals in one batch.
+const REMOVALS_MAX: usize = 96;
+
+/// A retry that was remembered: its link and content, and the record.
+pub(crate) type RememberedRetry = (LinkId, ContentId, KeyHash, Retry);
+
+/// The mover's memory. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Memory(Db);
+
+impl Memory {
+    pub(crate) fn new(db: Db) -> Self {
+        Self(db)
+    }
+
+    /// Replaces what is desired of a link. False: too many contents to remember; nothing changed.
+    pub(crate) async fn put_link(&self, link: LinkId, flows: &ApplyFlowsRequest) -> Result<bool, Error> {
+        let bytes = flows.encode_to_vec();
+        let pieces: Vec<&[u8]> = bytes.chunks(PIECE_BYTES).collect();
+        if pieces.len() > PIECES_MAX {
+            return Ok(false);
+        }
+        let mut batch = Batch::default();
+        for (number, _) in self.pieces(link)?.iter().skip(pieces.len()) {
+            batch.remove(LINK, number);
+        }
+        for (number, piece) in pieces.into_iter().enumerate() {
+            batch.put(LINK, &piece_key(link, number), piece);
+        }
+        self.0.commit_async(batch).await.map(|()| true)
+    }
+
+    /// What is desired of all links. A link that cannot be decoded is left out, loudly: its content
+    /// stays read-only.
+    pub(crate) fn links(&self) -> Result<Vec<ApplyFlowsRequest>, Error> {
+        let mut links: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for (key, piece) in self.0.scan(LINK)? {
+            let link = key.get(..16).unwrap_or_default();
+            match links.last_mut() {
+                Some((last, bytes)) if last == link => bytes.extend_from_slice(&piece),
+                Some(_) | None => links.push((link.to_vec(), piece)),
+            }
+        }
+        let decode = |(link, bytes): (Vec<u8>, Vec<u8>)| {
+            ApplyFlowsRequest::decode(bytes.as_slice())
+                .inspect_err(|error| {
+                    tracing::error!(link = hex::encode(&link), %error, "flows of a link cannot be read")
+                })
+                .ok()
+        };
+        Ok(links.into_iter().filter_map(decode).collect())
+    }
+
+    /// Forgets everything about a link.
+    pub(crate) async fn remove_link(&self, link: LinkId) -> Result<(), Error> {
+        self.remove_prefix(RETRY, &link.0).await?;
+        self.remove_prefix(FEED, &link.0).await?;
+        self.remove_prefix(LINK, &link.0).await
+    }
+
+    /// Forgets what a link had with a content that it no longer protects.
+    pub(crate) async fn remove_content(&self, link: LinkId, content: ContentId) -> Result<(), Error> {
+        let prefix = [link.0, content.0].concat();
+        self.remove_prefix(RETRY, &prefix).await?;
+        self.remove_prefix(FEED, &prefix).await
+    }
+
+    pub(crate) async fn put_retries(
+        &self,
+        link: LinkId,
+        content: ContentId,
+        retries: &[(KeyHash, Retry)],
+    ) -> Result<(), Error> {
+        for some in retries.chunks(REMOVALS_MAX) {
+            let mut batch = Batch::default();
+            for (hash, retry) in some {
+                batch.put(RETRY, &retry_key(link, content, hash), &retry.encode_to_vec());
+            }
+            self.0.commit_async(batch).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn remove_retries(
+        &self,
+        link: LinkId,
+        content: ContentId,
+        retries: &[KeyHash],
+    ) -> Result<(), Error> {
+        for some in retries.chunks(REMOVALS_MAX) {
+            let mut batch = Batch::default();
+            for hash in some {
+                batch.remove(RETRY, &retry_key(link, content, hash));
+            }
+            self.0.commit_async(batch).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn retries(&self) -> Result<Vec<RememberedRetry>, Error> {
+        let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
+            Some((
+                LinkId::from_slice(key.get(..16)?)?,
+                ContentId::from_slice(key.get(16..32)?)?,
+                KeyHash(key.get(32..)?.try_into().ok()?),
+                Retry::decode(value.as_slice()).ok()?,
+            ))
+        };
+        Ok(self.0.scan(RETRY)?.into_iter().filter_map(decode).collect())
+    }
+
+    /// The feed that the peer had in this incarnation, as it was first heard of.
+    pub(crate) fn peer_feed(
+        &self,
+        link: LinkId,
+        content: ContentId,
+        peer: Incarnation,
+    ) -> Result<Option<FeedId>, Error> {
+        let value = self.0.get(FEED, &feed_key(link, content, peer))?;
+        Ok(value.and_then(|value| value.try_into().ok()).map(|id| FeedId(u64::from_be_bytes(id))))
+    }
+
+    pub(crate) async fn put_peer_feed(
+        &self,
+        link: LinkId,
+        content: ContentId,
+        peer: Incarnation,
+        feed: FeedId,
+    ) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.put(FEED, &feed_key(link, content, peer), &feed.0.to_be_bytes());
+        self.0.commit_async(batch).await
+    }
+
+    pub(crate) fn partial(&self, content: ContentId, hash: &[u8; 32]) -> Result<Option<Partial>, Error> {
+        let value = self.0.get(PARTIAL, &partial_key(content, hash))?;
+        Ok(value.and_then(|value| Partial::decode(value.as_slice()).ok()))
+    }
+
+    pub(crate) async fn put_partial(
+        &self,
+        content: ContentId,
+        hash: &[u8; 32],
+        partial: &Partial,
+    ) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.put(PARTIAL, &partial_key(content, hash), &partial.encode_to_vec());
+        self.0.commit_async(batch).await
+    }
+
+    pub(crate) async fn remove_partial(&self, content: ContentId, hash: &[u8; 32]) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.remove(PARTIAL, &partial_key(content, hash));
+        self.0.commit_async(batch).await
+    }
+
+    /// Forgets the partial bodies whose leases have ended: their blobs are being swept.
+    pub(crate) async fn expire_partials(&self, now_unix_ms: i64) -> Result<(), Error> {
+        let expired = |value: &[u8]| {
+            Partial::decode(value).map_or(true, |partial| partial.leased_unix_ms <= now_unix_ms)
+        };
+        let keys = self.0.scan(PARTIAL)?.into_iter().filter(|(_, value)| expired(value)).map(|(key, _)| key);
+        self.remove_keys(PARTIAL, keys.collect()).await
+    }
+
+    fn pieces(&self, link: LinkId) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let rows = self.0.scan_from(LINK, &link.0, PIECES_MAX)?;
+        Ok(rows.into_iter().filter(|(key, _)| key.starts_with(&link.0)).collect())
+    }
+
+    async fn remove_prefix(&self, family: &str, prefix: &[u8]) -> Result<(), Error> {
+        let rows = self.0.scan_from(family, prefix, usize::MAX)?;
+        let keys = rows.into_iter().map(|(key, _)| key).take_while(|key| key.starts_with(prefix)).collect();
+        self.remove_keys(family, keys).await
+    }
+
+    async fn remove_keys(&self, family: &str, keys: Vec<Vec<u8>>) -> Result<(), Error> {
+        for some in keys.chunks(REMOVALS_MAX) {
+            let mut batch = Batch::default();
+            some.iter().for_each(|key| batch.remove(family, key));
+            self.0.commit_async(batch).await?;
+        }
+        Ok(())
+    }
+}
+
+fn piece_key(link: LinkId, number: usize) -> Vec<u8> {
+    let number = u16::try_from(number).expect("pieces are fewer than PIECES_MAX");
+    [&link.0[..], &number.to_be_bytes()].concat()
+}
+
+fn retry_key(link: LinkId, content: ContentId, hash: &KeyHash) -> Vec<u8> {
+    [&link.0[..], &content.0, &hash.0].concat()
+}
+
+fn feed_key(link: LinkId, content: ContentId, peer: Incarnation) -> Vec<u8> {
+    [&link.0[..], &content.0, &peer.0.to_be_bytes()].concat()
+}
+
+fn partial_key(content: ContentId, hash: &[u8; 32]) -> Vec<u8> {
+    [&content.0[..], hash].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchback_proto::mover::v1::ContentFlow;
+
+    fn flows(link: u8, contents: usize) -> ApplyFlowsRequest {
+        ApplyFlowsRequest {
+            generation: contents as u64,
+            link_id: vec![link; 16].into(),
+            contents: (0..contents)
+                .map(|number| ContentFlow {
+                    content: Some(switchback_proto::model::v1::Content {
+                        kind: 1,
+                        name: format!("tenant-{number}"),
+                        id: vec![7; 16].into(),
+                    }),
+                    send: true,
+                    receive: false,
+                    paused: false,
+                })
+                .collect(),
+            ..ApplyFlowsRequest::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_flows_of_large_and_small_links_read_back_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::new(Db::open(folder.path()).unwrap());
+        assert!(memory.put_link(LinkId([1; 16]), &flows(1, 5_000)).await.unwrap());
+        assert!(memory.put_link(LinkId([2; 16]), &flows(2, 3)).await.unwrap());
+        assert_eq!(memory.links().unwrap(), [flows(1, 5_000), flows(2, 3)]);
+        assert!(memory.put_link(LinkId([1; 16]), &flows(1, 2)).await.unwrap());
+        assert_eq!(memory.links().unwrap(), [flows(1, 2), flows(2, 3)]);
+        assert!(!memory.put_link(LinkId([1; 16]), &flows(1, 100_000)).await.unwrap());
+        memory.remove_link(LinkId([1; 16])).await.unwrap();
+        assert_eq!(memory.links().unwrap(), [flows(2, 3)]);
+    }
+
+    #[tokio::test]
+    async fn partial_bodies_go_with_their_leases() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::new(Db::open(folder.path()).unwrap());
+        let partial = Partial { blobs: Vec::new(), written: 0, leased_unix_ms: 10 };
+        memory.put_partial(ContentId([1; 16]), &[2; 32], &partial).await.unwrap();
+        memory.expire_partials(9).await.unwrap();
+        assert_eq!(memory.partial(ContentId([1; 16]), &[2; 32]).unwrap(), Some(partial));
+        memory.expire_partials(10).await.unwrap();
+        assert_eq!(memory.partial(ContentId([1; 16]), &[2; 32]).unwrap(), None);
+    }
+}

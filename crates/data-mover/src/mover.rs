@@ -1,0 +1,163 @@
+//! What all parts of the mover share, and the links it runs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use switchback_kit::tls::IdentityWatch;
+use switchback_model::{ContentId, Epoch, LinkId};
+use switchback_store::{Blobs, Catalogue, ContentStatus, Error as StoreError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bell::Bells;
+use crate::desired::Desired;
+use crate::flow::agree::OwnHead;
+use crate::flow::supervisor;
+use crate::link::{Flow, Link};
+use crate::memory::Memory;
+
+/// The mover. Shared by its tasks.
+pub(crate) struct Mover {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) blobs: Blobs,
+    pub(crate) memory: Memory,
+    pub(crate) bells: Bells,
+    pub(crate) identity: IdentityWatch,
+    /// Random per start: another one means that access modes must be set again.
+    pub(crate) boot_id: u64,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    links: Mutex<BTreeMap<LinkId, Arc<Link>>>,
+    /// Changes of what is desired, one at a time.
+    pub(crate) desiring: tokio::sync::Mutex<()>,
+}
+
+impl Mover {
+    /// The mover with the links it remembers. Nothing runs yet.
+    pub(crate) fn new(
+        catalogue: Catalogue,
+        blobs: Blobs,
+        memory: Memory,
+        bells: Bells,
+        identity: IdentityWatch,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Arc<Self>> {
+        let mut boot_id = [0; 8];
+        getrandom::fill(&mut boot_id)?;
+        Ok(Arc::new(Self {
+            catalogue,
+            blobs,
+            memory,
+            bells,
+            identity,
+            boot_id: u64::from_be_bytes(boot_id),
+            shutdown,
+            tasks: TaskTracker::new(),
+            links: Mutex::default(),
+            desiring: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Starts the flows that were desired when the service last ran.
+    pub(crate) fn resume(self: &Arc<Self>) -> anyhow::Result<()> {
+        for flows in self.memory.links()? {
+            match Desired::parse(&flows) {
+                Ok(desired) => drop(self.run_link(desired)?),
+                Err(status) => {
+                    tracing::error!(error = status.message(), "flows of a link cannot be understood");
+                }
+            }
+        }
+        for (link, content, hash, retry) in self.memory.retries()? {
+            if let Some(flow) = self.link(link).and_then(|link| link.flow(content)) {
+                flow.state().retries.recall(hash, retry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a link in and starts its tasks.
+    pub(crate) fn run_link(self: &Arc<Self>, desired: Desired) -> Result<Arc<Link>, StoreError> {
+        let id = desired.link;
+        let on_record = self.catalogue.contents()?;
+        let known_epoch = on_record
+            .iter()
+            .filter(|status| status.access.link == Some(id))
+            .map(|status| status.access.epoch)
+            .max()
+            .unwrap_or(Epoch(0));
+        let link = Arc::new(Link::new(desired, known_epoch, self.shutdown.child_token()));
+        self.links_lock().insert(id, Arc::clone(&link));
+        supervisor::start(self, &link);
+        Ok(link)
+    }
+
+    pub(crate) fn link(&self, id: LinkId) -> Option<Arc<Link>> {
+        self.links_lock().get(&id).cloned()
+    }
+
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        self.links_lock().values().cloned().collect()
+    }
+
+    pub(crate) fn drop_link(&self, id: LinkId) {
+        if let Some(link) = self.links_lock().remove(&id) {
+            link.stop.cancel();
+            link.flows().iter().for_each(|flow| flow.state().receiver.cancel());
+        }
+    }
+
+    /// One content as it is here now; none when it is not here, or not on this link.
+    pub(crate) fn status(
+        &self,
+        link: LinkId,
+        content: ContentId,
+    ) -> Result<Option<ContentStatus>, StoreError> {
+        match self.catalogue.content(content) {
+            Ok(status) => Ok((status.access.link == Some(link)).then_some(status)),
+            Err(StoreError::NoSuchContent) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One content as it is told to the peer and compared with what the peer tells.
+    pub(crate) fn own_head(&self, flow: &Flow, status: &ContentStatus) -> Result<OwnHead, StoreError> {
+        let feed = status.head.feed;
+        let (peer_feed, acknowledged, ranges_aside, peer_wants_ranges) = {
+            let state = flow.state();
+            let aside = state
+                .retries
+                .entries()
+                .filter(|entry| entry.set_aside)
+                .map(|entry| entry.key.digest_range())
+                .collect::<std::collections::BTreeSet<u8>>();
+            let peer_wants = state.peer.as_ref().is_some_and(|peer| !peer.ranges_aside.is_empty());
+            (state.peer.as_ref().map(|peer| peer.feed), state.acknowledged_of(feed), aside, peer_wants)
+        };
+        let pending = self.catalogue.pending(status.content.id, peer_feed, acknowledged)?;
+        let ranges = if ranges_aside.is_empty() && !peer_wants_ranges {
+            Vec::new()
+        } else {
+            self.catalogue.digest(status.content.id)?.ranges
+        };
+        Ok(OwnHead {
+            feed,
+            head: status.head.sequence,
+            digest: status.digest,
+            cursor: peer_feed.map_or(0, |feed| status.cursor(feed)),
+            pending,
+            ranges,
+            ranges_aside,
+        })
+    }
+
+    fn links_lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<LinkId, Arc<Link>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Milliseconds since 1970, for what people read; never for a decision about who writes.
+pub(crate) fn now_unix_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,378 @@
+//! `switchback.mover.v1`: access modes and flows, as the link manager drives them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use switchback_model::{ContentId, Epoch, FeedId, LinkId};
+use switchback_proto::mover::v1::mover_service_server::MoverService;
+use switchback_proto::mover::v1::*;
+use switchback_store::{AccessRecord, Catalogue, Change, ChangesRequest, Divergence, Pending, RecordKey};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status};
+
+use super::reply;
+use crate::convert::{
+    boxed, content_from_wire, content_to_wire, link_id, mode_from_wire, position_to_wire, resolve,
+    side_from_wire, system_id, version_to_wire,
+};
+use crate::desired::Desired;
+use crate::link::Link;
+use crate::mover::Mover;
+use crate::report::report;
+use crate::status::{Answer, from_state, invalid, refuse};
+
+/// A watcher is told at most this often, and at least that often.
+const REPORT_INTERVAL_MIN: Duration = Duration::from_millis(100);
+const REPORT_INTERVAL_MAX: Duration = Duration::from_millis(1000);
+
+/// The most records that one list names; its counts are exact all the same.
+const RECORDS_MAX: usize = 1_000;
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct MoverRpc(pub(crate) Arc<Mover>);
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl MoverService for MoverRpc {
+    type WatchMoverStream =
+        std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<MoverStatus, Status>> + Send>>;
+
+    async fn set_access(&self, r: Request<SetAccessRequest>) -> Reply<SetAccessResponse> {
+        reply(self.access_set(r.into_inner()).await)
+    }
+    async fn apply_flows(&self, r: Request<ApplyFlowsRequest>) -> Reply<ApplyFlowsResponse> {
+        reply(self.flows_apply(r.into_inner()).await)
+    }
+    async fn forget_link(&self, r: Request<ForgetLinkRequest>) -> Reply<ForgetLinkResponse> {
+        reply(self.link_forget(&r.into_inner()).await)
+    }
+    async fn watch_mover(&self, _: Request<WatchMoverRequest>) -> Reply<Self::WatchMoverStream> {
+        let (statuses, stream) = mpsc::channel(1);
+        self.0.tasks.spawn(tell(Arc::clone(&self.0), statuses));
+        Ok(Response::new(Box::pin(
+            ReceiverStream::new(stream).map(|status| status.map_err(|status| *status)),
+        )))
+    }
+    async fn list_pending(&self, r: Request<ListPendingRequest>) -> Reply<ListPendingResponse> {
+        let (mover, request) = (Arc::clone(&self.0), r.into_inner());
+        let listed = tokio::task::spawn_blocking(move || pending(&mover, &request)).await;
+        reply(listed.unwrap_or_else(|_| Err(boxed(switchback_store::Error::Poisoned))))
+    }
+    async fn list_divergences(&self, r: Request<ListDivergencesRequest>) -> Reply<ListDivergencesResponse> {
+        let (mover, request) = (Arc::clone(&self.0), r.into_inner());
+        let listed = tokio::task::spawn_blocking(move || divergences(&mover, &request)).await;
+        reply(listed.unwrap_or_else(|_| Err(boxed(switchback_store::Error::Poisoned))))
+    }
+    async fn list_retries(&self, r: Request<ListRetriesRequest>) -> Reply<ListRetriesResponse> {
+        reply(self.retries(&r.into_inner()))
+    }
+    async fn set_aside(&self, r: Request<SetAsideRequest>) -> Reply<SetAsideResponse> {
+        reply(self.aside_set(&r.into_inner()).await)
+    }
+}
+
+/// Tells one watcher, until it or the service goes.
+async fn tell(mover: Arc<Mover>, statuses: mpsc::Sender<Result<MoverStatus, Box<Status>>>) {
+    let mut bell = mover.bells.listen_status();
+    loop {
+        bell.mark_unchanged();
+        let reading = Arc::clone(&mover);
+        let status = tokio::task::spawn_blocking(move || report(&reading).map_err(boxed)).await;
+        let status = status.unwrap_or_else(|_| Err(boxed(switchback_store::Error::Poisoned)));
+        if statuses.send(status).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(REPORT_INTERVAL_MIN).await;
+        tokio::select! {
+            () = mover.shutdown.cancelled() => {
+                let end = refuse(Code::Unavailable, "UNAVAILABLE", "the data mover is shutting down");
+                let _ = statuses.try_send(Err(end));
+                return;
+            }
+            _ = bell.changed() => {}
+            () = tokio::time::sleep(REPORT_INTERVAL_MAX - REPORT_INTERVAL_MIN) => {}
+            () = statuses.closed() => return,
+        }
+    }
+}
+
+impl MoverRpc {
+    async fn access_set(&self, r: SetAccessRequest) -> Answer<SetAccessResponse> {
+        let id = link_id(&r.link_id)?;
+        let contents = r.contents.iter().map(content_from_wire).collect::<Answer<Vec<_>>>()?;
+        let link = self.0.link(id);
+        let desired = link.as_ref().map(|link| link.desired());
+        let writer = r.writer.clone().unwrap_or_default();
+        let access = AccessRecord {
+            mode: mode_from_wire(r.mode()),
+            epoch: Epoch(r.epoch),
+            link: Some(id),
+            link_name: r.link.clone(),
+            side: side_from_wire(r.side())?,
+            local_incarnation: desired.as_ref().map(|desired| desired.local_incarnation).unwrap_or_default(),
+            peer_incarnation: desired.as_ref().map(|desired| desired.peer_incarnation).unwrap_or_default(),
+            primary_site: system_id(&r.primary_system_id, "primary_system_id")?.into(),
+            replica_site: system_id(&r.replica_system_id, "replica_system_id")?.into(),
+            writer: Some(writer.domain).filter(|domain| !domain.is_empty()),
+            both_read_only: writer.both_read_only,
+            orphaned: false,
+        };
+        // What the peer said may be on its way to the store: no lower epoch passes it.
+        if let Some(known) = link.as_ref().map(|link| link.known_epoch())
+            && known > access.epoch
+        {
+            return Err(boxed(switchback_store::Error::StaleEpoch { current: known, offered: access.epoch }));
+        }
+        let positions = self.0.catalogue.set_access(contents, access).await.map_err(boxed)?;
+        if let Some(link) = link {
+            link.learn_epoch(Epoch(r.epoch));
+            link.ring();
+        }
+        self.0.bells.ring_status();
+        Ok(SetAccessResponse { positions: positions.iter().map(position_to_wire).collect() })
+    }
+
+    async fn flows_apply(&self, r: ApplyFlowsRequest) -> Answer<ApplyFlowsResponse> {
+        let desired = Desired::parse(&r)?;
+        let _one_at_a_time = self.0.desiring.lock().await;
+        let link = self.0.link(desired.link);
+        if let Some(current) = link.as_ref().map(|link| link.desired().generation)
+            && current >= desired.generation
+        {
+            return Ok(ApplyFlowsResponse { current_generation: current });
+        }
+        let kept = self.0.memory.put_link(desired.link, &r).await.map_err(|error| from_state(&error))?;
+        if !kept {
+            return Err(invalid("contents: more than one link can hold; split the link"));
+        }
+        let generation = desired.generation;
+        match link {
+            Some(link) => self.replace(&link, desired).await?,
+            None => drop(self.0.run_link(desired).map_err(boxed)?),
+        }
+        self.0.bells.ring_status();
+        Ok(ApplyFlowsResponse { current_generation: generation })
+    }
+
+    async fn replace(&self, link: &Arc<Link>, desired: Desired) -> Answer<()> {
+        let before = link.desired();
+        if before.local_incarnation != desired.local_incarnation {
+            self.renew_feeds(link).await?;
+        }
+        if (before.peer_system, before.peer_incarnation) != (desired.peer_system, desired.peer_incarnation) {
+            // Another life of the peer: what its former one told counts no more.
+            for flow in link.flows() {
+                let mut state = flow.state();
+                state.peer = None;
+                state.peer_rolled_back = false;
+                state.horizon.reset();
+                state.receiver.cancel();
+            }
+        }
+        for content in link.desire(desired) {
+            let removed = self.0.memory.remove_content(link.id, content).await;
+            removed.map_err(|error| from_state(&error))?;
+        }
+        Ok(())
+    }
+
+    /// A new incarnation after a roll-back: our feeds begin new lives, so that nobody takes what we
+    /// wrote before for what we write now.
+    async fn renew_feeds(&self, link: &Link) -> Answer<()> {
+        for flow in link.flows() {
+            if flow.state().local_rolled_back {
+                self.0.catalogue.renew_feed(flow.content.id).await.map_err(boxed)?;
+                flow.state().local_rolled_back = false;
+            }
+        }
+        Ok(())
+    }
+
+    async fn link_forget(&self, r: &ForgetLinkRequest) -> Answer<ForgetLinkResponse> {
+        let id = link_id(&r.link_id)?;
+        let _one_at_a_time = self.0.desiring.lock().await;
+        self.0.drop_link(id);
+        self.0.memory.remove_link(id).await.map_err(|error| from_state(&error))?;
+        let contents = self.0.catalogue.contents().map_err(boxed)?;
+        let mine = contents.iter().filter(|status| status.access.link == Some(id));
+        let mine: Vec<ContentId> = mine.map(|status| status.content.id).collect();
+        let forgotten = if r.release {
+            self.0.catalogue.release(mine).await
+        } else {
+            self.0.catalogue.orphan(mine).await
+        };
+        forgotten.map_err(boxed)?;
+        self.0.bells.ring_status();
+        Ok(ForgetLinkResponse {})
+    }
+
+    fn retries(&self, r: &ListRetriesRequest) -> Answer<ListRetriesResponse> {
+        let link = self.find(&r.link_id)?;
+        let mut retries = Vec::new();
+        for flow in link.flows() {
+            let state = flow.state();
+            retries.extend(state.retries.entries().map(|entry| Retry {
+                content: Some(content_to_wire(&flow.content)),
+                namespace: entry.key.namespace().to_owned(),
+                key: entry.key.label(),
+                version: Some(version_to_wire(entry.version)),
+                reason: entry.reason.clone(),
+                attempts: entry.attempts,
+                next_attempt_unix_ms: entry.next_attempt_unix_ms,
+                set_aside: entry.set_aside,
+                sending: true,
+            }));
+        }
+        Ok(ListRetriesResponse { retries })
+    }
+
+    async fn aside_set(&self, r: &SetAsideRequest) -> Answer<SetAsideResponse> {
+        let link = self.find(&r.link_id)?;
+        let content = resolve(&self.0.catalogue, r.content.as_ref())?;
+        let no_retry = || refuse(Code::NotFound, "NO_SUCH_KEY", "no such object is on the retry list");
+        let flow = link.flow(content).ok_or_else(no_retry)?;
+        let aside = {
+            let mut state = flow.state();
+            let key = state.retries.entries().map(|entry| &entry.key);
+            let key =
+                key.into_iter().find(|key| key.namespace() == r.namespace && key.label() == r.key).cloned();
+            key.and_then(|key: RecordKey| state.retries.set_aside(&key))
+        };
+        let aside = aside.ok_or_else(no_retry)?;
+        let noted = self.0.memory.put_retries(link.id, content, &[aside]).await;
+        noted.map_err(|error| from_state(&error))?;
+        link.ring();
+        self.0.bells.ring_status();
+        Ok(SetAsideResponse {})
+    }
+
+    fn find(&self, id: &[u8]) -> Answer<Arc<Link>> {
+        find(&self.0, id)
+    }
+}
+
+fn find(mover: &Mover, id: &[u8]) -> Answer<Arc<Link>> {
+    let no_link = || refuse(Code::NotFound, "NO_SUCH_LINK", "no flows of this link are known here");
+    mover.link(link_id(id)?).ok_or_else(no_link)
+}
+
+fn pending(mover: &Mover, r: &ListPendingRequest) -> Answer<ListPendingResponse> {
+    let link = find(mover, &r.link_id)?;
+    let max = (r.records_max as usize).min(RECORDS_MAX);
+    let mut listed = ListPendingResponse::default();
+    for flow in link.flows() {
+        let Some(status) = mover.status(link.id, flow.content.id).map_err(boxed)? else { continue };
+        let (peer_feed, after) = {
+            let state = flow.state();
+            (state.peer.as_ref().map(|peer| peer.feed), state.acknowledged_of(status.head.feed))
+        };
+        // The peer may not have been heard of in this run: what the store noted is then what is known.
+        let (peer_feed, after) = known_of_peer(&status, peer_feed, after);
+        let Pending { objects, bytes } =
+            mover.catalogue.pending(flow.content.id, peer_feed, after).map_err(boxed)?;
+        listed.objects += objects;
+        listed.bytes += bytes;
+        let room = max.saturating_sub(listed.records.len());
+        if room > 0 && objects > 0 {
+            let records = first_changes(&mover.catalogue, flow.content.id, peer_feed, after, room)?;
+            listed.records.extend(records.iter().map(|change| PendingRecord {
+                content: Some(content_to_wire(&flow.content)),
+                namespace: change.record.key.namespace().to_owned(),
+                key: change.record.key.label(),
+                version: Some(version_to_wire(change.record.version)),
+                size: change.record.size(),
+                deleted: change.record.is_deleted(),
+            }));
+        }
+    }
+    listed.truncated = listed.objects > listed.records.len() as u64;
+    Ok(listed)
+}
+
+/// The peer's feed and how far it has ours.
+pub(crate) fn known_of_peer(
+    status: &switchback_store::ContentStatus,
+    told: Option<FeedId>,
+    acknowledged: u64,
+) -> (Option<FeedId>, u64) {
+    match (told, status.acknowledged) {
+        (Some(feed), Some((noted_feed, noted))) if feed == noted_feed => (told, acknowledged.max(noted)),
+        (Some(_), _) => (told, acknowledged),
+        (None, Some((feed, noted))) => (Some(feed), acknowledged.max(noted)),
+        (None, None) => (None, acknowledged),
+    }
+}
+
+fn first_changes(
+    catalogue: &Catalogue,
+    content: ContentId,
+    exclude: Option<FeedId>,
+    mut after: u64,
+    max: usize,
+) -> Answer<Vec<Change>> {
+    let mut changes = Vec::new();
+    loop {
+        let request = ChangesRequest {
+            exclude,
+            after,
+            configuration_only: false,
+            changes_max: max - changes.len(),
+            bytes_max: 1 << 20,
+        };
+        let batch = catalogue.changes(content, &request).map_err(boxed)?;
+        changes.extend(batch.changes);
+        after = batch.through;
+        if changes.len() >= max || batch.through >= batch.head {
+            return Ok(changes);
+        }
+    }
+}
+
+fn divergences(mover: &Mover, r: &ListDivergencesRequest) -> Answer<ListDivergencesResponse> {
+    let id = link_id(&r.link_id)?;
+    let after = hex::decode(&r.page_token).map_err(|_| invalid("page_token: not one of ours"))?;
+    let after = (!after.is_empty()).then_some(after.as_slice());
+    let max = match r.divergences_max as usize {
+        0 => RECORDS_MAX,
+        max => max.min(RECORDS_MAX),
+    };
+    let page = mover.catalogue.divergences(id, after, max).map_err(boxed)?;
+    let divergences = page
+        .divergences
+        .into_iter()
+        .map(|(content, divergence)| divergence_to_wire(mover, id, &content, divergence))
+        .collect();
+    let next_page_token = page.next.map(hex::encode).unwrap_or_default();
+    Ok(ListDivergencesResponse { divergences, next_page_token })
+}
+
+fn divergence_to_wire(
+    mover: &Mover,
+    link: LinkId,
+    content: &switchback_model::Content,
+    divergence: Divergence,
+) -> switchback_proto::model::v1::Divergence {
+    let desired = mover.link(link).map(|link| link.desired());
+    let system = |site: switchback_model::SiteId| match &desired {
+        Some(desired) if site == desired.peer_system.into() => desired.peer_domain.clone(),
+        Some(desired) if site == desired.local_system.into() => "this system".to_owned(),
+        Some(_) | None => site.to_string(),
+    };
+    switchback_proto::model::v1::Divergence {
+        content: Some(content_to_wire(content)),
+        namespace: divergence.key.namespace().to_owned(),
+        key: divergence.key.label(),
+        winner: Some(version_to_wire(divergence.winner)),
+        loser: Some(version_to_wire(divergence.loser)),
+        winner_deleted: divergence.winner_deleted,
+        loser_deleted: divergence.loser_deleted,
+        rule: divergence.rule,
+        kept_at: divergence.kept_at.unwrap_or_default(),
+        winner_system: system(divergence.winner.site),
+        loser_system: system(divergence.loser.site),
+    }
+}

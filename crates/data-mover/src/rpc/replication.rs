@@ -1,0 +1,61 @@
+//! `switchback.replication.v1`: what the movers of other systems ask of us. Who calls is what the
+//! verified certificate says.
+
+use std::sync::Arc;
+
+use switchback_kit::tls::Peer;
+use switchback_proto::replication::v1::replication_service_server::ReplicationService;
+use switchback_proto::replication::v1::{ExchangeMessage, ReceiverMessage, SenderMessage};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::flow::limit::{QUEUE, WINDOW_BATCHES};
+use crate::flow::{exchange, receiver};
+use crate::mover::Mover;
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ReplicationRpc(pub(crate) Arc<Mover>);
+
+type Messages<T> = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
+
+fn stream<T: Send + 'static>(messages: mpsc::Receiver<T>) -> Messages<T> {
+    Box::pin(ReceiverStream::new(messages).map(Ok))
+}
+
+#[expect(clippy::result_large_err, reason = "the form is tonic's")]
+fn peer_of<T>(request: &Request<T>) -> Result<Peer, Status> {
+    let peer = request.extensions().get::<Peer>().cloned();
+    peer.ok_or_else(|| Status::unauthenticated("the connection carries no verified certificate"))
+}
+
+#[tonic::async_trait]
+impl ReplicationService for ReplicationRpc {
+    type ExchangeStream = Messages<ExchangeMessage>;
+    type SendStream = Messages<ReceiverMessage>;
+
+    async fn exchange(
+        &self,
+        request: Request<Streaming<ExchangeMessage>>,
+    ) -> Result<Response<Self::ExchangeStream>, Status> {
+        let peer = peer_of(&request)?;
+        let (messages, outbound) = mpsc::channel(QUEUE);
+        let answer = exchange::answer(Arc::clone(&self.0), peer, request.into_inner(), messages);
+        self.0.tasks.spawn(answer);
+        Ok(Response::new(stream(outbound)))
+    }
+
+    async fn send(
+        &self,
+        request: Request<Streaming<SenderMessage>>,
+    ) -> Result<Response<Self::SendStream>, Status> {
+        let peer = peer_of(&request)?;
+        // One answer for each batch of a window, and one more.
+        let (messages, outbound) = mpsc::channel(WINDOW_BATCHES + 1);
+        let serve = receiver::serve(Arc::clone(&self.0), peer, request.into_inner(), messages);
+        self.0.tasks.spawn(serve);
+        Ok(Response::new(stream(outbound)))
+    }
+}
