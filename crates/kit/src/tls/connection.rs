@@ -181,3 +181,30 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::Fingerprint;
+    use crate::tls::tests::{east, west};
+    use switchback_model::Incarnation;
+
+    #[test]
+    fn a_connection_rests_on_the_pin_the_own_identity_and_both_ends_of_validity() {
+        let (east, west) = (east(), west());
+        let trusting = east.trusting(&[&west]);
+        let peer = trusting.trusted().next().unwrap().clone();
+        let basis = Basis { peer: peer.clone(), own: trusting.own().clone() };
+        let now = SystemTime::now();
+        assert_eq!(basis.lost(Some(&trusting), now), None);
+        assert_eq!(basis.lost(Some(&trusting), peer.not_after), Some("certificate expired"));
+        assert_eq!(basis.lost(Some(&east.trusting(&[])), now), Some("certificate withdrawn"));
+        let reborn = east.renewed(Incarnation(9)).trusting(&[&west]);
+        assert_eq!(basis.lost(Some(&reborn), now), Some("own identity replaced"));
+        let renewed = east.renewed(east.incarnation).trusting(&[&west]);
+        assert_eq!(basis.lost(Some(&renewed), now), None);
+        let ours_ends = Peer { not_after: now, fingerprint: Fingerprint([0; 32]), ..trusting.own().clone() };
+        let basis = Basis { peer, own: ours_ends };
+        assert_eq!(basis.lost(Some(&trusting), now), Some("certificate expired"));
+    }
+}
