@@ -70,3 +70,35 @@ fn due(
     };
     ending.into_iter().filter(|notice| fresh(notice)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Change, Trusted};
+    use switchback_model::SystemId;
+
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+
+    #[test]
+    fn an_ending_certificate_is_named_once_a_day_and_at_once_when_it_has_ended() {
+        let (made, domain) = (WallTime(0), "east.example.com");
+        let incarnation = crate::signer::new_incarnation().unwrap();
+        let own = crate::signer::make(SystemId([1; 16]), incarnation, domain, made).unwrap();
+        let west = crate::signer::make(SystemId([2; 16]), incarnation, "west.example.com", made).unwrap();
+        let certificate = Certificate { not_after: WallTime(10 * DAY), ..west.certificate };
+        let mut state = State::recover([Change::PutOwn(own)]);
+        state.apply(Change::PutTrusted(Trusted { certificate, uploaded: made }));
+        let mut warned = BTreeMap::new();
+        let mut at = |time: u64| -> Vec<(String, Validity, bool)> {
+            let notices = due(&state, &mut warned, WallTime(time));
+            notices.into_iter().map(|due| (due.certificate.domain, due.validity, due.own)).collect()
+        };
+        let soon = [("west.example.com".into(), Validity::ExpiresSoon, false)];
+        assert_eq!(at(DAY), soon);
+        assert_eq!(at(DAY + 60_000), [], "said already");
+        assert_eq!(at(2 * DAY), soon, "a day later again");
+        assert_eq!(at(10 * DAY + 1), [("west.example.com".into(), Validity::Expired, false)]);
+        let both = at(800 * DAY);
+        assert!(both.contains(&("east.example.com".into(), Validity::ExpiresSoon, true)), "{both:?}");
+    }
+}

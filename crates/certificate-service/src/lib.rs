@@ -97,6 +97,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
         ended = grpc::serve(listener, &config.secret, Routes::new(service), shutdown) => ended,
         () = keeper.failed() => Err(anyhow::anyhow!("state could not be made durable")),
     };
+    // It holds the state: who starts the service again in this process must find it closed.
     watch.abort();
+    let _ = watch.await;
     ended
 }
