@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::Desired;
-use crate::flow::agree::PeerHead;
+use crate::flow::agree::{Directions, PeerHead};
 use crate::flow::limit::CONTACT_TIME;
 use crate::progress::{Horizon, Meter};
 use crate::retry::Retries;
@@ -187,6 +187,12 @@ impl Link {
 
     pub(crate) fn peer_epoch(&self) -> Epoch {
         self.observed().peer_epoch
+    }
+
+    /// The directions in which changes of this content are wished to move.
+    pub(crate) fn wished(&self, content: ContentId) -> Directions {
+        let desired = self.desired();
+        Directions { sends: desired.sends(content), receives: desired.receives(content) }
     }
 
     /// A heartbeat of the peer was obeyed.

@@ -77,10 +77,12 @@ fn flow_status(mover: &Mover, link: &Link, flow: &Flow) -> store::Result<FlowSta
         shown.digest = Some(digest_to_wire(status.digest));
         if let Some(peer) = &state.peer {
             shown.applied_sequence = peer.effective_cursor(own.cursor);
-            shown.in_sync = shown.retries == 0
+            // Without contact the peer may have gone on.
+            shown.in_sync = link.in_contact()
+                && shown.retries == 0
                 && !state.peer_rolled_back
                 && !state.local_rolled_back
-                && compare(&own, peer) == Agreement::Equal;
+                && compare(&own, peer, link.wished(flow.content.id)) == Agreement::Equal;
         }
     }
     shown.trouble = trouble(link, flow, &state);

@@ -75,7 +75,7 @@ pub(crate) struct OwnHead {
 /// What comparing them says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Agreement {
-    /// Something is still on its way, one way or the other.
+    /// Something is still on its way, or would be if it were wished.
     Behind,
     /// Nothing is on its way, and the contents differ.
     Differs,
@@ -83,16 +83,26 @@ pub(crate) enum Agreement {
     Equal,
 }
 
-pub(crate) fn compare(own: &OwnHead, peer: &PeerHead) -> Agreement {
-    let nothing_left =
-        own.pending.objects == 0 && peer.pending.objects == 0 && peer.pending_after <= own.cursor;
-    if !nothing_left {
-        return Agreement::Behind;
-    }
-    if peer.digest == Some(own.digest) || equal_but_for_set_aside(own, peer) {
+/// The directions in which changes are wished to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Directions {
+    pub(crate) sends: bool,
+    pub(crate) receives: bool,
+}
+
+/// A direction that is not wished holds nothing back: what one side has beyond a cursor that nobody
+/// moves may all be on the other side already, and the digests tell.
+pub(crate) fn compare(own: &OwnHead, peer: &PeerHead, wished: Directions) -> Agreement {
+    let all_sent = own.pending.objects == 0;
+    // The peer counted from `pending_after`; from further on we have not looked.
+    let all_received = peer.pending.objects == 0 && peer.pending_after <= own.cursor;
+    let is_equal = peer.digest == Some(own.digest) || equal_but_for_set_aside(own, peer);
+    if is_equal && (all_sent || !wished.sends) && (all_received || !wished.receives) {
         Agreement::Equal
-    } else {
+    } else if all_sent && all_received && !is_equal {
         Agreement::Differs
+    } else {
+        Agreement::Behind
     }
 }
 
@@ -141,21 +151,34 @@ mod tests {
         }
     }
 
+    const BOTH: Directions = Directions { sends: true, receives: true };
+
+    #[test]
+    fn a_direction_that_is_not_wished_holds_nothing_back() {
+        let some = Pending { objects: 1, bytes: 0 };
+        let (own, peer) = (own(), PeerHead { pending: some, ..peer() });
+        assert_eq!(compare(&own, &peer, BOTH), Agreement::Behind);
+        let only_sends = Directions { sends: true, receives: false };
+        assert_eq!(compare(&own, &peer, only_sends), Agreement::Equal);
+        let other = PeerHead { digest: Some(digest(2)), ..peer };
+        assert_eq!(compare(&own, &other, only_sends), Agreement::Behind);
+    }
+
     #[test]
     fn equal_digests_prove_nothing_while_something_is_on_its_way() {
         let some = Pending { objects: 1, bytes: 0 };
-        assert_eq!(compare(&own(), &peer()), Agreement::Equal);
-        assert_eq!(compare(&OwnHead { pending: some, ..own() }, &peer()), Agreement::Behind);
-        assert_eq!(compare(&own(), &PeerHead { pending: some, ..peer() }), Agreement::Behind);
+        assert_eq!(compare(&own(), &peer(), BOTH), Agreement::Equal);
+        assert_eq!(compare(&OwnHead { pending: some, ..own() }, &peer(), BOTH), Agreement::Behind);
+        assert_eq!(compare(&own(), &PeerHead { pending: some, ..peer() }, BOTH), Agreement::Behind);
         // The peer counted from a place that we have not reached: its count does not cover us.
-        assert_eq!(compare(&OwnHead { cursor: 3, ..own() }, &peer()), Agreement::Behind);
+        assert_eq!(compare(&OwnHead { cursor: 3, ..own() }, &peer(), BOTH), Agreement::Behind);
     }
 
     #[test]
     fn nothing_left_and_another_digest_is_a_difference() {
         let other = PeerHead { digest: Some(digest(2)), ..peer() };
-        assert_eq!(compare(&own(), &other), Agreement::Differs);
-        assert_eq!(compare(&own(), &PeerHead { digest: None, ..peer() }), Agreement::Differs);
+        assert_eq!(compare(&own(), &other, BOTH), Agreement::Differs);
+        assert_eq!(compare(&own(), &PeerHead { digest: None, ..peer() }, BOTH), Agreement::Differs);
     }
 
     #[test]
@@ -165,9 +188,9 @@ mod tests {
         ours[7] = digest(9);
         let own = OwnHead { digest: digest(3), ranges: ours, ranges_aside: BTreeSet::from([7]), ..own() };
         let peer = PeerHead { ranges: theirs, ..peer() };
-        assert_eq!(compare(&own, &peer), Agreement::Equal);
+        assert_eq!(compare(&own, &peer, BOTH), Agreement::Equal);
         let elsewhere = OwnHead { ranges_aside: BTreeSet::from([8]), ..own.clone() };
-        assert_eq!(compare(&elsewhere, &peer), Agreement::Differs);
+        assert_eq!(compare(&elsewhere, &peer, BOTH), Agreement::Differs);
         assert!(differing(&own.ranges, &peer.ranges)[7]);
     }
 

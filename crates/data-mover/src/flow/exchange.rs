@@ -227,7 +227,6 @@ pub(crate) async fn hear(mover: &Arc<Mover>, link: &Arc<Link>, beat: &Heartbeat)
     let header = beat.header.clone().unwrap_or_default();
     obey(mover, link, &header).await?;
     let was_in_contact = link.in_contact();
-    link.heard(Epoch(header.epoch));
     for head in &beat.heads {
         let content = ContentId::from_slice(&head.content_id);
         if let Some(flow) = content.and_then(|content| link.flow(content)) {
@@ -236,6 +235,8 @@ pub(crate) async fn hear(mover: &Arc<Mover>, link: &Arc<Link>, beat: &Heartbeat)
                 .map_err(|error| refusal(&header, Reason::Trouble, &error))?;
         }
     }
+    // Last, so that nobody takes heads from before a cut for heads of now.
+    link.heard(Epoch(header.epoch));
     if !was_in_contact || !beat.heads.is_empty() {
         link.ring();
         mover.bells.ring_status();
@@ -350,7 +351,7 @@ fn content_head(
 /// Keeps what time alone moves on: as of when the peer is up to date, and since when the two sides
 /// say that nothing is left and yet differ.
 fn note_agreement(link: &Link, flow: &Flow, own: &OwnHead) {
-    let in_contact = link.in_contact();
+    let (in_contact, wished) = (link.in_contact(), link.wished(flow.content.id));
     let mut state = flow.state();
     let now = now_unix_ms();
     let failing = state.retries.counts().0 > 0;
@@ -359,7 +360,7 @@ fn note_agreement(link: &Link, flow: &Flow, own: &OwnHead) {
     } else {
         state.horizon.sample(now, own.head);
     }
-    let differs = state.peer.as_ref().is_some_and(|peer| compare(own, peer) == Agreement::Differs);
+    let differs = state.peer.as_ref().is_some_and(|peer| compare(own, peer, wished) == Agreement::Differs);
     state.differing_since = differs.then(|| state.differing_since.unwrap_or_else(Instant::now));
 }
 

@@ -147,7 +147,8 @@ async fn session(
         link.ring();
         return Err("this system's store is behind what the other one has of it: it was rolled back".into());
     }
-    let mut session = Session::new(mover, link, flow, outbound, &welcome, status.head.feed, repaired);
+    let mut session =
+        Session::new(mover, link, flow, outbound, &welcome, status.head.feed, (compare, repaired));
     session.begin(&welcome).await?;
     session.run(&mut inbound, &explain).await
 }
@@ -209,6 +210,8 @@ pub(crate) struct Session<'a> {
     cursor: u64,
     last_answer: Instant,
     repaired: Option<Instant>,
+    /// This session is a repair.
+    compare: bool,
 }
 
 impl<'a> Session<'a> {
@@ -219,7 +222,7 @@ impl<'a> Session<'a> {
         outbound: mpsc::Sender<SenderMessage>,
         welcome: &Welcome,
         feed: FeedId,
-        repaired: Option<Instant>,
+        (compare, repaired): (bool, Option<Instant>),
     ) -> Self {
         let peer_feed = FeedId(welcome.feed_id);
         Self {
@@ -239,6 +242,7 @@ impl<'a> Session<'a> {
             cursor: welcome.cursor,
             last_answer: Instant::now(),
             repaired,
+            compare,
         }
     }
 
@@ -246,8 +250,12 @@ impl<'a> Session<'a> {
         let content = self.flow.content.id;
         self.mover.catalogue.acknowledge(content, self.peer_feed, welcome.cursor).await.map_err(words)?;
         let theirs: Vec<_> = welcome.ranges.iter().filter_map(digest_from_wire).collect();
-        if theirs.len() == 256 {
-            let ours = self.mover.catalogue.digest(content).map_err(words)?;
+        let ours = self.mover.catalogue.digest(content).map_err(words)?;
+        let pending =
+            self.mover.catalogue.pending(content, Some(self.peer_feed), welcome.cursor).map_err(words)?;
+        // Where most of what is here came from this very peer, its feed is the shorter list.
+        let is_worthwhile = self.compare || pending.objects > ours.total.records / 4;
+        if theirs.len() == 256 && is_worthwhile {
             self.comparison = Some(Comparison::new(&ours, &theirs, welcome.cursor == 0));
         }
         let mut state = self.flow.state();

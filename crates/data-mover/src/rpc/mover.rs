@@ -145,6 +145,11 @@ impl MoverRpc {
         {
             return Ok(ApplyFlowsResponse { current_generation: current });
         }
+        if let Some(link) = &link
+            && link.desired().local_incarnation != desired.local_incarnation
+        {
+            self.renew_feeds(link).await?;
+        }
         let kept = self.0.memory.put_link(desired.link, &r).await.map_err(|error| from_state(&error))?;
         if !kept {
             return Err(invalid("contents: more than one link can hold; split the link"));
@@ -160,9 +165,6 @@ impl MoverRpc {
 
     async fn replace(&self, link: &Arc<Link>, desired: Desired) -> Answer<()> {
         let before = link.desired();
-        if before.local_incarnation != desired.local_incarnation {
-            self.renew_feeds(link).await?;
-        }
         if (before.peer_system, before.peer_incarnation) != (desired.peer_system, desired.peer_incarnation) {
             // Another life of the peer: what its former one told counts no more.
             for flow in link.flows() {
@@ -180,14 +182,15 @@ impl MoverRpc {
         Ok(())
     }
 
-    /// A new incarnation after a roll-back: our feeds begin new lives, so that nobody takes what we
-    /// wrote before for what we write now.
+    /// A new incarnation says that this system's store was lost or went back in time: our feeds
+    /// begin new lives, so that nobody takes what we wrote before for what we write now. The peer
+    /// compares digests then, and is sent only what differs.
     async fn renew_feeds(&self, link: &Link) -> Answer<()> {
         for flow in link.flows() {
-            if flow.state().local_rolled_back {
+            if self.0.status(link.id, flow.content.id).map_err(boxed)?.is_some() {
                 self.0.catalogue.renew_feed(flow.content.id).await.map_err(boxed)?;
-                flow.state().local_rolled_back = false;
             }
+            flow.state().local_rolled_back = false;
         }
         Ok(())
     }

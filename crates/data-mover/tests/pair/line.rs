@@ -1,0 +1,114 @@
+//! A line to a system: a relay that can be cut, that counts, and that can break by itself after a
+//! number of bytes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+#[derive(Clone)]
+pub struct Line(Arc<Inner>);
+
+struct Inner {
+    address: SocketAddr,
+    target: watch::Sender<Option<SocketAddr>>,
+    is_cut: watch::Sender<bool>,
+    carried: AtomicU64,
+    break_at: AtomicU64,
+}
+
+impl Line {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let line = Self(Arc::new(Inner {
+            address: listener.local_addr().unwrap(),
+            target: watch::Sender::new(None),
+            is_cut: watch::Sender::new(false),
+            carried: 0.into(),
+            break_at: u64::MAX.into(),
+        }));
+        tokio::spawn(line.clone().accept(listener));
+        line
+    }
+
+    pub fn address(&self) -> String {
+        self.0.address.to_string()
+    }
+
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.0.target.send_replace(Some(target));
+    }
+
+    pub fn cut(&self) {
+        self.0.is_cut.send_replace(true);
+    }
+
+    pub fn heal(&self) {
+        self.0.break_at.store(u64::MAX, Ordering::SeqCst);
+        self.0.is_cut.send_replace(false);
+    }
+
+    /// Bytes carried to the system.
+    pub fn carried(&self) -> u64 {
+        self.0.carried.load(Ordering::SeqCst)
+    }
+
+    /// Cuts the line when it has carried so many bytes more.
+    pub fn break_after(&self, bytes: u64) {
+        self.0.break_at.store(self.carried() + bytes, Ordering::SeqCst);
+    }
+
+    pub async fn until_cut(&self) {
+        self.0.is_cut.subscribe().wait_for(|is_cut| *is_cut).await.unwrap();
+    }
+
+    async fn accept(self, listener: TcpListener) {
+        loop {
+            let (caller, _) = listener.accept().await.unwrap();
+            let target = *self.0.target.borrow();
+            if *self.0.is_cut.borrow() {
+                continue;
+            }
+            let Some(target) = target else { continue };
+            let line = self.clone();
+            tokio::spawn(async move {
+                if let Ok(called) = TcpStream::connect(target).await {
+                    line.carry(caller, called).await;
+                }
+            });
+        }
+    }
+
+    async fn carry(self, caller: TcpStream, called: TcpStream) {
+        let (from_caller, to_caller) = caller.into_split();
+        let (from_called, to_called) = called.into_split();
+        let mut is_cut = self.0.is_cut.subscribe();
+        tokio::select! {
+            _ = is_cut.wait_for(|is_cut| *is_cut) => {}
+            () = self.pump(from_caller, to_called, true) => {}
+            () = self.pump(from_called, to_caller, false) => {}
+        }
+    }
+
+    async fn pump(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, counted: bool) {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(length) = from.read(&mut buffer).await
+            && length > 0
+        {
+            if counted {
+                let carried = self.0.carried.fetch_add(length as u64, Ordering::SeqCst) + length as u64;
+                if carried > self.0.break_at.load(Ordering::SeqCst) {
+                    self.cut();
+                    return;
+                }
+            }
+            if to.write_all(&buffer[..length]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
