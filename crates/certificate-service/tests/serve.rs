@@ -250,7 +250,8 @@ async fn two_systems_talk_as_soon_as_both_certificates_are_uploaded_and_until_on
     let shutdown = CancellationToken::new();
     let our = IdentityWatch::follow(east.channel.clone(), shutdown.clone());
     let mut their = IdentityWatch::follow(west.channel.clone(), shutdown.clone());
-    (our.ready().await, their.ready().await);
+    our.ready().await;
+    their.ready().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(tls::serve(listener, their.clone(), Routes::default(), shutdown.clone()));

@@ -465,16 +465,15 @@ async fn a_channel_stays_with_the_incarnation_it_was_connected_to() {
     caller(channel.clone()).await.unwrap();
     // A new incarnation ends the connections of the old one.
     keep_west.publish(rebuilt.trusting(&[&east]));
-    let trouble = loop {
-        match caller(channel.clone()).await {
-            Ok(_) => tokio::task::yield_now().await,
-            Err(status) => {
-                if let Some(trouble) = Trouble::of(&status) {
-                    break trouble;
-                }
+    let trouble = async {
+        loop {
+            match caller(channel.clone()).await.map_err(|status| Trouble::of(&status)) {
+                Err(Some(trouble)) => return trouble,
+                Ok(_) | Err(None) => tokio::task::yield_now().await,
             }
         }
     };
+    let trouble = tokio::time::timeout(Duration::from_secs(20), trouble).await.expect("it is cut");
     assert!(matches!(trouble, Trouble::WrongSystem { .. }), "{trouble}");
     let (_, peer) = connect(&address, &our, Expect::Any, &Limits::default()).await.unwrap();
     assert_eq!(peer.incarnation, rebuilt.incarnation);
