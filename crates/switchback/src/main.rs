@@ -1,1 +1,7 @@
-fn main() {}
+//! The `switchback` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    switchback::cli::main()
+}

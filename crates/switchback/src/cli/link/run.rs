@@ -1,0 +1,139 @@
+//! What the commands of `switchback link` do.
+
+use switchback_proto::link::v1 as proto;
+use switchback_proto::model::v1::Divergence;
+
+use super::super::{Context, recovery, watch};
+use super::Command;
+use crate::client::Operator;
+use crate::view::content::DoneView;
+use crate::view::link::{CommandView, LinkView, LinksView};
+use crate::view::report::{DivergencesView, RetriesView};
+
+/// Divergences asked for at a time.
+const PAGE: u32 = 1000;
+
+pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
+    let operator = &context.operator;
+    let mut links = operator.links();
+    match command {
+        Command::List => {
+            let answer = operator.ask(links.list_links(proto::ListLinksRequest {})).await?;
+            context.format.print(&LinksView::from(answer.links));
+        }
+        Command::Show { link, watch: true } => watch::forever(&link, context).await?,
+        Command::Show { link, watch: false } => {
+            let answer = operator.ask(links.get_link(proto::GetLinkRequest { link })).await?;
+            context.format.print(&LinkView::from(answer.link.unwrap_or_default()));
+        }
+        Command::Recovery(command) => Box::pin(recovery::run(command, context)).await?,
+        Command::Divergences { link } => {
+            let divergences = divergences(operator, &link).await?.into_iter().map(Into::into).collect();
+            context.format.print(&DivergencesView { divergences });
+        }
+        Command::Retries { link } => {
+            let answer = operator.ask(links.list_retries(proto::ListRetriesRequest { link })).await?;
+            let retries = answer.retries.into_iter().map(Into::into).collect();
+            context.format.print(&RetriesView { retries });
+        }
+        Command::SetAside { link, which, namespace, key, identified } => {
+            let request_id = identified.id();
+            let done = format!("{namespace}/{key} is set aside; recovery may complete without it");
+            let request = proto::SetAsideRequest {
+                request_id: request_id.clone(),
+                link,
+                content: which.content(),
+                namespace,
+                key,
+            };
+            operator.command(&request_id, links.set_aside(request)).await?;
+            context.format.print(&DoneView { done });
+        }
+        changing => {
+            let view = Box::pin(change(changing, operator)).await?;
+            if let Some(view) = view {
+                context.format.print(&view);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The whole divergence report of a link.
+pub(crate) async fn divergences(operator: &Operator, link: &str) -> anyhow::Result<Vec<Divergence>> {
+    let (mut found, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = proto::ListDivergencesRequest { link: link.into(), divergences_max: PAGE, page_token };
+        let answer = operator.ask(operator.links().list_divergences(request)).await?;
+        found.extend(answer.divergences);
+        page_token = answer.next_page_token;
+        if page_token.is_empty() {
+            return Ok(found);
+        }
+    }
+}
+
+/// The commands that have a plan; nothing for those that [`run`] answers itself.
+async fn change(command: Command, operator: &Operator) -> anyhow::Result<Option<CommandView>> {
+    let mut links = operator.links();
+    let planned = match &command {
+        Command::Create(create) => &create.planned,
+        Command::Update(update) => &update.planned,
+        Command::Suspend(named) | Command::Restore(named) => &named.planned,
+        Command::Resume(resumed) => &resumed.planned,
+        Command::Pause(one) => &one.planned,
+        Command::Delete { planned, .. }
+        | Command::FailOver { planned, .. }
+        | Command::DeclareLost { planned, .. } => planned,
+        Command::List
+        | Command::Show { .. }
+        | Command::Recovery(_)
+        | Command::Divergences { .. }
+        | Command::Retries { .. }
+        | Command::SetAside { .. } => return Ok(None),
+    };
+    let (id, plan) = (planned.identified.id(), planned.plan);
+    let request_id = id.clone();
+    let named = |link: String| proto::LinkCommand { request_id: request_id.clone(), plan, link };
+    let answer = match command {
+        Command::Create(create) => {
+            operator.command(&id, links.create_link(create.request(id.clone()))).await?
+        }
+        Command::Update(update) => {
+            operator.command(&id, links.update_link(update.request(id.clone()))).await?
+        }
+        Command::Delete { link, without_peer, .. } => {
+            let request = proto::DeleteLinkRequest { request_id, plan, link, without_peer };
+            operator.command(&id, links.delete_link(request)).await?
+        }
+        Command::Suspend(suspend) => operator.command(&id, links.suspend_link(named(suspend.link))).await?,
+        Command::Restore(restore) => operator.command(&id, links.restore_link(named(restore.link))).await?,
+        Command::Resume(resume) => match resume.which.and_then(|which| which.content()) {
+            None => operator.command(&id, links.resume_link(named(resume.link))).await?,
+            content => {
+                let request = proto::ContentCommand { request_id, plan, link: resume.link, content };
+                operator.command(&id, links.resume_content(request)).await?
+            }
+        },
+        Command::Pause(pause) => {
+            let content = pause.which.content();
+            let request = proto::ContentCommand { request_id, plan, link: pause.link, content };
+            operator.command(&id, links.pause_content(request)).await?
+        }
+        Command::FailOver { link, no_drain, accept_loss, .. } => {
+            let request = proto::FailOverRequest { request_id, plan, link, no_drain, accept_loss };
+            operator.command(&id, links.fail_over(request)).await?
+        }
+        Command::DeclareLost { link, confirm, .. } => {
+            let request = proto::DeclareLostRequest { request_id, plan, link, confirm };
+            operator.command(&id, links.declare_lost(request)).await?
+        }
+        Command::List
+        | Command::Show { .. }
+        | Command::Recovery(_)
+        | Command::Divergences { .. }
+        | Command::Retries { .. }
+        | Command::SetAside { .. } => return Ok(None),
+    };
+    Ok(Some(CommandView::new(id, plan, answer)))
+}
