@@ -53,8 +53,8 @@ impl Memory {
             return Ok(false);
         }
         let mut batch = Batch::default();
-        for (number, _) in self.pieces(link)?.iter().skip(pieces.len()) {
-            batch.remove(LINK, number);
+        for piece in self.pieces(link)?.iter().skip(pieces.len()) {
+            batch.remove(LINK, piece);
         }
         for (number, piece) in pieces.into_iter().enumerate() {
             batch.put(LINK, &piece_key(link, number), piece);
@@ -195,9 +195,10 @@ impl Memory {
         self.remove_keys(PARTIAL, keys.collect()).await
     }
 
-    fn pieces(&self, link: LinkId) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    /// The keys of a link's pieces, in order.
+    fn pieces(&self, link: LinkId) -> Result<Vec<Vec<u8>>, Error> {
         let rows = self.0.scan_from(LINK, &link.0, PIECES_MAX)?;
-        Ok(rows.into_iter().filter(|(key, _)| key.starts_with(&link.0)).collect())
+        Ok(rows.into_iter().map(|(key, _)| key).filter(|key| key.starts_with(&link.0)).collect())
     }
 
     async fn remove_prefix(&self, family: &str, prefix: &[u8]) -> Result<(), Error> {

@@ -1,10 +1,10 @@
 //! What all parts of the mover share, and the links it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use switchback_kit::tls::IdentityWatch;
-use switchback_model::{ContentId, Epoch, LinkId};
+use switchback_model::{ContentId, Epoch, FeedId, LinkId};
 use switchback_store::{Blobs, Catalogue, ContentStatus, Error as StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -123,16 +123,12 @@ impl Mover {
     /// One content as it is told to the peer and compared with what the peer tells.
     pub(crate) fn own_head(&self, flow: &Flow, status: &ContentStatus) -> Result<OwnHead, StoreError> {
         let feed = status.head.feed;
-        let (peer_feed, acknowledged, ranges_aside, peer_wants_ranges) = {
+        let (peer_feed, acknowledged) = known_of_peer(flow, status);
+        let (ranges_aside, peer_wants_ranges) = {
             let state = flow.state();
-            let aside = state
-                .retries
-                .entries()
-                .filter(|entry| entry.set_aside)
-                .map(|entry| entry.key.digest_range())
-                .collect::<std::collections::BTreeSet<u8>>();
-            let peer_wants = state.peer.as_ref().is_some_and(|peer| !peer.ranges_aside.is_empty());
-            (state.peer.as_ref().map(|peer| peer.feed), state.acknowledged_of(feed), aside, peer_wants)
+            let aside = state.retries.entries().filter(|entry| entry.set_aside);
+            let ranges: BTreeSet<u8> = aside.map(|entry| entry.key.digest_range()).collect();
+            (ranges, state.peer.as_ref().is_some_and(|peer| !peer.ranges_aside.is_empty()))
         };
         let pending = self.catalogue.pending(status.content.id, peer_feed, acknowledged)?;
         let ranges = if ranges_aside.is_empty() && !peer_wants_ranges {
@@ -145,6 +141,7 @@ impl Mover {
             head: status.head.sequence,
             digest: status.digest,
             cursor: peer_feed.map_or(0, |feed| status.cursor(feed)),
+            acknowledged,
             pending,
             ranges,
             ranges_aside,
@@ -153,6 +150,19 @@ impl Mover {
 
     fn links_lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<LinkId, Arc<Link>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The peer's feed, and how far the peer has ours: as told in this run, else as the store noted.
+pub(crate) fn known_of_peer(flow: &Flow, status: &ContentStatus) -> (Option<FeedId>, u64) {
+    let state = flow.state();
+    let told = state.peer.as_ref().map(|peer| peer.feed).filter(|feed| *feed != FeedId(0));
+    let acknowledged = state.acknowledged_of(status.head.feed);
+    match (told, status.acknowledged) {
+        (Some(feed), Some((noted_feed, noted))) if feed == noted_feed => (told, acknowledged.max(noted)),
+        (Some(_), _) => (told, acknowledged),
+        (None, Some((feed, noted))) => (Some(feed), acknowledged.max(noted)),
+        (None, None) => (None, acknowledged),
     }
 }
 

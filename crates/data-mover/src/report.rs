@@ -65,11 +65,8 @@ fn flow_status(mover: &Mover, link: &Link, flow: &Flow) -> store::Result<FlowSta
     shown.divergences = divergences;
     if let Some((own, status)) = own {
         // Beyond what the peer acknowledged there may only be what came from it.
-        let acknowledged = if own.pending.objects == 0 && state.peer.is_some() {
-            own.head
-        } else {
-            state.acknowledged_of(own.feed)
-        };
+        let acknowledged =
+            if own.pending.objects == 0 && state.peer.is_some() { own.head } else { own.acknowledged };
         shown.sent_head = Some(position(&flow.content, own.feed, own.head));
         shown.acknowledged_sequence = acknowledged;
         shown.pending_objects = own.pending.objects;

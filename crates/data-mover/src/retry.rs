@@ -102,6 +102,10 @@ impl Retries {
         self.0.values().map(|entry| entry.next_attempt_unix_ms).min()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.0.values()
     }

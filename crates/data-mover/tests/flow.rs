@@ -1,4 +1,5 @@
 //! What two movers promise each other, over real sockets with real certificates.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod pair;
 
@@ -27,7 +28,7 @@ async fn a_first_copy_is_followed_by_every_change() {
     assert_eq!(detail.writer.unwrap().domain, "east.example.com");
 
     // Put, overwrite, delete: the same keys and bytes, and nothing rises from the dead.
-    let before = pair.east.until_in_sync().await;
+    let before = pair.east.until_flow("counted", |flow| flow.in_sync && flow.sent_objects >= 1_503).await;
     pair.east.put(&content, "new", b"one").await;
     pair.east.put(&content, "new", b"two").await;
     pair.east.delete(&content, "k/0000").await;
@@ -70,7 +71,7 @@ async fn after_a_cut_the_flow_catches_up_from_its_cursor() {
         pair.east.put(&content, &format!("a/{number}"), b"before").await;
     }
     pair.steer(&content, 0, Way::West).await;
-    let before = pair.east.until_in_sync().await;
+    let before = pair.east.until_flow("counted", |flow| flow.in_sync && flow.sent_objects >= 302).await;
     pair.cut();
     pair.east.until("contact is lost", |status| !status.links[0].contact).await;
     for number in 0..20 {
@@ -82,8 +83,10 @@ async fn after_a_cut_the_flow_catches_up_from_its_cursor() {
     let pending = pair.east.mover().list_pending(request).await.unwrap().into_inner();
     assert_eq!((pending.objects, pending.records.len(), pending.truncated), (20, 5, true));
     pair.heal();
-    let after = pair.east.until_in_sync().await;
-    assert_eq!(after.sent_objects - before.sent_objects, 20);
+    // Heads travel on a stream of their own and may come before the acknowledgement is counted.
+    let sent = before.sent_objects + 20;
+    let after = pair.east.until_flow("counted", |flow| flow.in_sync && flow.sent_objects >= sent).await;
+    assert_eq!(after.sent_objects, sent);
     assert_eq!(pair.west.keys(&content).await.len(), 320);
     pair.stop().await;
 }
@@ -274,7 +277,7 @@ async fn recovery_sends_what_changed_and_not_what_exists() {
     pair.west.delete(&content, "0999").await;
     pair.heal();
     pair.steer(&content, 1, Way::Both).await;
-    let west = pair.west.until_in_sync().await;
+    let west = pair.west.until_flow("counted", |flow| flow.in_sync && flow.sent_objects >= 11).await;
     assert_eq!(west.sent_objects, 11);
     assert!(pair.east.get(&content, "0999").await.is_none());
     assert_eq!(pair.east.get(&content, "0003").await.unwrap().1, b"changed on the west");
@@ -313,7 +316,7 @@ async fn a_store_that_went_back_in_time_is_recognised_and_then_repaired_by_compa
     // New certificates with a new incarnation, and the link is restored from the west.
     pair.renew_east(12).await;
     pair.steer(&content, 1, Way::Both).await;
-    let west = pair.west.until_in_sync().await;
+    let west = pair.west.until_flow("counted", |flow| flow.in_sync && flow.sent_objects >= 20).await;
     let east = pair.east.until_in_sync().await;
     assert_eq!(west.sent_objects, 20, "what was missing, and nothing else");
     assert_eq!(east.sent_objects, 0);

@@ -1,4 +1,5 @@
 //! The store's service, with a real client, over a real socket.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 

@@ -65,6 +65,8 @@ pub(crate) struct OwnHead {
     pub(crate) digest: Digest,
     /// How far the peer's feed has been applied here.
     pub(crate) cursor: u64,
+    /// How far the peer has our feed, as far as is known.
+    pub(crate) acknowledged: u64,
     /// What the peer lacks of ours.
     pub(crate) pending: Pending,
     /// With objects set aside: the digests of the ranges, and the ranges those objects are in.
@@ -135,6 +137,7 @@ mod tests {
             head: 10,
             digest: digest(1),
             cursor: 4,
+            acknowledged: 10,
             pending: Pending::default(),
             ranges: Vec::new(),
             ranges_aside: BTreeSet::new(),

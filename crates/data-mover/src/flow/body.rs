@@ -11,7 +11,7 @@ pub(crate) fn plan_pieces(size: u64) -> Vec<u64> {
     let piece = PIECE_BYTES_MIN.max(size.div_ceil(PIECES_MAX));
     let whole = size / piece;
     let mut pieces = vec![piece; usize::try_from(whole).unwrap_or(usize::MAX)];
-    if size % piece > 0 {
+    if !size.is_multiple_of(piece) {
         pieces.push(size % piece);
     }
     pieces

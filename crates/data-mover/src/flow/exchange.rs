@@ -340,7 +340,7 @@ fn content_head(
         applied: own.cursor,
         pending_objects: own.pending.objects,
         pending_bytes: own.pending.bytes,
-        pending_after: state.acknowledged_of(own.feed),
+        pending_after: own.acknowledged,
         receiving: desired.receives(status.content.id) && !rolled_back,
         ranges: own.ranges.iter().copied().map(digest_to_wire).collect(),
         ranges_aside: own.ranges_aside.iter().map(|range| u32::from(*range)).collect(),

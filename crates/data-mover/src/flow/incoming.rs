@@ -56,7 +56,7 @@ pub(crate) struct IncomingBody {
     left: VecDeque<(BlobId, u64)>,
     writer: Option<BlobWriter>,
     /// Absent after a resumption: the bytes before it are read back at the end.
-    hasher: Option<ContentHasher>,
+    hasher: Option<Box<ContentHasher>>,
     lease: i64,
     /// False when another body of the same bytes is already remembered as partial.
     remembered: bool,
@@ -100,7 +100,7 @@ impl IncomingBody {
             written: Vec::new(),
             left,
             writer: None,
-            hasher: Some(ContentHasher::of(object)),
+            hasher: Some(Box::new(ContentHasher::of(object))),
             lease,
             remembered,
         })
@@ -120,7 +120,7 @@ impl IncomingBody {
             hash: object.content_hash,
             size: object.size,
             offset: written.iter().map(|segment| segment.size).sum(),
-            hasher: written.is_empty().then(|| ContentHasher::of(object)),
+            hasher: written.is_empty().then(|| Box::new(ContentHasher::of(object))),
             written,
             left: blobs[whole..].iter().copied().collect(),
             writer: None,
@@ -197,7 +197,7 @@ impl IncomingBody {
         let hasher = match self.hasher.take() {
             Some(hasher) => hasher,
             None => {
-                let mut hasher = ContentHasher::of(object);
+                let mut hasher = Box::new(ContentHasher::of(object));
                 for segment in &self.written {
                     alive.tell().await;
                     let mut bytes = mover.blobs.read(segment.blob, 0..segment.size).await?;

@@ -121,6 +121,10 @@ async fn welcome(
             "the sender is behind what was applied of it: it was rolled back",
         ));
     }
+    // Whose changes ours are counted without, also when that peer is away after a restart.
+    if status.acknowledged.is_none_or(|(noted, _)| noted != feed) {
+        mover.catalogue.acknowledge(content.id, feed, 0).await?;
+    }
     let give_ranges = hello.compare || (cursor == 0 && status.digest.records > 0 && hello.head > 0);
     let ranges = if give_ranges { mover.catalogue.digest(content.id)?.ranges } else { Vec::new() };
     let stop = CancellationToken::new();
@@ -324,7 +328,7 @@ impl Receiver {
                 let arrived = &mut arriving.changes[index];
                 let Some(object) = arrived.change.record.as_object_mut() else { continue };
                 let alive = Alive { answers: answers.clone(), batch: arriving.number };
-                match body.verify(&mover, object, &alive).await? {
+                match Box::pin(body.verify(&mover, object, &alive)).await? {
                     Some(segments) => object.body = StoreBody::Segments(segments),
                     None => arrived.refused = Some("the bytes do not match the content hash".into()),
                 }

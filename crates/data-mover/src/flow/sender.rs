@@ -248,7 +248,8 @@ impl<'a> Session<'a> {
 
     async fn begin(&mut self, welcome: &Welcome) -> Result<(), Ended> {
         let content = self.flow.content.id;
-        self.mover.catalogue.acknowledge(content, self.peer_feed, welcome.cursor).await.map_err(words)?;
+        let through = self.acknowledgeable();
+        self.mover.catalogue.acknowledge(content, self.peer_feed, through).await.map_err(words)?;
         let theirs: Vec<_> = welcome.ranges.iter().filter_map(digest_from_wire).collect();
         let ours = self.mover.catalogue.digest(content).map_err(words)?;
         let pending =
@@ -313,16 +314,22 @@ impl<'a> Session<'a> {
             self.link.drop_bulk();
             return Err("the other system does not acknowledge; trying again on a new connection".into());
         }
-        if self.noted.0 < self.cursor && self.noted.1.elapsed() > NOTE_INTERVAL {
+        let through = self.acknowledgeable();
+        if self.noted.0 < through && self.noted.1.elapsed() > NOTE_INTERVAL {
             let content = self.flow.content.id;
-            self.mover.catalogue.acknowledge(content, self.peer_feed, self.cursor).await.map_err(words)?;
-            self.noted = (self.cursor, Instant::now());
+            self.mover.catalogue.acknowledge(content, self.peer_feed, through).await.map_err(words)?;
+            self.noted = (through, Instant::now());
         }
         let now = now_unix_ms();
         self.may_have_more |= self.flow.state().retries.next_unix_ms().is_some_and(|next| next <= now);
         let idle = self.window.is_empty() && self.comparison.is_none();
         let may_repair = self.repaired.is_none_or(|at| at.elapsed() > REPAIR_INTERVAL);
         Ok(!(idle && may_repair && is_differing(self.flow, DIFFERENCE_TIME)))
+    }
+
+    /// How far tombstones may go: not at all while something is to be tried again, which may be one.
+    fn acknowledgeable(&self) -> u64 {
+        if self.flow.state().retries.is_empty() { self.cursor } else { 0 }
     }
 
     async fn take(&mut self, answer: Option<Answer>) -> Result<(), Ended> {

@@ -9,7 +9,6 @@ use tonic::{Response, Status};
 use crate::status::Answer;
 
 /// A handler's answer as tonic wants it.
-#[expect(clippy::result_large_err, reason = "the form is tonic's")]
 pub(crate) fn reply<T>(answer: Answer<T>) -> Result<Response<T>, Status> {
     answer.map(Response::new).map_err(|status| *status)
 }

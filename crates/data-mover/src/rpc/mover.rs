@@ -19,7 +19,7 @@ use crate::convert::{
 };
 use crate::desired::Desired;
 use crate::link::Link;
-use crate::mover::Mover;
+use crate::mover::{Mover, known_of_peer};
 use crate::report::report;
 use crate::status::{Answer, from_state, invalid, refuse};
 
@@ -269,12 +269,7 @@ fn pending(mover: &Mover, r: &ListPendingRequest) -> Answer<ListPendingResponse>
     let mut listed = ListPendingResponse::default();
     for flow in link.flows() {
         let Some(status) = mover.status(link.id, flow.content.id).map_err(boxed)? else { continue };
-        let (peer_feed, after) = {
-            let state = flow.state();
-            (state.peer.as_ref().map(|peer| peer.feed), state.acknowledged_of(status.head.feed))
-        };
-        // The peer may not have been heard of in this run: what the store noted is then what is known.
-        let (peer_feed, after) = known_of_peer(&status, peer_feed, after);
+        let (peer_feed, after) = known_of_peer(&flow, &status);
         let Pending { objects, bytes } =
             mover.catalogue.pending(flow.content.id, peer_feed, after).map_err(boxed)?;
         listed.objects += objects;
@@ -294,20 +289,6 @@ fn pending(mover: &Mover, r: &ListPendingRequest) -> Answer<ListPendingResponse>
     }
     listed.truncated = listed.objects > listed.records.len() as u64;
     Ok(listed)
-}
-
-/// The peer's feed and how far it has ours.
-pub(crate) fn known_of_peer(
-    status: &switchback_store::ContentStatus,
-    told: Option<FeedId>,
-    acknowledged: u64,
-) -> (Option<FeedId>, u64) {
-    match (told, status.acknowledged) {
-        (Some(feed), Some((noted_feed, noted))) if feed == noted_feed => (told, acknowledged.max(noted)),
-        (Some(_), _) => (told, acknowledged),
-        (None, Some((feed, noted))) => (Some(feed), acknowledged.max(noted)),
-        (None, None) => (None, acknowledged),
-    }
 }
 
 fn first_changes(

@@ -25,7 +25,6 @@ fn stream<T: Send + 'static>(messages: mpsc::Receiver<T>) -> Messages<T> {
     Box::pin(ReceiverStream::new(messages).map(Ok))
 }
 
-#[expect(clippy::result_large_err, reason = "the form is tonic's")]
 fn peer_of<T>(request: &Request<T>) -> Result<Peer, Status> {
     let peer = request.extensions().get::<Peer>().cloned();
     peer.ok_or_else(|| Status::unauthenticated("the connection carries no verified certificate"))

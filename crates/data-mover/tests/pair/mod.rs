@@ -394,7 +394,7 @@ impl Pair {
 }
 
 async fn steer(own: &System, peer: &System, content: &Content, epoch: u64, way: Way, generation: u64) {
-    let holder = if epoch % 2 == 0 { Side::Primary } else { Side::Replica };
+    let holder = if epoch.is_multiple_of(2) { Side::Primary } else { Side::Replica };
     let writes = holder == own.side;
     let mode = if writes { AccessMode::ReadWrite } else { AccessMode::ReadOnly };
     let access = SetAccessRequest {
