@@ -195,6 +195,18 @@ async fn a_higher_epoch_makes_the_old_writer_read_only_even_while_suspended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wishes_of_a_higher_epoch_leave_nobody_writable_until_the_access_mode_is_set() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.steer(&content, 0, Way::West).await;
+    pair.east.put(&content, "before", b"1").await;
+    let ahead = flows(&pair.east, &pair.west, &content, 1, Way::Neither, 99);
+    pair.east.mover().apply_flows(ahead).await.unwrap();
+    assert!(pair.east.try_put(&content, "after", b"2").await.is_err());
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_incarnation_than_the_link_agreed_on_is_not_obeyed() {
     let mut pair = Pair::start().await;
     let content = pair.east.tenant("acme").await;

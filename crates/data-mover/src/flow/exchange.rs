@@ -205,7 +205,13 @@ pub(crate) async fn obey(mover: &Mover, link: &Link, header: &LinkHeader) -> Res
     Ok(())
 }
 
-async fn demote(mover: &Mover, link: &Link, desired: &Desired, epoch: Epoch) -> switchback_store::Result<()> {
+/// Makes the link's content read-only at a higher epoch than ours, durably.
+pub(crate) async fn demote(
+    mover: &Mover,
+    link: &Link,
+    desired: &Desired,
+    epoch: Epoch,
+) -> switchback_store::Result<()> {
     let mut contents = Vec::new();
     for flow in &desired.contents {
         if mover.status(link.id, flow.content.id)?.is_some() {
@@ -216,7 +222,7 @@ async fn demote(mover: &Mover, link: &Link, desired: &Desired, epoch: Epoch) -> 
     let writer = (epoch.holder() != desired.side).then(|| desired.peer_domain.clone());
     mover.catalogue.demote(contents, epoch, writer).await?;
     link.learn_epoch(epoch);
-    tracing::info!(link = desired.name, %epoch, "read-only: the other system named a higher epoch");
+    tracing::info!(link = desired.name, %epoch, "read-only: a higher epoch was named");
     mover.bells.ring_status();
     link.ring();
     Ok(())

@@ -1,45 +1,32 @@
-//! The sending end of one content's stream.
-//!
-//! What leaves, in this order: answers that the receiver waits for, bodies that it demanded, and
-//! then, while the window is open, the next batch: retries whose time has come, what a comparison
-//! found, configuration ahead of everything, the feed. A flow with nothing to do waits for the
-//! content's bell.
+//! Sending one content: when a stream is opened, and what the receiver's first word means. The
+//! stream itself is a [`Session`].
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use switchback_kit::tls::Trouble;
-use switchback_model::{Epoch, FeedId};
+use switchback_model::Epoch;
 use switchback_proto::replication::v1::receiver_message::Body as Answer;
+use switchback_proto::replication::v1::refusal::Reason;
 use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
 use switchback_proto::replication::v1::sender_message::Body;
-use switchback_proto::replication::v1::{
-    Ack, BodyFailed, Demand, Hello, Noted, Refusal, SenderMessage, Welcome,
-};
+use switchback_proto::replication::v1::{Hello, Refusal, SenderMessage};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::compare::Comparison;
 use super::exchange::{Pause, header, obey};
-use super::feed::{Draft, Reader};
-use super::limit::{CONTACT_TIME, DIFFERENCE_TIME, MESSAGE_BYTES_MAX, QUEUE, REPAIR_INTERVAL, STALL_TIME};
-use super::outgoing::OutgoingBody;
-use super::window::Window;
-use crate::convert::{content_to_wire, digest_from_wire};
+use super::limit::{CONTACT_TIME, DIFFERENCE_TIME, MESSAGE_BYTES_MAX, QUEUE, REPAIR_INTERVAL};
+use super::session::Session;
+use crate::convert::content_to_wire;
 use crate::link::{Flow, Link};
-use crate::mover::{Mover, now_unix_ms};
-use crate::retry::Failure;
+use crate::mover::Mover;
 
-/// Retries, stalls and the wish to send at all are looked at this often.
+/// The wish to send at all is looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The peer's acknowledgement is noted in the store, which frees tombstones, at most this often.
-const NOTE_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Why a session ended, for the operator.
-type Ended = String;
+pub(crate) type Ended = String;
 
 /// Sends for as long as it is wished.
 pub(crate) async fn run(mover: Arc<Mover>, link: Arc<Link>, flow: Arc<Flow>, stop: CancellationToken) {
@@ -80,7 +67,7 @@ pub(crate) async fn run(mover: Arc<Mover>, link: Arc<Link>, flow: Arc<Flow>, sto
 }
 
 /// Everything a session needs is there: the wish, the contact, and a peer that takes it.
-fn is_ready(link: &Link, flow: &Flow) -> bool {
+pub(crate) fn is_ready(link: &Link, flow: &Flow) -> bool {
     link.desired().sends(flow.content.id)
         && link.in_contact()
         && !flow.is_rolled_back()
@@ -88,7 +75,7 @@ fn is_ready(link: &Link, flow: &Flow) -> bool {
 }
 
 /// Both sides say that nothing is left, and their digests have differed for `time`.
-fn is_differing(flow: &Flow, time: Duration) -> bool {
+pub(crate) fn is_differing(flow: &Flow, time: Duration) -> bool {
     flow.state().differing_since.is_some_and(|since| since.elapsed() > time)
 }
 
@@ -163,8 +150,7 @@ async fn send(outbound: &mpsc::Sender<SenderMessage>, body: Body) -> Result<(), 
 }
 
 /// Takes in what a refusal says, and answers why in words.
-async fn refused(mover: &Arc<Mover>, link: &Link, flow: &Flow, refusal: &Refusal) -> Ended {
-    use switchback_proto::replication::v1::refusal::Reason;
+pub(crate) async fn refused(mover: &Arc<Mover>, link: &Link, flow: &Flow, refusal: &Refusal) -> Ended {
     match refusal.reason() {
         Reason::StaleEpoch => {
             let mut header = header(link, &link.desired());
@@ -187,328 +173,4 @@ async fn refused(mover: &Arc<Mover>, link: &Link, flow: &Flow, refusal: &Refusal
         | Reason::Trouble => {}
     }
     refusal.text.clone()
-}
-
-/// One stream, welcomed by the receiver.
-pub(crate) struct Session<'a> {
-    pub(crate) mover: &'a Arc<Mover>,
-    link: &'a Arc<Link>,
-    pub(crate) flow: &'a Arc<Flow>,
-    outbound: mpsc::Sender<SenderMessage>,
-    feed: FeedId,
-    peer_feed: FeedId,
-    window: Window,
-    reader: Reader,
-    comparison: Option<Comparison>,
-    /// Answers that the receiver waits for.
-    answers: VecDeque<Body>,
-    bodies: VecDeque<OutgoingBody>,
-    /// The content may hold something that was not read yet.
-    may_have_more: bool,
-    /// The receiver's cursor as it was last noted in the store.
-    noted: (u64, Instant),
-    cursor: u64,
-    last_answer: Instant,
-    repaired: Option<Instant>,
-    /// This session is a repair.
-    compare: bool,
-}
-
-impl<'a> Session<'a> {
-    fn new(
-        mover: &'a Arc<Mover>,
-        link: &'a Arc<Link>,
-        flow: &'a Arc<Flow>,
-        outbound: mpsc::Sender<SenderMessage>,
-        welcome: &Welcome,
-        feed: FeedId,
-        (compare, repaired): (bool, Option<Instant>),
-    ) -> Self {
-        let peer_feed = FeedId(welcome.feed_id);
-        Self {
-            mover,
-            link,
-            flow,
-            outbound,
-            feed,
-            peer_feed,
-            window: Window::default(),
-            reader: Reader::new(flow.content.id, peer_feed, welcome.cursor),
-            comparison: None,
-            answers: VecDeque::new(),
-            bodies: VecDeque::new(),
-            may_have_more: true,
-            noted: (welcome.cursor, Instant::now()),
-            cursor: welcome.cursor,
-            last_answer: Instant::now(),
-            repaired,
-            compare,
-        }
-    }
-
-    async fn begin(&mut self, welcome: &Welcome) -> Result<(), Ended> {
-        let content = self.flow.content.id;
-        let through = self.acknowledgeable();
-        self.mover.catalogue.acknowledge(content, self.peer_feed, through).await.map_err(words)?;
-        let theirs: Vec<_> = welcome.ranges.iter().filter_map(digest_from_wire).collect();
-        let ours = self.mover.catalogue.digest(content).map_err(words)?;
-        let pending =
-            self.mover.catalogue.pending(content, Some(self.peer_feed), welcome.cursor).map_err(words)?;
-        // Where most of what is here came from this very peer, its feed is the shorter list.
-        let is_worthwhile = self.compare || pending.objects > ours.total.records / 4;
-        if theirs.len() == 256 && is_worthwhile {
-            self.comparison = Some(Comparison::new(&ours, &theirs, welcome.cursor == 0));
-        }
-        let mut state = self.flow.state();
-        state.acknowledged = (self.feed, welcome.cursor);
-        state.sending_trouble.clear();
-        drop(state);
-        self.mover.bells.ring_status();
-        Ok(())
-    }
-
-    async fn run(
-        &mut self,
-        inbound: &mut tonic::Streaming<switchback_proto::replication::v1::ReceiverMessage>,
-        explain: &impl Fn(&tonic::Status) -> String,
-    ) -> Result<(), Ended> {
-        let mut bell = self.mover.bells.listen(self.flow.content.id);
-        let mut look = tokio::time::interval(LOOK_INTERVAL);
-        loop {
-            let outbound = self.outbound.clone();
-            tokio::select! {
-                biased;
-                message = inbound.message() => match message {
-                    Ok(Some(message)) => {
-                        self.last_answer = Instant::now();
-                        self.take(message.body).await?;
-                    }
-                    Ok(None) => return Err("the other system's mover ended the stream".into()),
-                    Err(status) => return Err(explain(&status)),
-                },
-                _ = look.tick() => if !self.look().await? { return Ok(()) },
-                permit = outbound.reserve(), if self.has_work() => {
-                    let permit = permit.map_err(|_| "the stream was closed".to_owned())?;
-                    if let Some(body) = self.next().await? {
-                        permit.send(SenderMessage { body: Some(body) });
-                    }
-                }
-                _ = bell.changed() => self.may_have_more = true,
-            }
-        }
-    }
-
-    fn has_work(&self) -> bool {
-        !self.answers.is_empty()
-            || !self.bodies.is_empty()
-            || (self.window.is_open() && (self.may_have_more || self.comparison.is_some()))
-    }
-
-    /// What time alone brings. False: sending is not wished any more, or a repair is due.
-    async fn look(&mut self) -> Result<bool, Ended> {
-        if !is_ready(self.link, self.flow) {
-            return Ok(false);
-        }
-        let waits_for_answer = !self.window.is_empty() && self.bodies.is_empty();
-        if waits_for_answer && self.last_answer.elapsed() > STALL_TIME {
-            self.link.drop_bulk();
-            return Err("the other system does not acknowledge; trying again on a new connection".into());
-        }
-        let through = self.acknowledgeable();
-        if self.noted.0 < through && self.noted.1.elapsed() > NOTE_INTERVAL {
-            let content = self.flow.content.id;
-            self.mover.catalogue.acknowledge(content, self.peer_feed, through).await.map_err(words)?;
-            self.noted = (through, Instant::now());
-        }
-        let now = now_unix_ms();
-        self.may_have_more |= self.flow.state().retries.next_unix_ms().is_some_and(|next| next <= now);
-        let idle = self.window.is_empty() && self.comparison.is_none();
-        let may_repair = self.repaired.is_none_or(|at| at.elapsed() > REPAIR_INTERVAL);
-        Ok(!(idle && may_repair && is_differing(self.flow, DIFFERENCE_TIME)))
-    }
-
-    /// How far tombstones may go: not at all while something is to be tried again, which may be one.
-    fn acknowledgeable(&self) -> u64 {
-        if self.flow.state().retries.is_empty() { self.cursor } else { 0 }
-    }
-
-    async fn take(&mut self, answer: Option<Answer>) -> Result<(), Ended> {
-        match answer {
-            Some(Answer::Ack(ack)) => self.acknowledged(ack).await,
-            Some(Answer::Demand(demand)) => self.demanded(&demand),
-            Some(Answer::Missing(missing)) => {
-                let comparison = self.comparison.as_mut().ok_or("an answer to no manifest came")?;
-                comparison.answer(missing);
-                Ok(())
-            }
-            Some(Answer::Refusal(refusal)) => Err(refused(self.mover, self.link, self.flow, &refusal).await),
-            Some(Answer::Welcome(_)) | None => Ok(()),
-        }
-    }
-
-    fn demanded(&mut self, demand: &Demand) -> Result<(), Ended> {
-        for wanted in &demand.bodies {
-            let change = self.window.change(demand.batch, wanted.index).map_err(words)?;
-            self.bodies.push_back(OutgoingBody::new(
-                demand.batch,
-                wanted.index,
-                &change.segments,
-                wanted.offset,
-            ));
-        }
-        Ok(())
-    }
-
-    async fn acknowledged(&mut self, ack: Ack) -> Result<(), Ended> {
-        let flying = self.window.land(ack.batch).map_err(words)?;
-        let mut failures = Vec::new();
-        for refused in &ack.refused {
-            let change =
-                flying.changes.get(refused.index as usize).ok_or("a change that was not sent was refused")?;
-            failures.push(Failure {
-                key: change.key.clone(),
-                version: change.version,
-                reason: refused.reason.clone(),
-            });
-        }
-        self.fail(&failures).await?;
-        if !failures.is_empty() {
-            self.answers.push_back(Body::Noted(Noted { batch: ack.batch }));
-        }
-        let is_refused = |index: usize| ack.refused.iter().any(|refused| refused.index as usize == index);
-        let (mut objects, mut bytes) = (0, 0);
-        let mut settled = Vec::new();
-        for (index, change) in flying.changes.iter().enumerate() {
-            if !change.failed && !is_refused(index) {
-                objects += 1;
-                bytes += if change.segments.is_empty() { change.size } else { 0 };
-                settled.push(&change.key);
-            }
-        }
-        self.cursor = self.cursor.max(ack.cursor);
-        let forget = {
-            let mut state = self.flow.state();
-            state.acknowledged = (self.feed, self.cursor);
-            state.sent.add(Instant::now(), objects, bytes);
-            if state.retries.counts().0 == 0 {
-                let cursor = self.cursor;
-                state.horizon.acknowledged(cursor);
-            }
-            state.retries.settle(settled)
-        };
-        self.forget_retries(&forget).await?;
-        if self.window.is_empty() {
-            self.link.ring();
-        }
-        self.mover.bells.ring_status();
-        Ok(())
-    }
-
-    /// Puts failures on the retry list, durably.
-    async fn fail(&mut self, failures: &[Failure]) -> Result<(), Ended> {
-        if failures.is_empty() {
-            return Ok(());
-        }
-        let Some(noted) = self.flow.state().retries.fail(now_unix_ms(), failures) else {
-            return Err(
-                "too many objects fail: see `switchback link show`, and mend what refuses them".into()
-            );
-        };
-        let (link, content) = (self.link.id, self.flow.content.id);
-        self.mover.memory.put_retries(link, content, &noted).await.map_err(words)
-    }
-
-    async fn forget_retries(&mut self, retries: &[super::key::KeyHash]) -> Result<(), Ended> {
-        let (link, content) = (self.link.id, self.flow.content.id);
-        self.mover.memory.remove_retries(link, content, retries).await.map_err(words)
-    }
-
-    /// The next message, if there is one.
-    async fn next(&mut self) -> Result<Option<Body>, Ended> {
-        if let Some(answer) = self.answers.pop_front() {
-            return Ok(Some(answer));
-        }
-        if let Some(body) = self.bodies.front_mut() {
-            match body.next(&self.mover.blobs).await {
-                Ok(Some(chunk)) => {
-                    self.flow.state().sent.add(Instant::now(), 0, chunk.bytes.len() as u64);
-                    return Ok(Some(Body::Chunk(chunk)));
-                }
-                Ok(None) => {
-                    self.bodies.pop_front();
-                    return Ok(None);
-                }
-                Err(error) => return self.body_failed(&words(error)).await.map(Some),
-            }
-        }
-        if !self.window.is_open() {
-            return Ok(None);
-        }
-        self.next_batch().await
-    }
-
-    /// A body of ours cannot be read: the change goes to the retry list, the rest goes on.
-    async fn body_failed(&mut self, reason: &str) -> Result<Body, Ended> {
-        let body = self.bodies.pop_front().ok_or("no body is being sent")?;
-        let change = self.window.change(body.batch, body.index).map_err(words)?;
-        change.failed = true;
-        let failure = Failure {
-            key: change.key.clone(),
-            version: change.version,
-            reason: format!("cannot be read here: {reason}"),
-        };
-        self.fail(&[failure]).await?;
-        Ok(Body::BodyFailed(BodyFailed { batch: body.batch, index: body.index }))
-    }
-
-    async fn next_batch(&mut self) -> Result<Option<Body>, Ended> {
-        if let Some(draft) = self.due_retries().await? {
-            return Ok(Some(self.launch(draft)));
-        }
-        if let Some(comparison) = &mut self.comparison {
-            let next = comparison.next(self.mover, self.flow.content.id).await.map_err(words)?;
-            match next {
-                super::compare::Next::Manifest(manifest) => return Ok(Some(Body::Manifest(manifest))),
-                super::compare::Next::Batch(draft) => return Ok(Some(self.launch(draft))),
-                super::compare::Next::Wait => return Ok(None),
-                super::compare::Next::Done(through) => {
-                    self.comparison = None;
-                    self.reader.skip_to(through);
-                    self.may_have_more = true;
-                    return Ok(Some(self.launch(Draft::progress(through))));
-                }
-            }
-        }
-        match self.reader.next(self.mover).await.map_err(words)? {
-            Some(draft) => {
-                let mut state = self.flow.state();
-                state.horizon.sample(now_unix_ms(), self.reader.head());
-                drop(state);
-                Ok(Some(self.launch(draft)))
-            }
-            None => {
-                self.may_have_more = false;
-                Ok(None)
-            }
-        }
-    }
-
-    async fn due_retries(&mut self) -> Result<Option<Draft>, Ended> {
-        let due = self.flow.state().retries.due(now_unix_ms(), super::limit::BATCH_RECORDS_MAX);
-        let due: Vec<_> = due.into_iter().filter(|key| !self.window.carries(key)).collect();
-        if due.is_empty() {
-            return Ok(None);
-        }
-        let draft = super::feed::by_key(self.mover, self.flow.content.id, due).await.map_err(words)?;
-        // What is gone without a tombstone is not wanted on the other side any more.
-        let forget = self.flow.state().retries.settle(&draft.absent);
-        self.forget_retries(&forget).await?;
-        Ok((!draft.is_empty()).then_some(draft))
-    }
-
-    fn launch(&mut self, draft: Draft) -> Body {
-        let (changes, flown, through) = draft.into_parts();
-        let number = self.window.launch(flown);
-        Body::Batch(switchback_proto::replication::v1::Batch { number, changes, through })
-    }
 }

@@ -18,6 +18,7 @@ use crate::convert::{
     side_from_wire, system_id, version_to_wire,
 };
 use crate::desired::Desired;
+use crate::flow::exchange::demote;
 use crate::link::Link;
 use crate::mover::{Mover, known_of_peer};
 use crate::report::report;
@@ -165,6 +166,11 @@ impl MoverRpc {
 
     async fn replace(&self, link: &Arc<Link>, desired: Desired) -> Answer<()> {
         let before = link.desired();
+        // Wishes may come ahead of the access mode. From here on the peer's heartbeats say nothing
+        // new, so what they would have done is done now.
+        if desired.epoch > link.known_epoch() {
+            demote(&self.0, link, &before, desired.epoch).await.map_err(boxed)?;
+        }
         if (before.peer_system, before.peer_incarnation) != (desired.peer_system, desired.peer_incarnation) {
             // Another life of the peer: what its former one told counts no more.
             for flow in link.flows() {

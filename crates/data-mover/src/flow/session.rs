@@ -1,0 +1,363 @@
+//! The sending end of one content's stream.
+//!
+//! What leaves, in this order: answers that the receiver waits for, bodies that it demanded, and
+//! then, while the window is open, the next batch: retries whose time has come, what a comparison
+//! found, configuration ahead of everything, the feed. A flow with nothing to do waits for the
+//! content's bell.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use switchback_model::FeedId;
+use switchback_proto::replication::v1::receiver_message::Body as Answer;
+use switchback_proto::replication::v1::sender_message::Body;
+use switchback_proto::replication::v1::{
+    Ack, Batch, BodyFailed, Demand, Noted, ReceiverMessage, SenderMessage, Welcome,
+};
+use tokio::sync::mpsc;
+
+use super::compare::{Comparison, Next};
+use super::feed::{Draft, Reader, by_key};
+use super::key::KeyHash;
+use super::limit::{BATCH_RECORDS_MAX, DIFFERENCE_TIME, REPAIR_INTERVAL, STALL_TIME};
+use super::outgoing::OutgoingBody;
+use super::sender::{Ended, is_differing, is_ready, refused, words};
+use super::window::Window;
+use crate::convert::digest_from_wire;
+use crate::link::{Flow, Link};
+use crate::mover::{Mover, now_unix_ms};
+use crate::retry::Failure;
+
+/// Retries, stalls and the wish to send at all are looked at this often.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The peer's acknowledgement is noted in the store, which frees tombstones, at most this often.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One stream, welcomed by the receiver.
+pub(crate) struct Session<'a> {
+    mover: &'a Arc<Mover>,
+    link: &'a Arc<Link>,
+    flow: &'a Arc<Flow>,
+    outbound: mpsc::Sender<SenderMessage>,
+    feed: FeedId,
+    peer_feed: FeedId,
+    window: Window,
+    reader: Reader,
+    comparison: Option<Comparison>,
+    /// Answers that the receiver waits for.
+    answers: VecDeque<Body>,
+    bodies: VecDeque<OutgoingBody>,
+    /// The content may hold something that was not read yet.
+    may_have_more: bool,
+    /// The receiver's cursor as it was last noted in the store.
+    noted: (u64, Instant),
+    cursor: u64,
+    last_answer: Instant,
+    repaired: Option<Instant>,
+    /// This session is a repair.
+    compare: bool,
+}
+
+impl<'a> Session<'a> {
+    /// The stream as the receiver welcomed it.
+    pub(crate) fn new(
+        mover: &'a Arc<Mover>,
+        link: &'a Arc<Link>,
+        flow: &'a Arc<Flow>,
+        outbound: mpsc::Sender<SenderMessage>,
+        welcome: &Welcome,
+        feed: FeedId,
+        (compare, repaired): (bool, Option<Instant>),
+    ) -> Self {
+        let peer_feed = FeedId(welcome.feed_id);
+        Self {
+            mover,
+            link,
+            flow,
+            outbound,
+            feed,
+            peer_feed,
+            window: Window::default(),
+            reader: Reader::new(flow.content.id, peer_feed, welcome.cursor),
+            comparison: None,
+            answers: VecDeque::new(),
+            bodies: VecDeque::new(),
+            may_have_more: true,
+            noted: (welcome.cursor, Instant::now()),
+            cursor: welcome.cursor,
+            last_answer: Instant::now(),
+            repaired,
+            compare,
+        }
+    }
+
+    /// Notes where the receiver stands, and compares where it does not know.
+    pub(crate) async fn begin(&mut self, welcome: &Welcome) -> Result<(), Ended> {
+        let content = self.flow.content.id;
+        let through = self.acknowledgeable();
+        self.mover.catalogue.acknowledge(content, self.peer_feed, through).await.map_err(words)?;
+        let theirs: Vec<_> = welcome.ranges.iter().filter_map(digest_from_wire).collect();
+        let ours = self.mover.catalogue.digest(content).map_err(words)?;
+        let pending =
+            self.mover.catalogue.pending(content, Some(self.peer_feed), welcome.cursor).map_err(words)?;
+        // Where most of what is here came from this very peer, its feed is the shorter list.
+        let is_worthwhile = self.compare || pending.objects > ours.total.records / 4;
+        if theirs.len() == 256 && is_worthwhile {
+            self.comparison = Some(Comparison::new(&ours, &theirs, welcome.cursor == 0));
+        }
+        let mut state = self.flow.state();
+        state.acknowledged = (self.feed, welcome.cursor);
+        state.sending_trouble.clear();
+        drop(state);
+        self.mover.bells.ring_status();
+        Ok(())
+    }
+
+    /// Sends until the stream ends, sending is not wished any more, or a repair is due.
+    pub(crate) async fn run(
+        &mut self,
+        inbound: &mut tonic::Streaming<ReceiverMessage>,
+        explain: &impl Fn(&tonic::Status) -> String,
+    ) -> Result<(), Ended> {
+        let mut bell = self.mover.bells.listen(self.flow.content.id);
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        loop {
+            let outbound = self.outbound.clone();
+            tokio::select! {
+                biased;
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => {
+                        self.last_answer = Instant::now();
+                        self.take(message.body).await?;
+                    }
+                    Ok(None) => return Err("the other system's mover ended the stream".into()),
+                    Err(status) => return Err(explain(&status)),
+                },
+                _ = look.tick() => if !self.look().await? { return Ok(()) },
+                permit = outbound.reserve(), if self.has_work() => {
+                    let permit = permit.map_err(|_| "the stream was closed".to_owned())?;
+                    if let Some(body) = self.next().await? {
+                        permit.send(SenderMessage { body: Some(body) });
+                    }
+                }
+                _ = bell.changed() => self.may_have_more = true,
+            }
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.answers.is_empty()
+            || !self.bodies.is_empty()
+            || (self.window.is_open() && (self.may_have_more || self.comparison.is_some()))
+    }
+
+    /// What time alone brings. False: sending is not wished any more, or a repair is due.
+    async fn look(&mut self) -> Result<bool, Ended> {
+        if !is_ready(self.link, self.flow) {
+            return Ok(false);
+        }
+        let waits_for_answer = !self.window.is_empty() && self.bodies.is_empty();
+        if waits_for_answer && self.last_answer.elapsed() > STALL_TIME {
+            self.link.drop_bulk();
+            return Err("the other system does not acknowledge; trying again on a new connection".into());
+        }
+        let through = self.acknowledgeable();
+        if self.noted.0 < through && self.noted.1.elapsed() > NOTE_INTERVAL {
+            let content = self.flow.content.id;
+            self.mover.catalogue.acknowledge(content, self.peer_feed, through).await.map_err(words)?;
+            self.noted = (through, Instant::now());
+        }
+        let now = now_unix_ms();
+        self.may_have_more |= self.flow.state().retries.next_unix_ms().is_some_and(|next| next <= now);
+        let idle = self.window.is_empty() && self.comparison.is_none();
+        let may_repair = self.repaired.is_none_or(|at| at.elapsed() > REPAIR_INTERVAL);
+        Ok(!(idle && may_repair && is_differing(self.flow, DIFFERENCE_TIME)))
+    }
+
+    /// How far tombstones may go: not at all while something is to be tried again, which may be one.
+    fn acknowledgeable(&self) -> u64 {
+        if self.flow.state().retries.is_empty() { self.cursor } else { 0 }
+    }
+
+    async fn take(&mut self, answer: Option<Answer>) -> Result<(), Ended> {
+        match answer {
+            Some(Answer::Ack(ack)) => self.acknowledged(ack).await,
+            Some(Answer::Demand(demand)) => self.demanded(&demand),
+            Some(Answer::Missing(missing)) => {
+                let comparison = self.comparison.as_mut().ok_or("an answer to no manifest came")?;
+                comparison.answer(missing);
+                Ok(())
+            }
+            Some(Answer::Refusal(refusal)) => Err(refused(self.mover, self.link, self.flow, &refusal).await),
+            Some(Answer::Welcome(_)) | None => Ok(()),
+        }
+    }
+
+    fn demanded(&mut self, demand: &Demand) -> Result<(), Ended> {
+        for wanted in &demand.bodies {
+            let change = self.window.change(demand.batch, wanted.index).map_err(words)?;
+            self.bodies.push_back(OutgoingBody::new(
+                demand.batch,
+                wanted.index,
+                &change.segments,
+                wanted.offset,
+            ));
+        }
+        Ok(())
+    }
+
+    async fn acknowledged(&mut self, ack: Ack) -> Result<(), Ended> {
+        let flying = self.window.land(ack.batch).map_err(words)?;
+        let mut failures = Vec::new();
+        for refused in &ack.refused {
+            let change =
+                flying.changes.get(refused.index as usize).ok_or("a change that was not sent was refused")?;
+            failures.push(Failure {
+                key: change.key.clone(),
+                version: change.version,
+                reason: refused.reason.clone(),
+            });
+        }
+        self.fail(&failures).await?;
+        if !failures.is_empty() {
+            self.answers.push_back(Body::Noted(Noted { batch: ack.batch }));
+        }
+        let is_refused = |index: usize| ack.refused.iter().any(|refused| refused.index as usize == index);
+        let (mut objects, mut bytes) = (0, 0);
+        let mut settled = Vec::new();
+        for (index, change) in flying.changes.iter().enumerate() {
+            if !change.failed && !is_refused(index) {
+                objects += 1;
+                bytes += if change.segments.is_empty() { change.size } else { 0 };
+                settled.push(&change.key);
+            }
+        }
+        self.cursor = self.cursor.max(ack.cursor);
+        let forget = {
+            let mut state = self.flow.state();
+            state.acknowledged = (self.feed, self.cursor);
+            state.sent.add(Instant::now(), objects, bytes);
+            if state.retries.counts().0 == 0 {
+                let cursor = self.cursor;
+                state.horizon.acknowledged(cursor);
+            }
+            state.retries.settle(settled)
+        };
+        self.forget_retries(&forget).await?;
+        if self.window.is_empty() {
+            self.link.ring();
+        }
+        self.mover.bells.ring_status();
+        Ok(())
+    }
+
+    /// Puts failures on the retry list, durably.
+    async fn fail(&mut self, failures: &[Failure]) -> Result<(), Ended> {
+        if failures.is_empty() {
+            return Ok(());
+        }
+        let Some(noted) = self.flow.state().retries.fail(now_unix_ms(), failures) else {
+            return Err(
+                "too many objects fail: see `switchback link show`, and mend what refuses them".into()
+            );
+        };
+        let (link, content) = (self.link.id, self.flow.content.id);
+        self.mover.memory.put_retries(link, content, &noted).await.map_err(words)
+    }
+
+    async fn forget_retries(&mut self, retries: &[KeyHash]) -> Result<(), Ended> {
+        let (link, content) = (self.link.id, self.flow.content.id);
+        self.mover.memory.remove_retries(link, content, retries).await.map_err(words)
+    }
+
+    /// The next message, if there is one.
+    async fn next(&mut self) -> Result<Option<Body>, Ended> {
+        if let Some(answer) = self.answers.pop_front() {
+            return Ok(Some(answer));
+        }
+        if let Some(body) = self.bodies.front_mut() {
+            match body.next(&self.mover.blobs).await {
+                Ok(Some(chunk)) => {
+                    self.flow.state().sent.add(Instant::now(), 0, chunk.bytes.len() as u64);
+                    return Ok(Some(Body::Chunk(chunk)));
+                }
+                Ok(None) => {
+                    self.bodies.pop_front();
+                    return Ok(None);
+                }
+                Err(error) => return self.body_failed(&words(error)).await.map(Some),
+            }
+        }
+        if !self.window.is_open() {
+            return Ok(None);
+        }
+        self.next_batch().await
+    }
+
+    /// A body of ours cannot be read: the change goes to the retry list, the rest goes on.
+    async fn body_failed(&mut self, reason: &str) -> Result<Body, Ended> {
+        let body = self.bodies.pop_front().ok_or("no body is being sent")?;
+        let change = self.window.change(body.batch, body.index).map_err(words)?;
+        change.failed = true;
+        let failure = Failure {
+            key: change.key.clone(),
+            version: change.version,
+            reason: format!("cannot be read here: {reason}"),
+        };
+        self.fail(&[failure]).await?;
+        Ok(Body::BodyFailed(BodyFailed { batch: body.batch, index: body.index }))
+    }
+
+    async fn next_batch(&mut self) -> Result<Option<Body>, Ended> {
+        if let Some(draft) = self.due_retries().await? {
+            return Ok(Some(self.launch(draft)));
+        }
+        if let Some(comparison) = &mut self.comparison {
+            let next = comparison.next(self.mover, self.flow.content.id).await.map_err(words)?;
+            match next {
+                Next::Manifest(manifest) => return Ok(Some(Body::Manifest(manifest))),
+                Next::Batch(draft) => return Ok(Some(self.launch(draft))),
+                Next::Wait => return Ok(None),
+                Next::Done(through) => {
+                    self.comparison = None;
+                    self.reader.skip_to(through);
+                    self.may_have_more = true;
+                    return Ok(Some(self.launch(Draft::progress(through))));
+                }
+            }
+        }
+        match self.reader.next(self.mover).await.map_err(words)? {
+            Some(draft) => {
+                let mut state = self.flow.state();
+                state.horizon.sample(now_unix_ms(), self.reader.head());
+                drop(state);
+                Ok(Some(self.launch(draft)))
+            }
+            None => {
+                self.may_have_more = false;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn due_retries(&mut self) -> Result<Option<Draft>, Ended> {
+        let due = self.flow.state().retries.due(now_unix_ms(), BATCH_RECORDS_MAX);
+        let due: Vec<_> = due.into_iter().filter(|key| !self.window.carries(key)).collect();
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let draft = by_key(self.mover, self.flow.content.id, due).await.map_err(words)?;
+        // What is gone without a tombstone is not wanted on the other side any more.
+        let forget = self.flow.state().retries.settle(&draft.absent);
+        self.forget_retries(&forget).await?;
+        Ok((!draft.is_empty()).then_some(draft))
+    }
+
+    fn launch(&mut self, draft: Draft) -> Body {
+        let (changes, flown, through) = draft.into_parts();
+        let number = self.window.launch(flown);
+        Body::Batch(Batch { number, changes, through })
+    }
+}
