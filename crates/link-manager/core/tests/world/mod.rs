@@ -2,6 +2,7 @@
 //! what a real one keeps: access records that only grow in epoch, and contents that become equal
 //! when data flows both ways.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+#![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -214,7 +215,7 @@ impl World {
                 if !self.systems[at].up {
                     continue;
                 }
-                if self.now.0 % 100 == 0 && self.systems[at].mover_up {
+                if self.now.0.is_multiple_of(100) && self.systems[at].mover_up {
                     self.flow(at);
                     let view = self.view(at);
                     self.input(at, Input::MoverSeen(Box::new(view)));
