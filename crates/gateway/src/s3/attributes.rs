@@ -16,7 +16,13 @@ pub(super) async fn get(
     let input = &request.input;
     current_version(input.version_id.as_deref())?;
     let (object, _) = lookup(gateway, &place, &input.key, false).await?;
-    let wants = |name: &str| input.object_attributes.iter().any(|wanted| wanted.as_str() == name);
+    // Clients send the names in one header or in several; s3s does not take one apart.
+    let wants = |name: &str| {
+        input
+            .object_attributes
+            .iter()
+            .any(|wanted| wanted.as_str().split(',').any(|wanted| wanted.trim() == name))
+    };
     let mut output = GetObjectAttributesOutput {
         last_modified: Some(stamp(object.last_modified_unix_ms)),
         ..Default::default()

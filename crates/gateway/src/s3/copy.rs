@@ -46,29 +46,31 @@ fn named(source: &CopySource) -> S3Result<(&str, &str)> {
     }
 }
 
-/// Streams the opened source to a fresh body.
-async fn transfer(
-    gateway: &Gateway,
-    opened: Opened,
-    wanted: &[Algorithm],
-) -> S3Result<(store::Object, Received)> {
-    let Opened { object, part, pieces } = opened;
-    let whole = part.is_none();
-    let size = part.map_or(object.size, |part| part.end - part.start);
+/// Refuses what one copy cannot carry, and says how many bytes it has.
+fn length(opened: &Opened) -> S3Result<u64> {
+    let size = opened.part.as_ref().map_or(opened.object.size, |part| part.end - part.start);
     if size > BODY_BYTES_MAX {
         return Err(s3_error!(InvalidRequest, "one copy has at most 5 GiB: copy by parts (UploadPartCopy)"));
     }
-    let received =
-        gateway.receiver.receive(pieces, Some(size), &Claims::wanting(wanted.iter().copied())).await?;
-    // The hash of a multipart object is that of its parts' hashes and cannot be compared.
-    if whole && object.part_sizes.is_empty() && object.content_hash != received.digests.content[..] {
-        tracing::error!(size, "the bytes of an object are not those that were written");
+    Ok(size)
+}
+
+/// What was read must be what was written. The hash of a multipart object is that of its parts'
+/// hashes and cannot be compared.
+fn undamaged(source: &store::Object, received: &Received) -> S3Result<()> {
+    if source.part_sizes.is_empty() && source.content_hash != received.digests.content[..] {
+        tracing::error!(size = source.size, "the bytes of an object are not those that were written");
         return Err(s3_error!(
             InternalError,
             "the source's bytes are damaged: copy it from the other system"
         ));
     }
-    Ok((object, received))
+    Ok(())
+}
+
+/// Checksums of the source, to be computed for the copy too.
+fn kept_algorithms(source: &store::Object) -> impl Iterator<Item = Algorithm> {
+    source.checksums.iter().filter_map(|checksum| Algorithm::named(&checksum.algorithm))
 }
 
 /// `CopyObject`.
@@ -99,11 +101,12 @@ pub(super) async fn object(
     }
     let conditions = source_conditions!(input);
     let opened = open(gateway, &source, key, |object| conditions.check_source(object).map(|()| None)).await?;
-    let mut wanted: Vec<_> =
-        opened.object.checksums.iter().filter_map(|checksum| Algorithm::named(&checksum.algorithm)).collect();
-    wanted
-        .extend(input.checksum_algorithm.as_ref().and_then(|algorithm| Algorithm::named(algorithm.as_str())));
-    let (from, received) = transfer(gateway, opened, &wanted).await?;
+    let asked = input.checksum_algorithm.as_ref().and_then(|algorithm| Algorithm::named(algorithm.as_str()));
+    let claims = Claims::wanting(kept_algorithms(&opened.object).chain(asked));
+    let length = length(&opened)?;
+    let Opened { object: from, pieces, .. } = opened;
+    let received = gateway.receiver.object(pieces, Some(length), &claims).await?;
+    undamaged(&from, &received)?;
     let copy = store::Object {
         key: input.key.clone(),
         size: received.size,
@@ -163,9 +166,12 @@ pub(super) async fn part(
         input.copy_source_range.as_deref().map(|range| source_range(range, object.size)).transpose()
     };
     let opened = open(gateway, &source, key, picked).await?;
-    let wanted: Vec<_> =
-        opened.object.checksums.iter().filter_map(|checksum| Algorithm::named(&checksum.algorithm)).collect();
-    let (_, received) = transfer(gateway, opened, &wanted).await?;
+    let claims = Claims::wanting(kept_algorithms(&opened.object));
+    let (length, whole) = (length(&opened)?, opened.part.is_none());
+    let received = gateway.receiver.part(opened.pieces, Some(length), &claims).await?;
+    if whole {
+        undamaged(&opened.object, &received)?;
+    }
     let part = store::Part {
         number,
         size: received.size,

@@ -51,13 +51,47 @@ impl Receiver {
         Self { store, blobs, turns: Arc::new(Semaphore::new(uploads_max)), idle_time }
     }
 
-    /// Receives `stream`, which must have `length` bytes if that is known, and compares it with
-    /// `claims`.
-    pub(crate) async fn receive<S, E>(
+    /// Receives the body of an object: `stream`, which must have `length` bytes if that is known,
+    /// and is compared with `claims`. A few bytes travel inline.
+    pub(crate) async fn object<S, E>(
         &self,
         stream: S,
         length: Option<u64>,
         claims: &Claims,
+    ) -> S3Result<Received>
+    where
+        S: Stream<Item = Result<Bytes, E>>,
+        E: Into<s3s::StdError>,
+    {
+        self.receive(stream, length, claims, INLINE_MAX).await
+    }
+
+    /// As [`Receiver::object`], of a part: always to a blob, since an object is made of the blobs
+    /// of its parts.
+    pub(crate) async fn part<S, E>(
+        &self,
+        stream: S,
+        length: Option<u64>,
+        claims: &Claims,
+    ) -> S3Result<Received>
+    where
+        S: Stream<Item = Result<Bytes, E>>,
+        E: Into<s3s::StdError>,
+    {
+        let mut received = self.receive(stream, length, claims, 0).await?;
+        if received.blob.is_none() {
+            let written = self.begin().await?.finish().await?;
+            (received.body, received.blob) = (written.0, Some(written.1));
+        }
+        Ok(received)
+    }
+
+    async fn receive<S, E>(
+        &self,
+        stream: S,
+        length: Option<u64>,
+        claims: &Claims,
+        inline_max: usize,
     ) -> S3Result<Received>
     where
         S: Stream<Item = Result<Bytes, E>>,
@@ -70,7 +104,8 @@ impl Receiver {
         let Ok(Ok(turn)) = turn else {
             return Err(status::slow_down("too many uploads at once; try again"));
         };
-        let mut taken = Taken { hasher: claims.hasher(), head: BytesMut::new(), size: 0, blob: None };
+        let mut taken =
+            Taken { hasher: claims.hasher(), head: BytesMut::new(), size: 0, inline_max, blob: None };
         let mut stream = std::pin::pin!(stream);
         loop {
             let next = tokio::time::timeout(self.idle_time, stream.next()).await;
@@ -92,10 +127,8 @@ impl Receiver {
         let (body, blob) = match taken.blob {
             None => (store::Body { inline: taken.head.freeze(), segments: Vec::new() }, None),
             Some(writing) => {
-                let segment = writing.writer.finish().await.map_err(status::blob_failed)?;
-                let blob_id = Bytes::copy_from_slice(segment.blob.as_bytes());
-                let segments = vec![store::Segment { blob_id, size: segment.size }];
-                (store::Body { inline: Bytes::new(), segments }, Some(writing.staged))
+                let (body, staged) = writing.finish().await?;
+                (body, Some(staged))
             }
         };
         Ok(Received { body, size, digests, blob, _turn: turn })
@@ -111,20 +144,25 @@ impl Receiver {
             writing.lease.renew(&self.store).await;
             return writing.writer.write(bytes).await.map_err(status::blob_failed);
         }
-        if taken.head.len() + bytes.len() <= INLINE_MAX {
+        if taken.head.len() + bytes.len() <= taken.inline_max {
             taken.head.extend_from_slice(&bytes);
             return Ok(());
         }
+        let mut writing = self.begin().await?;
+        let head = taken.head.split().freeze();
+        for bytes in [head, bytes].into_iter().filter(|bytes| !bytes.is_empty()) {
+            writing.writer.write(bytes).await.map_err(status::blob_failed)?;
+        }
+        taken.blob = Some(writing);
+        Ok(())
+    }
+
+    /// Leases a fresh blob and begins it.
+    async fn begin(&self) -> S3Result<Writing> {
         let id = BlobId::random();
         let lease = Lease::take(&self.store, id).await.map_err(|status| status::refused(&status))?;
         let staged = Staged { blobs: self.blobs.clone(), id, kept: false };
-        let mut writer = self.blobs.writer(id);
-        let head = taken.head.split().freeze();
-        for bytes in [head, bytes].into_iter().filter(|bytes| !bytes.is_empty()) {
-            writer.write(bytes).await.map_err(status::blob_failed)?;
-        }
-        taken.blob = Some(Writing { writer, staged, lease });
-        Ok(())
+        Ok(Writing { writer: self.blobs.writer(id), staged, lease })
     }
 }
 
@@ -151,6 +189,7 @@ struct Taken {
     hasher: Hasher,
     /// The first bytes, while they are few enough to travel inline.
     head: BytesMut,
+    inline_max: usize,
     size: u64,
     blob: Option<Writing>,
 }
@@ -160,6 +199,16 @@ struct Writing {
     writer: BlobWriter,
     staged: Staged,
     lease: Lease,
+}
+
+impl Writing {
+    /// Makes the blob durable.
+    async fn finish(self) -> S3Result<(store::Body, Staged)> {
+        let segment = self.writer.finish().await.map_err(status::blob_failed)?;
+        let blob_id = Bytes::copy_from_slice(segment.blob.as_bytes());
+        let segments = vec![store::Segment { blob_id, size: segment.size }];
+        Ok((store::Body { inline: Bytes::new(), segments }, self.staged))
+    }
 }
 
 /// A blob that nothing names yet: deleted when dropped, unless kept.
