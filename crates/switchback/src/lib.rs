@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod demo;
 pub mod lab;
 pub mod output;
 pub mod system;

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub(crate) use self::content::{Kind, tenant};
+pub(crate) use self::link::divergences;
 
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -104,6 +105,8 @@ pub enum Command {
     /// Two systems on one machine, to try and to rehearse.
     #[command(subcommand)]
     Lab(lab::Command),
+    /// Walk the whole workflow in a lab, and account for every acknowledged write.
+    Demo(crate::demo::Arguments),
     /// Print a completion script.
     Completions {
         /// For this shell.
@@ -196,6 +199,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Dns(command) => dns::run(command, &context()?).await,
         Command::Log(arguments) => log::run(arguments, &context()?).await,
         Command::Lab(command) => Box::pin(lab::run(command, format)).await,
+        Command::Demo(arguments) => Box::pin(crate::demo::run(arguments)).await,
         Command::Completions { .. } => Ok(()),
     }
 }

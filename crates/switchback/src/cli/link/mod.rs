@@ -6,7 +6,7 @@ use clap::Subcommand;
 use switchback_proto::link::v1 as proto;
 use switchback_proto::model::v1::{ConflictPolicy, Content};
 
-pub(crate) use self::run::run;
+pub(crate) use self::run::{divergences, run};
 use super::content::contents;
 use super::{Identified, Planned, recovery};
 
