@@ -21,6 +21,8 @@ use crate::time::{bytes, duration};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// Between two tries of a refused command.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// "Nearly up to date": what a completion moves in moments.
 const NEARLY_OBJECTS: u64 = 100;
 
@@ -176,15 +178,20 @@ pub(crate) async fn fail_over(stage: &mut Stage, facts: &mut Facts) -> anyhow::R
 ///
 /// # Errors
 /// The replica refuses, or the recovery does not end in time.
-pub(crate) async fn recover(
-    stage: &mut Stage,
-    facts: &mut Facts,
-    since_failover: Instant,
-) -> anyhow::Result<()> {
+pub(crate) async fn recover(stage: &mut Stage, facts: &mut Facts) -> anyhow::Result<()> {
     let (before, sequence) = (stage.relayed().await?, last_event(&stage.east).await?);
     let id = request_id();
     let command = link::LinkCommand { request_id: id.clone(), plan: false, link: TENANT.into() };
-    stage.west.command(&id, stage.west.links().begin_recovery(command)).await.context("begin recovery")?;
+    let begun = Instant::now();
+    // A side that was just restored confirms that it is read-only a moment later; until then the
+    // recovery is refused with "try again in a moment", which an operator would.
+    while let Err(refusal) = stage.west.command(&id, stage.west.links().begin_recovery(command.clone())).await
+    {
+        if begun.elapsed() > Duration::from_secs(10) {
+            return Err(refusal).context("begin recovery");
+        }
+        tokio::time::sleep(RETRY_INTERVAL).await;
+    }
     stage.say("6", "recovery has begun: west to east, and east's own tail to west");
     let since = Instant::now();
     let nearly = wait_for_link(&stage.west, TENANT, "nearly up to date", PATIENCE, |link| {

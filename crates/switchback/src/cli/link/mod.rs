@@ -136,10 +136,20 @@ pub struct One {
 pub struct Resumed {
     /// Its name or id.
     link: String,
-    #[command(flatten)]
-    which: Option<Which>,
+    /// Only this tenant.
+    #[arg(long, conflicts_with = "directory")]
+    tenant: Option<String>,
+    /// Only this directory.
+    #[arg(long)]
+    directory: Option<String>,
     #[command(flatten)]
     planned: Planned,
+}
+
+impl Resumed {
+    fn content(&self) -> Option<Content> {
+        contents(self.tenant.as_slice(), self.directory.as_slice()).pop()
+    }
 }
 
 /// How conflicting versions of a key are decided.

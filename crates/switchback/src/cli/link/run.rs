@@ -108,7 +108,7 @@ async fn change(command: Command, operator: &Operator) -> anyhow::Result<Option<
         }
         Command::Suspend(suspend) => operator.command(&id, links.suspend_link(named(suspend.link))).await?,
         Command::Restore(restore) => operator.command(&id, links.restore_link(named(restore.link))).await?,
-        Command::Resume(resume) => match resume.which.and_then(|which| which.content()) {
+        Command::Resume(resume) => match resume.content() {
             None => operator.command(&id, links.resume_link(named(resume.link))).await?,
             content => {
                 let request = proto::ContentCommand { request_id, plan, link: resume.link, content };
