@@ -13,6 +13,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::service::{Interceptor, Routes};
 use tonic::transport::{Endpoint, Server};
 use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::secret::Secret;
 
@@ -30,6 +32,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(3);
 
 /// Time for the TCP connection to a service of the same system.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
+
+/// A service that does not say within this time that it is well is not well.
+const HEALTH_TIME: Duration = Duration::from_secs(2);
 
 /// Adds the system's secret to each call.
 #[derive(Clone, Debug)]
@@ -125,6 +130,33 @@ impl Interceptor for AskSecret {
     }
 }
 
+/// Asks the service at `address` (`host:port`) whether it is well (grpc.health.v1). That needs no
+/// secret.
+///
+/// # Errors
+/// It cannot be reached, or says that it is not; the text says which.
+pub async fn health(address: &str) -> Result<(), String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| error.to_string())?
+        .connect_timeout(HEALTH_TIME)
+        .timeout(HEALTH_TIME);
+    let channel = endpoint.connect().await.map_err(|error| {
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        cause.to_string()
+    })?;
+    let answer = HealthClient::new(channel)
+        .check(HealthCheckRequest { service: String::new() })
+        .await
+        .map_err(|status| status.message().to_owned())?;
+    match answer.into_inner().status {
+        1 => Ok(()),
+        _ => Err("not serving".into()),
+    }
+}
+
 /// A refusal with a reason that clients switch on, carried in the status details.
 #[must_use]
 pub fn refusal(code: Code, reason: &str, message: impl Into<String>, detail: Option<ErrorDetail>) -> Status {
@@ -166,14 +198,11 @@ mod tests {
         assert_eq!(call(&ours).await, Code::Unimplemented);
         assert_eq!(call(&other).await, Code::Unauthenticated);
 
-        let plain = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        let mut health = tonic_health::pb::health_client::HealthClient::new(plain);
-        let answer =
-            health.check(tonic_health::pb::HealthCheckRequest { service: String::new() }).await.unwrap();
-        assert_eq!(answer.into_inner().status, 1);
+        assert_eq!(health(&address).await, Ok(()));
 
         shutdown.cancel();
         server.await.unwrap().unwrap();
+        assert!(health(&address).await.is_err());
     }
 
     #[test]

@@ -12,8 +12,6 @@ use switchback_proto::dns::v1::dns_service_client::DnsServiceClient;
 use switchback_proto::link::v1::link_service_client::LinkServiceClient;
 use switchback_proto::store::v1::store_service_client::StoreServiceClient;
 use tonic::{Code, Response, Status};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 
 /// The longest answer is a page of divergences; 16 MiB leaves room for long keys.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -21,9 +19,6 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A failover waits for its fence and then drains, each for a time that the link sets; a command
 /// that takes longer than this has lost its answer, and can be repeated with its request id.
 const CALL_TIME_MAX: Duration = Duration::from_secs(120);
-
-/// A service that does not say within this time that it is well is not well.
-const HEALTH_TIME: Duration = Duration::from_secs(2);
 
 /// Why an operator's command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -165,32 +160,6 @@ impl Operator {
             reason: grpc::reason(status).map(|detail| detail.reason).unwrap_or_default(),
             message: status.message().to_owned(),
         }
-    }
-}
-
-/// Asks the service at `address` whether it is well (grpc.health.v1).
-///
-/// # Errors
-/// It cannot be reached, or says that it is not; the text says which.
-pub async fn health(address: &str) -> Result<(), String> {
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| error.to_string())?
-        .connect_timeout(HEALTH_TIME)
-        .timeout(HEALTH_TIME);
-    let channel = endpoint.connect().await.map_err(|error| {
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        cause.to_string()
-    })?;
-    let answer = HealthClient::new(channel)
-        .check(HealthCheckRequest { service: String::new() })
-        .await
-        .map_err(|status| status.message().to_owned())?;
-    match answer.into_inner().status {
-        1 => Ok(()),
-        _ => Err("not serving".into()),
     }
 }
 

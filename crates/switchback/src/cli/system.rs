@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde::Serialize;
+use switchback_kit::grpc::health;
 use switchback_proto::link::v1::GetSystemRequest;
 
 use super::Context;
-use crate::client::{Operator, health};
+use crate::client::Operator;
 use crate::output::{Format, Show};
 use crate::system::init::{self, Plan, Ports};
 use crate::system::service::Service;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
+use switchback_kit::grpc::health;
 use switchback_kit::service::cancel_on_signal;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -18,7 +19,6 @@ use super::control::{LINE_BYTES_MAX, Reply, Request};
 use super::layout::Lab;
 use super::process::{Name, Started, start, tail};
 use super::relay;
-use crate::client::health;
 use crate::system::service::Service;
 use crate::system::up::Attachment;
 

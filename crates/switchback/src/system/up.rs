@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use switchback_kit::config::Source;
+use switchback_kit::grpc::health;
 use switchback_kit::service::cancel_on_signal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::service::Service;
-use crate::client::health;
 
 /// Between two looks at the health of services that are starting.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
