@@ -57,7 +57,9 @@ pub(crate) fn desired(link: &Link, observed: &Observed, own: &Identity) -> Acces
         name: shared.name.clone(),
         contents: shared.contents.clone(),
         mode: if writes { AccessMode::ReadWrite } else { AccessMode::ReadOnly },
-        epoch: shared.epoch,
+        // Our mover may have heard, from the peer's, of an epoch that we may not take by hearsay;
+        // read-only as of that one is read-only as of ours.
+        epoch: if writes { shared.epoch } else { shared.epoch.max(link.heard) },
         side: link.side,
         primary,
         replica,

@@ -180,7 +180,7 @@ impl LinkMachine {
     }
 
     pub(crate) fn heartbeat(&self, link: &Link, observed: &crate::machine::Observed) -> Heartbeat {
-        let confirmed = observed.confirmed.as_ref().filter(|(access, _)| access.epoch == link.shared.epoch);
+        let confirmed = observed.barrier(link.shared.epoch);
         let trouble = if self.mover.is_none() {
             String::from("its data mover cannot be reached")
         } else {

@@ -194,20 +194,19 @@ impl LinkMachine {
 
     /// The replica has fenced us. Its epoch is applied already; it is answered when our access
     /// mode is durable.
-    pub(crate) fn on_fence(&mut self, now: Timestamp, header: &Header, out: &mut Out) {
+    pub(crate) fn on_fence(&mut self, header: &Header, out: &mut Out) {
         let Some(link) = self.state.links.get(&header.link).cloned() else { return };
         if link.shared.epoch != header.epoch || link.side != Side::Primary {
             return;
         }
         let Some(observed) = self.observed.get_mut(&header.link) else { return };
-        match &observed.confirmed {
-            Some((access, heads)) if access.epoch == header.epoch && access.mode == AccessMode::ReadOnly => {
+        match observed.barrier(header.epoch) {
+            Some((access, heads)) if access.mode == AccessMode::ReadOnly => {
                 let message = Message::Fenced(link.header(header.epoch), heads.clone());
                 self.send(&link.peer.domain, message, out);
             }
             _ => observed.fence_to_answer = Some(header.epoch),
         }
-        let _ = now;
     }
 
     /// The primary is fenced, durably: its tail can be drained.

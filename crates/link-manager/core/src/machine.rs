@@ -71,8 +71,17 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
+    /// The mover holds this mode durably in this epoch. Read-only as of a later epoch is read-only
+    /// as of this one too.
     pub(crate) fn is_confirmed(&self, mode: AccessMode, epoch: Epoch) -> bool {
-        self.confirmed.as_ref().is_some_and(|(access, _)| access.mode == mode && access.epoch == epoch)
+        self.barrier(epoch).is_some_and(|(access, _)| access.mode == mode)
+    }
+
+    /// The access that is in force at `epoch`, with the heads of the feeds at its barrier.
+    pub(crate) fn barrier(&self, epoch: Epoch) -> Option<&(Access, Vec<Position>)> {
+        self.confirmed.as_ref().filter(|(access, _)| {
+            access.epoch == epoch || (access.mode == AccessMode::ReadOnly && access.epoch > epoch)
+        })
     }
 
     pub(crate) fn peer_is_fenced(&self, epoch: Epoch) -> bool {
@@ -380,7 +389,7 @@ impl LinkMachine {
             }
             Message::Fence(header) => {
                 if self.heard(now, domain, &header, out) {
-                    self.on_fence(now, &header, out);
+                    self.on_fence(&header, out);
                 }
             }
             Message::Fenced(header, heads) => {

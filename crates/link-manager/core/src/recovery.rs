@@ -244,8 +244,8 @@ impl LinkMachine {
             return Err(format!("this side is {} at epoch {}", link.shared.state, link.shared.epoch));
         }
         let observed = self.observed.get(&link.id).ok_or("unknown link")?;
-        let sealed = match &observed.confirmed {
-            Some((access, sealed)) if access.epoch == epoch && access.mode == AccessMode::ReadOnly => sealed,
+        let sealed = match observed.barrier(epoch) {
+            Some((access, sealed)) if access.mode == AccessMode::ReadOnly => sealed,
             _ => return refuse("this side is not durably read-only yet"),
         };
         if !self.in_sync(link) {

@@ -16,6 +16,7 @@ enum Action {
     Heal,
     Crash(usize),
     Start(usize),
+    RestartManager(usize),
     Run(u64),
 }
 
@@ -36,7 +37,8 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::Cut),
         3 => Just(Action::Heal),
         1 => at.clone().prop_map(Action::Crash),
-        3 => at.prop_map(Action::Start),
+        3 => at.clone().prop_map(Action::Start),
+        2 => at.prop_map(Action::RestartManager),
         6 => (1u64..40).prop_map(|tens| Action::Run(tens * 50)),
     ]
 }
@@ -53,8 +55,9 @@ fn perform(world: &mut World, number: usize, action: Action) {
         Action::Heal => world.heal(),
         Action::Crash(at) if world.systems[at].up => world.crash(at),
         Action::Start(at) if !world.systems[at].up => world.start(at),
+        Action::RestartManager(at) if world.systems[at].up => world.restart_manager(at),
         Action::Run(ms) => world.run(ms),
-        Action::Command(..) | Action::Crash(_) | Action::Start(_) => {}
+        Action::Command(..) | Action::Crash(_) | Action::Start(_) | Action::RestartManager(_) => {}
     }
 }
 

@@ -157,6 +157,25 @@ fn a_lost_grant_is_asked_for_again() {
     assert_back_to_normal(&world, 2);
 }
 
+/// Found by killing link managers at the end of a recovery: the movers had told each other of the
+/// granted epoch, and the primary's could not be asked to be read-only as of the one before.
+#[test]
+fn a_primary_whose_mover_has_heard_of_the_grant_still_gets_it() {
+    let mut world = World::linked();
+    world.fail_over().unwrap();
+    world.run(1_000);
+    world.command(WEST, CommandKind::BeginRecovery).unwrap();
+    world.run(500);
+    world.lose_grants = usize::MAX;
+    world.command(WEST, complete()).unwrap();
+    world.run(1_000);
+    assert_eq!(world.systems[EAST].access.1, Epoch(2), "its mover has heard");
+    world.restart_manager(EAST);
+    world.lose_grants = 0;
+    world.run(5_000);
+    assert_back_to_normal(&world, 2);
+}
+
 #[test]
 fn a_failover_in_the_middle_of_completion_leaves_one_writer() {
     let mut world = World::linked();

@@ -436,6 +436,17 @@ impl World {
         self.heal();
     }
 
+    /// Its link manager is killed and started again; its mover goes on.
+    pub fn restart_manager(&mut self, at: usize) {
+        self.cut();
+        let now = self.now;
+        let system = &mut self.systems[at];
+        system.machine = LinkMachine::recover(Policy::default(), system.durable.clone(), now.0, now);
+        let identity = system.identity.clone();
+        self.input(at, Input::IdentityKnown(identity));
+        self.heal();
+    }
+
     /// It comes back empty, under the same name, as another system.
     pub fn rebuild(&mut self, at: usize) {
         self.crash(at);
