@@ -1,0 +1,159 @@
+"""Stock clients, unchanged: boto3, rclone, dig."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from lab import SWITCHBACK, eventually, expect
+
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("addressing", ["path", "virtual"])
+def test_stock_boto3_finds_the_s3_it_expects(lab, addressing):
+    s3 = lab.system("east")["s3"]
+    words = ["--access-key", s3["access_key"], "--secret-key", s3["secret_key"], "--region", s3["region"]]
+    if addressing == "path":
+        words += ["--endpoint", s3["url"], "--addressing", "path"]
+    else:
+        words += ["--endpoint", s3["tenant_url"], "--addressing", "virtual", "--connect", lab.system("east")["address"]]
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "s3" / "conformance.py"), *words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    lab.wait_healthy()
+
+
+def test_rclone_syncs_a_folder_through_the_name_that_moves(lab, tmp_path):
+    """Before, during and after a failover, with the lab's DNS as the only resolver."""
+    source = tmp_path / "source"
+    for number in range(400):
+        path = source / f"folder-{number % 7}" / f"file-{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"content of file {number}\n" * (number % 50 + 1))
+    s3 = lab.system("east")["s3"]
+    # Settings of this machine for other clouds are not part of the test.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RCLONE_"))}
+    environment = dict(
+        plain,
+        RCLONE_CONFIG_LAB_TYPE="s3",
+        RCLONE_CONFIG_LAB_PROVIDER="Other",
+        RCLONE_CONFIG_LAB_ENDPOINT=s3["tenant_url"],
+        RCLONE_CONFIG_LAB_REGION=s3["region"],
+        RCLONE_CONFIG_LAB_ACCESS_KEY_ID=s3["access_key"],
+        RCLONE_CONFIG_LAB_SECRET_ACCESS_KEY=s3["secret_key"],
+        RCLONE_CONFIG_LAB_FORCE_PATH_STYLE="true",
+        RCLONE_CONFIG=str(tmp_path / "rclone.conf"),
+    )
+
+    def rclone(*words):
+        command = [SWITCHBACK, "lab", "exec", "--dir", lab.dir, "--", "rclone", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+
+    def sync():
+        done = rclone("sync", "--checksum", str(source), f"lab:{lab.bucket}/tree")
+        assert done.returncode == 0, done.stderr[-3000:]
+        check = rclone("check", "--download", str(source), f"lab:{lab.bucket}/tree")
+        assert check.returncode == 0, check.stderr[-3000:]
+
+    sync()
+    (source / "folder-0" / "added.txt").write_text("written while the primary is down\n")
+    (source / "folder-1" / "file-1.txt").unlink()
+    eventually(lambda: expect(len(lab.keys("west", "tree/")) == 400))
+    lab.lab("kill", "east")
+    lab.fail_over()
+    sync()
+    lab.lab("start", "east")
+    (source / "folder-2" / "later.txt").write_text("written during recovery\n")
+    eventually(lambda: lab.at("west", "link", "recovery", "begin", "acme"))
+    sync()
+    lab.recover_from_recovering()
+    (source / "folder-3" / "home.txt").write_text("written on the primary again\n")
+    sync()
+    assert lab.keys("east", "tree/") == eventually(lambda: same(lab))
+
+
+def same(lab):
+    east, west = lab.keys("east", "tree/"), lab.keys("west", "tree/")
+    expect(east == west)
+    return west
+
+
+WRITER = textwrap.dedent(
+    """
+    import sys, time, boto3
+    endpoint, region, access, secret, bucket, seconds = sys.argv[1:]
+    s3 = boto3.client("s3", endpoint_url=endpoint, region_name=region, aws_access_key_id=access, aws_secret_access_key=secret)
+    end, number = time.time() + float(seconds), 0
+    while time.time() < end:
+        key = f"stream/{number}"
+        try:
+            s3.put_object(Bucket=bucket, Key=key, Body=b"%d" % number)
+            print(key, flush=True)
+        except Exception as error:
+            print("failed", type(error).__name__, file=sys.stderr, flush=True)
+        number += 1
+        time.sleep(0.02)
+    """
+)
+
+
+def test_a_stock_boto3_writer_rides_through_the_whole_workflow(lab):
+    """Stock settings, the moving name, writes all the time: every acknowledged one is there."""
+    s3 = lab.system("east")["s3"]
+    words = [s3["tenant_url"], s3["region"], s3["access_key"], s3["secret_key"], lab.bucket, "25"]
+    command = [SWITCHBACK, "lab", "exec", "--dir", lab.dir, "--", sys.executable, "-c", WRITER, *words]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        eventually(lambda: expect(len(lab.keys("west", "stream/")) > 10))
+        lab.lab("kill", "east")
+        lab.fail_over()
+        eventually(lambda: expect(lab.link("west")["mode"] == "read_write"))
+        before = len(lab.keys("west", "stream/"))
+        eventually(lambda: expect(len(lab.keys("west", "stream/")) > before + 10))
+        lab.lab("start", "east")
+        lab.recover()
+        before = len(lab.keys("east", "stream/"))
+        eventually(lambda: expect(len(lab.keys("east", "stream/")) > before + 10))
+    finally:
+        out, err = writer.communicate(timeout=90)
+    acknowledged = out.split()
+    lab.wait_healthy()
+    for system in ("east", "west"):
+        missing = set(acknowledged) - set(lab.keys(system, "stream/"))
+        assert not missing, f"{system} lost {sorted(missing)[:5]} of {len(acknowledged)}"
+    print(f"{len(acknowledged)} acknowledged, {err.count('failed')} refused")
+
+
+def test_a_full_disk_is_refused_and_nothing_acknowledged_is_lost(make_lab, tmp_path):
+    """The primary's data on a small tmpfs: writes are refused, not acknowledged and lost."""
+    lab = make_lab()
+    lab.wait_healthy()
+    lab.lab("kill", "east")
+    data = lab.system("east")["data_dir"]
+    keep = tmp_path / "data"
+    subprocess.run(["cp", "-a", data, keep], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m", "tmpfs", data], check=True)
+    try:
+        subprocess.run(["cp", "-a", f"{keep}/.", data], check=True)
+        os.chmod(data, 0o700)
+        lab.lab("start", "east")
+        eventually(lambda: expect(lab.link("east")["mode"] == "read_write"))
+        acknowledged, refusals = [], 0
+        for number in range(40):
+            try:
+                lab.put("east", f"filler/{number}", b"f" * (4 << 20))
+                acknowledged.append(f"filler/{number}")
+            except Exception as error:  # noqa: BLE001: whatever the client says, it is not a success
+                refusals += 1
+                assert "InsufficientStorage" in str(error) or "507" in str(error) or "full" in str(error), error
+        assert refusals and acknowledged
+        assert set(acknowledged) <= set(lab.keys("east", "filler/"))
+        lab.s3("east").delete_object(Bucket=lab.bucket, Key=acknowledged[0])
+    finally:
+        lab.lab("down")
+        subprocess.run(["umount", "-l", data], check=True)
