@@ -50,7 +50,8 @@ struct Module {
 
 impl Module {
     fn insert(&mut self, package: &str) {
-        let leaf = package.split('.').fold(self, |module, name| module.children.entry(name.into()).or_default());
+        let leaf =
+            package.split('.').fold(self, |module, name| module.children.entry(name.into()).or_default());
         leaf.package = true;
     }
 
