@@ -66,7 +66,10 @@ impl Edge {
             Ok(response) => response,
             Err(error) => refusal(error),
         };
-        if response.status().is_server_error() && response.status() != StatusCode::SERVICE_UNAVAILABLE {
+        // A 501 and a 503 are answers that say what to do; the others somebody must look at.
+        let said =
+            [StatusCode::NOT_IMPLEMENTED, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status());
+        if response.status().is_server_error() && !said {
             tracing::warn!(request = id, %method, status = response.status().as_u16(), "request failed");
         } else {
             tracing::debug!(request = id, %method, status = response.status().as_u16(), "request answered");

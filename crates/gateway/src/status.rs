@@ -84,13 +84,24 @@ pub(crate) fn is_reason(status: &Status, reason: &str) -> bool {
 /// Where the other side writes, the client is sent there, and off a connection that keeps it
 /// here. Where neither side writes for now, it is told to try again.
 fn read_only(detail: &ErrorDetail, message: &str) -> S3Error {
-    let writer = detail.writer.as_ref().filter(|writer| !writer.both_read_only);
-    let Some(domain) = writer.map(|writer| writer.domain.as_str()).filter(|domain| !domain.is_empty()) else {
-        return unavailable(message).closing();
-    };
-    let text =
-        format!("this content is read-only here: link \"{}\" is failed over; write to {domain}", detail.link);
-    S3Error::with_message(S3ErrorCode::AccessDenied, text).closing()
+    let link = &detail.link;
+    match &detail.writer {
+        Some(writer) if writer.both_read_only && !link.is_empty() => {
+            let text = format!(
+                "this content is read-only for the moment, here and on the other side of link \"{link}\"; try again"
+            );
+            unavailable(&text).closing()
+        }
+        Some(writer) if !writer.both_read_only && !writer.domain.is_empty() => {
+            let text = format!(
+                "this content is read-only here: link \"{link}\" is failed over; write to {}",
+                writer.domain
+            );
+            S3Error::with_message(S3ErrorCode::AccessDenied, text).closing()
+        }
+        // Nobody is known to write; the store's own words say what is missing.
+        _ => unavailable(message).closing(),
+    }
 }
 
 /// 503: the client should try again soon.

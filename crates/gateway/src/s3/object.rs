@@ -273,6 +273,13 @@ pub(super) async fn delete_many(
     if results.len() != keys.len() {
         return Err(s3_error!(InternalError, "the store answered for other keys"));
     }
+    // Nothing was deleted since the content is read-only: one refusal, which clients retry or
+    // follow as they do that of any other write, and not a success full of errors.
+    if let Some(first) = results.first()
+        && results.iter().all(|detail| detail.reason == "READ_ONLY")
+    {
+        return Err(status::refused_for(first, "content is read-only on this system"));
+    }
     for (key, detail) in keys.into_iter().zip(results) {
         if detail.reason.is_empty() {
             deleted.push(DeletedObject { key: Some(key), ..Default::default() });
