@@ -5,19 +5,18 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::lab::control::{self, Request, Way};
-use crate::lab::layout::{self, Lab, Place, SYSTEMS};
-use crate::lab::process::Name;
+use crate::lab::layout::{self, Lab, Place};
 use crate::lab::supervise::{self, Change, Leash, Tie};
 use crate::lab::{exec, setup};
-use crate::output::{Format, Show, table};
+use crate::output::Format;
 use crate::system::init::Ports;
 use crate::system::service::Service;
 use crate::system::up::Attachment;
-use crate::time::bytes;
 use crate::view::content::DoneView;
+use crate::view::lab::{LabView, ReadyView};
 
 /// Which lab.
 #[derive(Clone, Debug, clap::Args)]
@@ -157,7 +156,7 @@ pub(crate) async fn run(command: Command, format: Format) -> anyhow::Result<()> 
             Ok(())
         }
         Command::Status(at) => {
-            format.print(&status(&Lab::load(&at.dir)?).await);
+            format.print(&LabView::look(&Lab::load(&at.dir)?).await);
             Ok(())
         }
         Command::Kill(which) => {
@@ -200,7 +199,7 @@ pub(crate) async fn run(command: Command, format: Format) -> anyhow::Result<()> 
 async fn relay(at: &At, request: &Request, format: Format) -> anyhow::Result<()> {
     let lab = Lab::load(&at.dir)?;
     control::ask(&lab.relay.control, request).await?;
-    format.print(&status(&lab).await.relay);
+    format.print(&LabView::look(&lab).await.relay);
     Ok(())
 }
 
@@ -214,142 +213,38 @@ async fn up(arguments: Up, format: Format) -> anyhow::Result<()> {
     }
     let mut leash = Leash::new();
     let mut tie = if arguments.detach { Tie::Detached } else { Tie::Leashed(&mut leash) };
-    let lab = {
-        let mut change = Change::begin(dir)?;
-        setup::start(&mut change.lab, &mut tie).await?;
-        if new && !arguments.bare {
-            setup::exchange_certificates(&change.lab).await?;
-            setup::create_tenant(&mut change.lab).await?;
-            setup::create_link(&change.lab).await?;
-        }
-        change.lab
-    };
-    format.print(&Ready::new(&lab));
-    if !arguments.detach {
-        tokio::signal::ctrl_c().await.context("wait for the end")?;
-        let mut change = Change::begin(dir)?;
+    let mut change = Change::begin(dir)?;
+    if let Err(error) = bring_up(&mut change.lab, new, arguments.bare, &mut tie).await {
         supervise::stop_all(&mut change.lab).await?;
+        let hint = if new {
+            format!("; the lab is half made, `switchback lab down --wipe --dir {}` removes it", dir.display())
+        } else {
+            String::new()
+        };
+        return Err(error.context(format!("the lab did not come up and was stopped{hint}")));
+    }
+    format.print(&ReadyView::new(&change.lab));
+    // Others may change the lab while it runs.
+    drop(change);
+    if !arguments.detach {
+        let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => ended.context("wait for the end")?,
+            _ = terminate.recv() => {}
+        }
+        supervise::stop_all(&mut Change::begin(dir)?.lab).await?;
     }
     Ok(())
 }
 
-#[derive(Serialize)]
-struct Ready {
-    lab: PathBuf,
-    file: PathBuf,
-    #[serde(skip)]
-    text: String,
-}
-
-impl Ready {
-    fn new(lab: &Lab) -> Self {
-        let file = lab.dir.join(layout::FILE);
-        let mut text = String::from("the lab is ready\n");
-        for name in SYSTEMS {
-            if let Some(system) = lab.systems.get(name) {
-                text += &format!(
-                    "  {name}  S3 {}  DNS {}  config {}\n",
-                    system.s3.url,
-                    system.dns,
-                    system.config.display()
-                );
-            }
-        }
-        text += &format!("everything for scripts: {}\ntry:\n", file.display());
-        let config = |name: &str| {
-            lab.systems.get(name).map(|system| system.config.display().to_string()).unwrap_or_default()
-        };
-        for (what, command) in [
-            ("both systems at a glance", format!("switchback status --config {}", config("east"))),
-            ("the primary fails", "switchback lab kill east".into()),
-            ("fail over", format!("switchback link fail-over acme --config {}", config("west"))),
-            ("the primary returns", "switchback lab start east".into()),
-            ("go back", format!("switchback link recovery begin acme --config {}", config("west"))),
-            ("the way there", format!("switchback link recovery complete acme --config {}", config("west"))),
-            ("the end", "switchback lab down".into()),
-        ] {
-            text += &format!("  {command:<70}  # {what}\n");
-        }
-        Self { lab: lab.dir.clone(), file, text }
+async fn bring_up(lab: &mut Lab, new: bool, bare: bool, tie: &mut Tie<'_>) -> anyhow::Result<()> {
+    setup::start(lab, tie).await?;
+    if new && !bare {
+        setup::exchange_certificates(lab).await?;
+        setup::create_tenant(lab).await?;
+        setup::create_link(lab).await?;
     }
-}
-
-impl Show for Ready {
-    fn show(&self) -> String {
-        self.text.clone()
-    }
-}
-
-#[derive(Serialize)]
-struct ProcessStatus {
-    system: String,
-    service: String,
-    pid: u32,
-    grpc: String,
-    runs: bool,
-}
-
-#[derive(Serialize)]
-struct RelayStatus {
-    runs: bool,
-    answer: Option<control::Answer>,
-}
-
-#[derive(Serialize)]
-struct Status {
-    processes: Vec<ProcessStatus>,
-    relay: RelayStatus,
-}
-
-async fn status(lab: &Lab) -> Status {
-    let mut processes = Vec::new();
-    for (name, system) in &lab.systems {
-        for (service, process) in &system.services {
-            processes.push(ProcessStatus {
-                system: name.clone(),
-                service: service.clone(),
-                pid: process.pid,
-                grpc: process.grpc.clone(),
-                runs: Name { pid: process.pid, started: process.started }.runs(),
-            });
-        }
-    }
-    let answer = control::ask(&lab.relay.control, &Request::Status).await.ok();
-    Status { processes, relay: RelayStatus { runs: answer.is_some(), answer } }
-}
-
-impl Show for Status {
-    fn show(&self) -> String {
-        let rows = self.processes.iter().map(|process| {
-            let state = if process.runs { format!("runs, pid {}", process.pid) } else { "down".into() };
-            vec![process.system.clone(), process.service.clone(), process.grpc.clone(), state]
-        });
-        let mut out = table(&["system", "service", "grpc", "process"], rows.collect(), "an empty lab");
-        out += "\n";
-        out += &self.relay.show();
-        out
-    }
-}
-
-impl Show for RelayStatus {
-    fn show(&self) -> String {
-        let Some(answer) = &self.answer else { return "the relay is down\n".into() };
-        let rows = answer.ways.iter().map(|way| {
-            let name = if way.way == Way::EastWest { "east to west" } else { "west to east" };
-            let state = match (way.cut, way.reset) {
-                (false, _) => "open",
-                (true, false) => "cut",
-                (true, true) => "cut, resetting",
-            };
-            let limit = if way.bytes_per_second == 0 {
-                "no limit".into()
-            } else {
-                format!("{}/s", bytes(way.bytes_per_second))
-            };
-            vec![name.into(), state.into(), format!("{} ms", way.latency_ms), limit, bytes(way.bytes)]
-        });
-        table(&["relay", "state", "latency", "rate", "passed"], rows.collect(), "no ways")
-    }
+    Ok(())
 }
 
 /// `50ms`, `1s`.

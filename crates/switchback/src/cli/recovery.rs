@@ -4,7 +4,8 @@ use clap::Subcommand;
 use switchback_proto::link::v1::{CompleteRecoveryRequest, GetLinkRequest, LinkCommand};
 
 use super::{Context, Planned, watch};
-use crate::view::link::{CommandView, LinkView};
+use crate::view::command::CommandView;
+use crate::view::link::LinkView;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -11,6 +11,7 @@ use switchback_kit::secret::Secret;
 use switchback_proto::certificate::v1::{GetServerCertificateRequest, UploadCertificateRequest};
 use switchback_proto::link::v1 as link;
 use switchback_proto::store::v1 as store;
+use tonic::Code;
 
 use super::layout::{Lab, NAMESPACE, Place, SYSTEMS, TENANT};
 use super::supervise::{self, Tie};
@@ -21,6 +22,9 @@ use crate::system::service::Service;
 
 /// Where DNS is expected by everybody, and where it is put when that takes a right we lack.
 const DNS_PORTS: [u16; 2] = [53, 5353];
+
+/// How long a command may be refused because another service has not yet heard of the one before.
+const EARLY_TIME: Duration = Duration::from_secs(15);
 
 /// The first copy of an empty tenant takes a moment; on a busy machine a longer one.
 const SYNC_TIME: Duration = Duration::from_secs(60);
@@ -197,16 +201,21 @@ pub async fn create_link(lab: &Lab) -> anyhow::Result<()> {
             ..Default::default()
         }),
     };
-    // The other side's link listener accepts us from the moment it has our certificate, which its
-    // link manager learns by a watch: a first try may come a moment too early.
+    // The link manager learns of the new tenant, and the other side's listener of our certificate,
+    // by watches: the first tries may come a moment too early.
     let since = Instant::now();
     while let Err(error) = operator.command(&id, operator.links().create_link(request.clone())).await {
-        let early = matches!(&error, Error::Refused { code, .. }
-            if matches!(code, tonic::Code::FailedPrecondition | tonic::Code::Unavailable | tonic::Code::DeadlineExceeded));
-        if !early || since.elapsed() > SYNC_TIME {
+        let early = matches!(
+            &error,
+            Error::Refused {
+                code: Code::NotFound | Code::FailedPrecondition | Code::Unavailable | Code::DeadlineExceeded,
+                ..
+            }
+        );
+        if !early || since.elapsed() > EARLY_TIME {
             return Err(error).context("create the lab's link");
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     wait_for_link(&operator, TENANT, "in sync", SYNC_TIME, |link| link.in_sync && link.healthy).await?;
     Ok(())

@@ -5,9 +5,11 @@
 //! and never renamed or removed.
 
 pub mod certificate;
+pub mod command;
 pub mod content;
 pub mod dns;
 pub mod event;
+pub mod lab;
 pub mod link;
 pub mod report;
 pub mod system;

@@ -6,8 +6,9 @@ use switchback_proto::model::v1::Divergence;
 use super::super::{Context, recovery, watch};
 use super::Command;
 use crate::client::Operator;
+use crate::view::command::CommandView;
 use crate::view::content::DoneView;
-use crate::view::link::{CommandView, LinkView, LinksView};
+use crate::view::link::{LinkView, LinksView};
 use crate::view::report::{DivergencesView, RetriesView};
 
 /// Divergences asked for at a time.
