@@ -12,9 +12,9 @@ fn complete() -> CommandKind {
 }
 
 fn recover(world: &mut World) {
-    world.command(WEST, CommandKind::BeginRecovery).unwrap();
+    world.command(WEST, CommandKind::BeginRecovery).expect("recovery begins");
     world.run(1_000);
-    world.command(WEST, complete()).unwrap();
+    world.command(WEST, complete()).expect("recovery can be completed");
     world.run(3_000);
 }
 
