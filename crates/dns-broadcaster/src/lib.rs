@@ -1,7 +1,7 @@
 //! The DNS broadcaster: what each name answers, following the authority to write.
 //!
-//! It is told every zone by the link manager ([`rpc`] -> [`publisher`]), remembers them
-//! ([`store`]), and answers on UDP and TCP from an immutable snapshot ([`server`], and the pure
+//! It is told every zone by the link manager (`rpc` -> `publisher`), remembers them
+//! (`store`), and answers on UDP and TCP from an immutable snapshot (`server`, and the pure
 //! [`core::answer`]). It promises:
 //!
 //! - A query is answered from one snapshot: during a change it sees the old zones or the new ones,
@@ -12,7 +12,7 @@
 //!   until somebody confirms them or the hold has passed: a side that returns may hold old answers.
 //!
 //! It is no resolver: other people's names are refused. Transfers, updates, signing and the fast
-//! UDP path are not here yet. hickory is named in this crate only, in [`server`] and [`client`].
+//! UDP path are not here yet. hickory is named in this crate only, in `server` and [`client`].
 
 extern crate alloc;
 
