@@ -127,10 +127,7 @@ impl Inner {
     async fn keep_dialling(self: Arc<Self>, address: String, cut: CancellationToken) {
         let mut last_trouble = None;
         while !cut.is_cancelled() {
-            let ended = tokio::select! {
-                () = cut.cancelled() => return,
-                ended = Arc::clone(&self).dial(&address, &cut) => ended,
-            };
+            let ended = Arc::clone(&self).dial(&address, &cut).await;
             if let Err(trouble) = ended {
                 let trouble = trouble.to_string();
                 if last_trouble.as_ref() != Some(&trouble) {
@@ -145,7 +142,21 @@ impl Inner {
         }
     }
 
+    /// Dials once and follows the stream to its end. To be awaited to that end, also when it is cut:
+    /// a stream that was followed no further would stay registered, and swallow what is sent.
     async fn dial(self: Arc<Self>, address: &str, cut: &CancellationToken) -> Result<(), Trouble> {
+        let opened = tokio::select! {
+            () = cut.cancelled() => return Ok(()),
+            opened = self.open(address) => opened?,
+        };
+        let (peer, queue, incoming) = opened;
+        self.follow(peer, Some(address), queue, incoming, cut.child_token()).await.map_err(unreachable)
+    }
+
+    async fn open(
+        &self,
+        address: &str,
+    ) -> Result<(Peer, mpsc::Sender<wire::PeerMessage>, Streaming<wire::PeerMessage>), Trouble> {
         let limits = Limits {
             connect_time: Duration::from_secs(2),
             keepalive_interval: Duration::from_secs(2),
@@ -154,18 +165,13 @@ impl Inner {
         };
         let (channel, peer) = tls::connect(address, &self.identity, Expect::Any, &limits).await?;
         let (queue, outgoing) = mpsc::channel(QUEUE);
-        let unreachable = |status: Status| {
-            Trouble::of(&status).unwrap_or_else(|| Trouble::Unreachable(status.message().to_string()))
-        };
         let greeting = self.hello().ok_or(Trouble::NoIdentity)?;
         queue.try_send(greeting).map_err(|_| Trouble::NoIdentity)?;
         let answer = PeerServiceClient::new(channel)
             .exchange(ReceiverStream::new(outgoing))
             .await
             .map_err(unreachable)?;
-        self.follow(peer, Some(address), queue, answer.into_inner(), cut.child_token())
-            .await
-            .map_err(unreachable)
+        Ok((peer, queue, answer.into_inner()))
     }
 
     fn hello(&self) -> Option<wire::PeerMessage> {
@@ -285,6 +291,10 @@ impl Inner {
             tracing::debug!("the machine has ended");
         }
     }
+}
+
+fn unreachable(status: Status) -> Trouble {
+    Trouble::of(&status).unwrap_or_else(|| Trouble::Unreachable(status.message().to_string()))
 }
 
 fn parse_hello(hello: &wire::Hello, peer: &Peer, dialled: Option<&str>) -> Result<Hello, Status> {
