@@ -88,7 +88,11 @@ def buckets_are_made_found_and_listed(c):
     names = [bucket["Name"] for bucket in answer["Buckets"]]
     assert c.bucket in names and c.other in names, names
     assert answer["Owner"]["ID"]
-    assert all(abs(b["CreationDate"].timestamp() - time.time()) < 600 for b in answer["Buckets"] if b["Name"] == c.bucket)
+    assert all(
+        abs(b["CreationDate"].timestamp() - time.time()) < 600
+        for b in answer["Buckets"]
+        if b["Name"] == c.bucket
+    )
     refused("BucketAlreadyOwnedByYou", 409, c.s3.create_bucket, Bucket=c.bucket)
     refused("NoSuchBucket", 404, c.s3.head_bucket, Bucket="conformance-nobody-made-this")
     refused("NoSuchBucket", 404, c.s3.list_objects_v2, Bucket="conformance-nobody-made-this")
@@ -126,14 +130,34 @@ def an_overwrite_replaces_bytes_and_metadata(c):
 
 @check
 def keys_of_every_kind_are_kept_apart(c):
-    keys = ["plain", "with space", "a+b", "a%2Bb", "ünï/cödé", "q?x=1&y=2", "a//b", "dot/../up", "x" * 1024,
-            "trailing/", "quote'\"<>&", "tilde~;:@,=$!*()", "emoji-😀", "report#1", "back\\slash"]
+    keys = [
+        "plain",
+        "with space",
+        "a+b",
+        "a%2Bb",
+        "ünï/cödé",
+        "q?x=1&y=2",
+        "a//b",
+        "dot/../up",
+        "x" * 1024,
+        "trailing/",
+        "quote'\"<>&",
+        "tilde~;:@,=$!*()",
+        "emoji-😀",
+        "report#1",
+        "back\\slash",
+    ]
     for key in keys:
         c.s3.put_object(Bucket=c.other, Key=key, Body=key.encode())
     for key in keys:
         assert body(c.s3.get_object(Bucket=c.other, Key=key)) == key.encode(), key
-    listed = [o["Key"] for page in c.s3.get_paginator("list_objects_v2").paginate(Bucket=c.other, PaginationConfig={"PageSize": 4})
-              for o in page["Contents"]]
+    listed = [
+        o["Key"]
+        for page in c.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=c.other, PaginationConfig={"PageSize": 4}
+        )
+        for o in page["Contents"]
+    ]
     assert listed == sorted(keys, key=lambda key: key.encode()), listed
     for key in keys:
         c.s3.delete_object(Bucket=c.other, Key=key)
@@ -142,25 +166,52 @@ def keys_of_every_kind_are_kept_apart(c):
 
 @check
 def headers_and_user_metadata_are_kept(c):
-    headers = dict(ContentType="text/html; charset=utf-8", ContentEncoding="gzip", ContentLanguage="de",
-                   ContentDisposition='attachment; filename="a b.html"', CacheControl="max-age=60")
+    headers = dict(
+        ContentType="text/html; charset=utf-8",
+        ContentEncoding="gzip",
+        ContentLanguage="de",
+        ContentDisposition='attachment; filename="a b.html"',
+        CacheControl="max-age=60",
+    )
     meta = {"plain": "value", "mixed-case": "Value"}
-    c.s3.put_object(Bucket=c.bucket, Key="meta", Body=b"<p>", Metadata=meta, Expires=time.gmtime(1900000000) and "Thu, 17 Mar 2030 17:46:40 GMT", **headers)
+    c.s3.put_object(
+        Bucket=c.bucket,
+        Key="meta",
+        Body=b"<p>",
+        Metadata=meta,
+        Expires="Thu, 17 Mar 2030 17:46:40 GMT",
+        **headers,
+    )
     head = c.s3.head_object(Bucket=c.bucket, Key="meta")
     assert head["Metadata"] == meta, head["Metadata"]
     for name, value in headers.items():
         assert head[name] == value, (name, head[name])
-    got = c.s3.get_object(Bucket=c.bucket, Key="meta", ResponseContentType="x/y", ResponseCacheControl="no-store")
+    got = c.s3.get_object(
+        Bucket=c.bucket, Key="meta", ResponseContentType="x/y", ResponseCacheControl="no-store"
+    )
     assert got["ContentType"] == "x/y" and got["CacheControl"] == "no-store"
-    refused("MetadataTooLarge", 400, c.s3.put_object, Bucket=c.bucket, Key="meta", Body=b"", Metadata={"m": "x" * 3000})
+    refused(
+        "MetadataTooLarge",
+        400,
+        c.s3.put_object,
+        Bucket=c.bucket,
+        Key="meta",
+        Body=b"",
+        Metadata={"m": "x" * 3000},
+    )
 
 
 @check
 def ranges_are_the_bytes_that_were_asked_for(c):
     data = os.urandom(2 * MIB + 11)
     c.s3.put_object(Bucket=c.bucket, Key="ranged", Body=data)
-    for text, part in [("bytes=0-0", data[:1]), ("bytes=5-99", data[5:100]), ("bytes=-7", data[-7:]),
-                       (f"bytes={MIB}-", data[MIB:]), ("bytes=10-99999999", data[10:])]:
+    for text, part in [
+        ("bytes=0-0", data[:1]),
+        ("bytes=5-99", data[5:100]),
+        ("bytes=-7", data[-7:]),
+        (f"bytes={MIB}-", data[MIB:]),
+        ("bytes=10-99999999", data[10:]),
+    ]:
         got = c.s3.get_object(Bucket=c.bucket, Key="ranged", Range=text)
         assert body(got) == part, text
         assert got["ResponseMetadata"]["HTTPStatusCode"] == 206 and got["ContentLength"] == len(part)
@@ -171,7 +222,11 @@ def ranges_are_the_bytes_that_were_asked_for(c):
 @check
 def conditions_decide_reads(c):
     put = c.s3.put_object(Bucket=c.bucket, Key="cond", Body=b"x")
-    etag, other, at = put["ETag"], '"%s"' % ("0" * 32), c.s3.head_object(Bucket=c.bucket, Key="cond")["LastModified"]
+    etag, other, at = (
+        put["ETag"],
+        '"%s"' % ("0" * 32),
+        c.s3.head_object(Bucket=c.bucket, Key="cond")["LastModified"],
+    )
     for call in (c.s3.get_object, c.s3.head_object):
         where = dict(Bucket=c.bucket, Key="cond")
         call(**where, IfMatch=etag)
@@ -207,12 +262,25 @@ def checksums_are_compared_stored_and_given_back(c):
         assert body(c.s3.get_object(Bucket=c.bucket, Key="sum")) == data
     c.s3.put_object(Bucket=c.bucket, Key="sum", Body=data, ChecksumSHA256=sha256)
     wrong = base64.b64encode(b"\0" * 32).decode()
-    refused("BadDigest", 400, c.s3.put_object, Bucket=c.bucket, Key="sum", Body=b"other", ChecksumSHA256=wrong)
-    refused("BadDigest", 400, c.s3.put_object, Bucket=c.bucket, Key="sum", Body=b"other",
-            ContentMD5=base64.b64encode(b"\0" * 16).decode())
-    refused("InvalidDigest", 400, c.s3.put_object, Bucket=c.bucket, Key="sum", Body=b"other", ContentMD5="abc")
+    refused(
+        "BadDigest", 400, c.s3.put_object, Bucket=c.bucket, Key="sum", Body=b"other", ChecksumSHA256=wrong
+    )
+    refused(
+        "BadDigest",
+        400,
+        c.s3.put_object,
+        Bucket=c.bucket,
+        Key="sum",
+        Body=b"other",
+        ContentMD5=base64.b64encode(b"\0" * 16).decode(),
+    )
+    refused(
+        "InvalidDigest", 400, c.s3.put_object, Bucket=c.bucket, Key="sum", Body=b"other", ContentMD5="abc"
+    )
     assert body(c.s3.get_object(Bucket=c.bucket, Key="sum")) == data, "a refused write changes nothing"
-    attributes = c.s3.get_object_attributes(Bucket=c.bucket, Key="sum", ObjectAttributes=["ObjectSize", "Checksum", "ETag"])
+    attributes = c.s3.get_object_attributes(
+        Bucket=c.bucket, Key="sum", ObjectAttributes=["ObjectSize", "Checksum", "ETag"]
+    )
     assert attributes["ObjectSize"] == len(data) and attributes["Checksum"]["ChecksumSHA256"] == sha256
 
 
@@ -229,14 +297,21 @@ def an_unseekable_stream_is_taken(c):
             return self.inner.read(size)
 
     data = os.urandom(9 * MIB)
-    c.s3.upload_fileobj(Pipe(data), c.bucket, "piped", Config=TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB))
+    c.s3.upload_fileobj(
+        Pipe(data),
+        c.bucket,
+        "piped",
+        Config=TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB),
+    )
     assert body(c.s3.get_object(Bucket=c.bucket, Key="piped")) == data
 
 
 @check
 def copies_are_objects_of_their_own(c):
     data = os.urandom(200_000)
-    c.s3.put_object(Bucket=c.bucket, Key="from", Body=data, ContentType="a/b", Metadata={"m": "1"}, Tagging="t=1")
+    c.s3.put_object(
+        Bucket=c.bucket, Key="from", Body=data, ContentType="a/b", Metadata={"m": "1"}, Tagging="t=1"
+    )
     source = {"Bucket": c.bucket, "Key": "from"}
     answer = c.s3.copy_object(Bucket=c.other, Key="to ü", CopySource=source)
     assert answer["CopyObjectResult"]["ETag"] == '"%s"' % hashlib.md5(data).hexdigest()
@@ -245,28 +320,60 @@ def copies_are_objects_of_their_own(c):
     assert body(got) == data and got["Metadata"] == {"m": "1"} and got["ContentType"] == "a/b"
     assert c.s3.get_object_tagging(Bucket=c.other, Key="to ü")["TagSet"] == [{"Key": "t", "Value": "1"}]
     source = {"Bucket": c.other, "Key": "to ü"}
-    c.s3.copy_object(Bucket=c.bucket, Key="back", CopySource=source, MetadataDirective="REPLACE", Metadata={"n": "2"},
-                     ContentType="c/d", TaggingDirective="REPLACE", Tagging="u=2")
+    c.s3.copy_object(
+        Bucket=c.bucket,
+        Key="back",
+        CopySource=source,
+        MetadataDirective="REPLACE",
+        Metadata={"n": "2"},
+        ContentType="c/d",
+        TaggingDirective="REPLACE",
+        Tagging="u=2",
+    )
     head = c.s3.head_object(Bucket=c.bucket, Key="back")
     assert head["Metadata"] == {"n": "2"} and head["ContentType"] == "c/d"
     assert c.s3.get_object_tagging(Bucket=c.bucket, Key="back")["TagSet"] == [{"Key": "u", "Value": "2"}]
     refused("InvalidRequest", 400, c.s3.copy_object, Bucket=c.other, Key="to ü", CopySource=source)
-    c.s3.copy_object(Bucket=c.other, Key="to ü", CopySource=source, MetadataDirective="REPLACE", Metadata={"self": "yes"})
+    c.s3.copy_object(
+        Bucket=c.other, Key="to ü", CopySource=source, MetadataDirective="REPLACE", Metadata={"self": "yes"}
+    )
     got = c.s3.get_object(Bucket=c.other, Key="to ü")
     assert body(got) == data and got["Metadata"] == {"self": "yes"}
-    refused("NoSuchKey", 404, c.s3.copy_object, Bucket=c.bucket, Key="x", CopySource={"Bucket": c.bucket, "Key": "nothing"})
-    refused("PreconditionFailed", 412, c.s3.copy_object, Bucket=c.bucket, Key="x", CopySource=source, CopySourceIfMatch='"%s"' % ("0" * 32))
+    refused(
+        "NoSuchKey",
+        404,
+        c.s3.copy_object,
+        Bucket=c.bucket,
+        Key="x",
+        CopySource={"Bucket": c.bucket, "Key": "nothing"},
+    )
+    refused(
+        "PreconditionFailed",
+        412,
+        c.s3.copy_object,
+        Bucket=c.bucket,
+        Key="x",
+        CopySource=source,
+        CopySourceIfMatch='"%s"' % ("0" * 32),
+    )
     c.s3.delete_object(Bucket=c.other, Key="to ü")
 
 
 @check
 def listings_group_page_and_go_on(c):
-    keys = [f"list/{folder}/{n:03}" for folder in ("a", "b", "c d") for n in range(7)] + ["list/top", "list/zz"]
+    keys = [f"list/{folder}/{n:03}" for folder in ("a", "b", "c d") for n in range(7)] + [
+        "list/top",
+        "list/zz",
+    ]
     for key in keys:
         c.s3.put_object(Bucket=c.other, Key=key, Body=key.encode())
     for version, size in (("list_objects_v2", 3), ("list_objects", 3), ("list_objects_v2", 1000)):
         pages = c.s3.get_paginator(version).paginate
-        found = [o["Key"] for page in pages(Bucket=c.other, Prefix="list/", PaginationConfig={"PageSize": size}) for o in page.get("Contents", [])]
+        found = [
+            o["Key"]
+            for page in pages(Bucket=c.other, Prefix="list/", PaginationConfig={"PageSize": size})
+            for o in page.get("Contents", [])
+        ]
         assert found == sorted(keys), (version, size, found)
         objects, prefixes = [], []
         for page in pages(Bucket=c.other, Prefix="list/", Delimiter="/", PaginationConfig={"PageSize": 2}):
@@ -274,11 +381,16 @@ def listings_group_page_and_go_on(c):
             prefixes += [p["Prefix"] for p in page.get("CommonPrefixes", [])]
         assert objects == ["list/top", "list/zz"], (version, objects)
         assert prefixes == ["list/a/", "list/b/", "list/c d/"], (version, prefixes)
-    page = c.s3.list_objects_v2(Bucket=c.other, Prefix="list/", StartAfter="list/b/003", MaxKeys=2, FetchOwner=True)
+    page = c.s3.list_objects_v2(
+        Bucket=c.other, Prefix="list/", StartAfter="list/b/003", MaxKeys=2, FetchOwner=True
+    )
     assert [o["Key"] for o in page["Contents"]] == ["list/b/004", "list/b/005"] and page["IsTruncated"]
     assert page["KeyCount"] == 2 and page["Contents"][0]["Owner"]["ID"]
     entry = page["Contents"][0]
-    assert entry["Size"] == len("list/b/004") and entry["ETag"] == '"%s"' % hashlib.md5(b"list/b/004").hexdigest()
+    assert (
+        entry["Size"] == len("list/b/004")
+        and entry["ETag"] == '"%s"' % hashlib.md5(b"list/b/004").hexdigest()
+    )
     assert c.s3.list_objects_v2(Bucket=c.other, MaxKeys=0)["KeyCount"] == 0
     assert c.s3.list_objects_v2(Bucket=c.other, Prefix="none/")["KeyCount"] == 0
     refused("InvalidArgument", 400, c.s3.list_objects_v2, Bucket=c.other, ContinuationToken="?!")
@@ -287,12 +399,20 @@ def listings_group_page_and_go_on(c):
 @check
 def deletes_are_final_and_deleting_nothing_succeeds(c):
     refused("BucketNotEmpty", 409, c.s3.delete_bucket, Bucket=c.other)
-    listed = [o["Key"] for page in c.s3.get_paginator("list_objects_v2").paginate(Bucket=c.other) for o in page.get("Contents", [])]
-    answer = c.s3.delete_objects(Bucket=c.other, Delete={"Objects": [{"Key": key} for key in listed + ["nothing"]]})
+    listed = [
+        o["Key"]
+        for page in c.s3.get_paginator("list_objects_v2").paginate(Bucket=c.other)
+        for o in page.get("Contents", [])
+    ]
+    answer = c.s3.delete_objects(
+        Bucket=c.other, Delete={"Objects": [{"Key": key} for key in listed + ["nothing"]]}
+    )
     assert len(answer["Deleted"]) == len(listed) + 1 and "Errors" not in answer, answer
     assert c.s3.list_objects_v2(Bucket=c.other)["KeyCount"] == 0
     c.s3.put_object(Bucket=c.other, Key="q", Body=b"")
-    assert "Deleted" not in c.s3.delete_objects(Bucket=c.other, Delete={"Objects": [{"Key": "q"}], "Quiet": True})
+    assert "Deleted" not in c.s3.delete_objects(
+        Bucket=c.other, Delete={"Objects": [{"Key": "q"}], "Quiet": True}
+    )
     c.s3.delete_object(Bucket=c.other, Key="q")
     refused("NoSuchKey", 404, c.s3.get_object, Bucket=c.other, Key="q")
 
@@ -308,7 +428,13 @@ def tags_are_set_replaced_and_removed(c):
     assert pairs() == {"c": "ü"} and body(c.s3.get_object(**where)) == b"x"
     c.s3.delete_object_tagging(**where)
     assert pairs() == {}
-    refused("InvalidTag", 400, c.s3.put_object_tagging, **where, Tagging={"TagSet": [{"Key": f"k{n}", "Value": ""} for n in range(11)]})
+    refused(
+        "InvalidTag",
+        400,
+        c.s3.put_object_tagging,
+        **where,
+        Tagging={"TagSet": [{"Key": f"k{n}", "Value": ""} for n in range(11)]},
+    )
     refused("NoSuchKey", 404, c.s3.get_object_tagging, Bucket=c.bucket, Key="nothing")
 
 
@@ -316,7 +442,9 @@ def tags_are_set_replaced_and_removed(c):
 def a_multipart_upload_is_one_object(c):
     where = dict(Bucket=c.bucket, Key="multi/ü")
     parts = [os.urandom(5 * MIB), os.urandom(5 * MIB), os.urandom(12345)]
-    made = c.s3.create_multipart_upload(**where, Metadata={"m": "1"}, ContentType="m/p", Tagging="t=1", ChecksumAlgorithm="CRC32")
+    made = c.s3.create_multipart_upload(
+        **where, Metadata={"m": "1"}, ContentType="m/p", Tagging="t=1", ChecksumAlgorithm="CRC32"
+    )
     upload = dict(**where, UploadId=made["UploadId"])
     numbers = [1, 3, 7]
     etags = [c.s3.upload_part(**upload, PartNumber=n, Body=part) for n, part in zip(numbers, parts)]
@@ -329,8 +457,17 @@ def a_multipart_upload_is_one_object(c):
     found = c.s3.list_multipart_uploads(Bucket=c.bucket, Prefix="multi/")["Uploads"]
     assert [(u["Key"], u["UploadId"]) for u in found] == [(where["Key"], made["UploadId"])]
     refused("NoSuchKey", 404, c.s3.head_object, **where)
-    named = [{"PartNumber": n, "ETag": e["ETag"], "ChecksumCRC32": e["ChecksumCRC32"]} for n, e in zip(numbers, etags)]
-    refused("InvalidPartOrder", 400, c.s3.complete_multipart_upload, **upload, MultipartUpload={"Parts": named[::-1]})
+    named = [
+        {"PartNumber": n, "ETag": e["ETag"], "ChecksumCRC32": e["ChecksumCRC32"]}
+        for n, e in zip(numbers, etags)
+    ]
+    refused(
+        "InvalidPartOrder",
+        400,
+        c.s3.complete_multipart_upload,
+        **upload,
+        MultipartUpload={"Parts": named[::-1]},
+    )
     bad = [dict(named[0], ETag='"%s"' % ("0" * 32))] + named[1:]
     refused("InvalidPart", 400, c.s3.complete_multipart_upload, **upload, MultipartUpload={"Parts": bad})
     done = c.s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": named})
@@ -346,7 +483,10 @@ def a_multipart_upload_is_one_object(c):
     assert got["Metadata"] == {"m": "1"} and got["ContentType"] == "m/p"
     part = c.s3.get_object(**where, PartNumber=3)
     assert body(part) == parts[2] and part["PartsCount"] == 3
-    assert body(c.s3.get_object(**where, Range=f"bytes={5 * MIB - 3}-{5 * MIB + 3}")) == parts[0][-3:] + parts[1][:4]
+    assert (
+        body(c.s3.get_object(**where, Range=f"bytes={5 * MIB - 3}-{5 * MIB + 3}"))
+        == parts[0][-3:] + parts[1][:4]
+    )
     refused("NoSuchUpload", 404, c.s3.list_parts, **upload)
 
 
@@ -361,7 +501,9 @@ def a_whole_object_checksum_of_a_multipart_upload_is_that_of_its_bytes(c):
         answer = c.s3.upload_part(**upload, PartNumber=n, Body=part, ChecksumAlgorithm="CRC32")
         named.append({"PartNumber": n, "ETag": answer["ETag"], "ChecksumCRC32": answer["ChecksumCRC32"]})
     whole = base64.b64encode(zlib.crc32(b"".join(parts)).to_bytes(4, "big")).decode()
-    done = c.s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": named}, ChecksumType="FULL_OBJECT", ChecksumCRC32=whole)
+    done = c.s3.complete_multipart_upload(
+        **upload, MultipartUpload={"Parts": named}, ChecksumType="FULL_OBJECT", ChecksumCRC32=whole
+    )
     assert done["ChecksumCRC32"] == whole and body(c.s3.get_object(**where)) == b"".join(parts)
 
 
@@ -372,9 +514,19 @@ def parts_are_copied_and_uploads_aborted(c):
     where = dict(Bucket=c.bucket, Key="pieced")
     upload = dict(**where, UploadId=c.s3.create_multipart_upload(**where)["UploadId"])
     source = {"Bucket": c.bucket, "Key": "source"}
-    one = c.s3.upload_part_copy(**upload, PartNumber=1, CopySource=source, CopySourceRange=f"bytes=0-{5 * MIB - 1}")
+    one = c.s3.upload_part_copy(
+        **upload, PartNumber=1, CopySource=source, CopySourceRange=f"bytes=0-{5 * MIB - 1}"
+    )
     two = c.s3.upload_part(**upload, PartNumber=2, Body=b"tail")
-    refused("InvalidRange", 416, c.s3.upload_part_copy, **upload, PartNumber=3, CopySource=source, CopySourceRange="bytes=0-99999999")
+    refused(
+        "InvalidRange",
+        416,
+        c.s3.upload_part_copy,
+        **upload,
+        PartNumber=3,
+        CopySource=source,
+        CopySourceRange="bytes=0-99999999",
+    )
     named = [{"PartNumber": 1, "ETag": one["CopyPartResult"]["ETag"]}, {"PartNumber": 2, "ETag": two["ETag"]}]
     c.s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": named})
     assert body(c.s3.get_object(**where)) == data[: 5 * MIB] + b"tail"
@@ -410,7 +562,9 @@ def presigned_urls_work_until_they_expire(c):
     where = {"Bucket": c.bucket, "Key": "signed ü"}
     # For some regions botocore presigns with the old version 2 unless it is told otherwise.
     v4 = c.client(signature_version="s3v4")
-    sign = lambda operation, seconds=60, client=v4: client.generate_presigned_url(operation, Params=where, ExpiresIn=seconds)
+    sign = lambda operation, seconds=60, client=v4: client.generate_presigned_url(
+        operation, Params=where, ExpiresIn=seconds
+    )
     status, text = fetch(c, sign("put_object"), "PUT", b"by url")
     assert status == 200, text
     assert fetch(c, sign("get_object")) == (200, b"by url")
@@ -426,7 +580,9 @@ def presigned_urls_work_until_they_expire(c):
 
 @check
 def strangers_are_refused(c):
-    url = c.s3.generate_presigned_url("get_object", Params={"Bucket": c.bucket, "Key": "size/1"}).split("?")[0]
+    url = c.s3.generate_presigned_url("get_object", Params={"Bucket": c.bucket, "Key": "size/1"}).split("?")[
+        0
+    ]
     status, text = fetch(c, url)
     assert status == 403 and b"AccessDenied" in text, text
     wrong = c.client(keys={"secret_key": "not the secret"})
@@ -446,7 +602,15 @@ def what_the_system_keeps_for_itself_is_not_written(c):
 def what_is_not_offered_says_so(c):
     refused("NotImplemented", 501, c.s3.put_bucket_policy, Bucket=c.bucket, Policy="{}")
     refused("NotImplemented", 501, c.s3.put_object, Bucket=c.bucket, Key="k", Body=b"", ACL="public-read")
-    refused("NotImplemented", 501, c.s3.put_object, Bucket=c.bucket, Key="k", Body=b"", ServerSideEncryption="aws:kms")
+    refused(
+        "NotImplemented",
+        501,
+        c.s3.put_object,
+        Bucket=c.bucket,
+        Key="k",
+        Body=b"",
+        ServerSideEncryption="aws:kms",
+    )
     refused("NoSuchVersion", 404, c.s3.get_object, Bucket=c.bucket, Key="size/1", VersionId="3")
 
 
@@ -480,7 +644,9 @@ def connect_to(address):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--access-key", required=True)
     parser.add_argument("--secret-key", required=True)
