@@ -29,13 +29,13 @@ def until(what, true, seconds=30):
 
 
 class System:
-    def __init__(self, engine, name, subnet, tag):
+    def __init__(self, engine, name, number, tag):
         self.engine = engine
         self.name = name
         self.domain = f"{name}.example.com"
         # The host's address on the system's outer network: what is published, is published there,
         # and the other system's containers reach it through the host.
-        self.address = f"{subnet}.1"
+        self.address = f"10.213.{number}.1"
         self.environment = {
             **engine.environment,
             "COMPOSE_PROJECT_NAME": name,
@@ -44,7 +44,8 @@ class System:
             "SWITCHBACK_ADDRESS": self.address,
             "SWITCHBACK_BIND": self.address,
             "SWITCHBACK_VERSION": tag,
-            "EDGE_SUBNET": f"{subnet}.0/24",
+            "EDGE_SUBNET": f"10.213.{number}.0/24",
+            "INTERNAL_SUBNET": f"10.213.{100 + number}.0/24",
         }
 
     def compose(self, *arguments):
@@ -90,10 +91,14 @@ class System:
     def log(self):
         return [event["text"] for event in self.ask("log")["events"]]
 
-    def answers(self, tenant, of):
-        """What this system's name server says about a tenant of the system `of`."""
+    def answers(self, tenant, of, expected):
+        """This system's name server leads to `expected` for a tenant of the system `of`."""
         name = f"{tenant}.{of.domain}"
-        return run(["dig", "+short", "+time=2", "+tries=2", f"@{self.address}", name, "A"]).split()
+        asked = ["dig", "+noall", "+comments", "+answer", "+time=2", "+tries=2", f"@{self.address}", name, "A"]
+        said = run(asked)
+        found = [line.split()[4] for line in said.splitlines() if line.startswith(name) and " A" in line.replace("\t", " ")]
+        assert found == [expected.address], f"{name} at {self.name}: {said}"
+        return True
 
     def exit_code(self, service):
         return int(self.engine.docker("inspect", "--format", "{{.State.ExitCode}}", self.container(service)))
