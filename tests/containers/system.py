@@ -110,6 +110,10 @@ class System:
         except (ClientError, BotoCoreError) as error:
             raise AssertionError(f"read {key}: {error}") from error
 
+    @staticmethod
+    def has(client, bucket, key):
+        return bool(client.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"))
+
     def kept(self, client, bucket, place):
         """The content of a superseded version; nothing when it was a deletion."""
         return self.read(client, bucket, place) if place else b""
