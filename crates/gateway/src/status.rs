@@ -94,7 +94,7 @@ fn read_only(detail: &ErrorDetail, message: &str) -> S3Error {
         }
         Some(writer) if !writer.both_read_only && !writer.domain.is_empty() => {
             let text = format!(
-                "this content is read-only here: link \"{link}\" has its writable side at {}; write there",
+                "this content is read-only here: link \"{link}\" is writable on the other side; write to {}",
                 writer.domain
             );
             S3Error::with_message(S3ErrorCode::AccessDenied, text).closing()
