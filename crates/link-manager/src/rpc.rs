@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use switchback_kit::durable::Db;
 use switchback_kit::tls::IdentityWatch;
-use switchback_link_core::{Command, CommandKind, Done, Input};
+use switchback_link_core::{Command, CommandKind, Done, Error, Input};
 use switchback_model::{Content, LinkId};
 use switchback_proto::link::v1 as wire;
 use switchback_proto::link::v1::link_service_server::LinkService;
@@ -29,6 +29,12 @@ const EVENTS_MAX: u32 = 1000;
 /// Records of a plan, divergences in one answer.
 const RECORDS_MAX: u32 = 1000;
 
+/// How long a command waits for news of content that is not known yet.
+const NEWS_TIME: Duration = Duration::from_millis(500);
+
+/// Between two looks.
+const NEWS_PAUSE: Duration = Duration::from_millis(50);
+
 /// Watchers hear at least this often.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -49,11 +55,20 @@ impl Rpc {
     /// Hands a command to the machine and answers with what it did.
     async fn run(&self, request_id: &str, plan: bool, link: &str, kind: CommandKind) -> Answer {
         let started = Instant::now();
-        let (token, reply) = self.replies.expect();
-        let command: Command = Frame { token, request_id, plan, link }.command(kind)?;
-        let gone = || Status::unavailable("the link manager is stopping; try again");
-        self.inbox.send(Input::Command(Box::new(command))).await.map_err(|_| gone())?;
-        let done = reply.await.map_err(|_| gone())?.map_err(|error| status::of(&error))?;
+        let done = loop {
+            let (token, reply) = self.replies.expect();
+            let command: Command = Frame { token, request_id, plan, link }.command(kind.clone())?;
+            let gone = || Status::unavailable("the link manager is stopping; try again");
+            self.inbox.send(Input::Command(Box::new(command))).await.map_err(|_| gone())?;
+            match reply.await.map_err(|_| gone())? {
+                Ok(done) => break done,
+                // The mover tells of content that was made just now up to a tenth of a second later.
+                Err(Error::UnknownContent { .. }) if started.elapsed() < NEWS_TIME => {
+                    tokio::time::sleep(NEWS_PAUSE).await;
+                }
+                Err(error) => return Err(status::of(&error)),
+            }
+        };
         let pending = if plan && done.moves_authority { Some(self.pending(&done).await) } else { None };
         let took = if plan { 0 } else { u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX) };
         let view = self
@@ -115,9 +130,7 @@ impl Rpc {
         let by_name =
             |view: &&switchback_link_core::LinkView| view.link.shared.name.eq_ignore_ascii_case(named);
         let found = snapshot.links.iter().find(|view| by_id(view) || by_name(view));
-        found
-            .map(|view| view.link.id)
-            .ok_or_else(|| status::of(&switchback_link_core::Error::UnknownLink { link: named.into() }))
+        found.map(|view| view.link.id).ok_or_else(|| status::of(&Error::UnknownLink { link: named.into() }))
     }
 
     fn list(&self) -> wire::ListLinksResponse {

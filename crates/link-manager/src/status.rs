@@ -9,6 +9,7 @@ use crate::convert::Malformed;
 pub(crate) fn of(error: &Error) -> Status {
     let (code, reason) = match error {
         Error::UnknownLink { .. } => (Code::NotFound, "UNKNOWN_LINK"),
+        Error::UnknownContent { .. } => (Code::NotFound, "UNKNOWN_CONTENT"),
         Error::LinkExists { .. } => (Code::AlreadyExists, "LINK_EXISTS"),
         Error::Invalid { .. } => (Code::InvalidArgument, "INVALID"),
         Error::WrongSide { .. } => (Code::FailedPrecondition, "WRONG_SIDE"),

@@ -183,6 +183,9 @@ impl LinkMachine {
         let confirmed = observed.barrier(link.shared.epoch);
         let trouble = if self.mover.is_none() {
             String::from("its data mover cannot be reached")
+        } else if !observed.contact {
+            // A line that is cut one way: the side that still hears must not call the link healthy.
+            String::from("it does not hear this side")
         } else {
             observed.access_trouble.clone()
         };

@@ -21,6 +21,12 @@ pub enum Error {
         /// As given.
         link: String,
     },
+    /// No content of this kind and name on this system.
+    #[error("{content} does not exist here; create it first")]
+    UnknownContent {
+        /// Kind and name.
+        content: String,
+    },
     /// The argument cannot be used.
     #[error("{reason}")]
     Invalid {

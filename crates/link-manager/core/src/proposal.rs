@@ -82,7 +82,7 @@ impl LinkMachine {
         let refuse = |reason: String| Err(Error::Invalid { reason });
         let views = self.mover.iter().flat_map(|mover| &mover.contents);
         let Some(view) = views.into_iter().find(|view| same_name(&view.content, named)) else {
-            return refuse(format!("{named} does not exist here; create it first"));
+            return Err(Error::UnknownContent { content: named.to_string() });
         };
         if named.kind == switchback_model::ContentKind::Tenant && named.name == "default" {
             return refuse("the default tenant is replicated by its directories; name those".to_string());

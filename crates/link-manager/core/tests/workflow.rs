@@ -199,6 +199,18 @@ fn a_failover_in_the_middle_of_completion_leaves_one_writer() {
 }
 
 #[test]
+fn a_line_cut_one_way_is_healthy_on_neither_side() {
+    let mut world = World::linked();
+    world.run(1_000);
+    assert!(world.systems[EAST].machine.view(LINK).is_some_and(|view| view.health.healthy));
+    world.deaf = Some(WEST);
+    world.run(4_000);
+    for at in [EAST, WEST] {
+        assert!(world.systems[at].machine.view(LINK).is_some_and(|view| !view.health.healthy));
+    }
+}
+
+#[test]
 fn a_failover_in_the_middle_of_recovery_is_the_next_odd_epoch() {
     let mut world = World::linked();
     world.fail_over().unwrap();

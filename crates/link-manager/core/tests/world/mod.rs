@@ -51,6 +51,8 @@ pub struct World {
     next_write: u64,
     /// Drops this many of the next grants on the wire.
     pub lose_grants: usize,
+    /// Hears nothing from the other link manager.
+    pub deaf: Option<usize>,
 }
 
 pub fn acme() -> Content {
@@ -101,6 +103,7 @@ impl World {
             tokens: 0,
             next_write: 0,
             lose_grants: 0,
+            deaf: None,
         };
         for at in [EAST, WEST] {
             let identity = world.systems[at].identity.clone();
@@ -234,7 +237,7 @@ impl World {
             let from = 1 - to;
             let domain = self.systems[from].identity.domain.clone();
             while let Some(message) = self.wires[to].pop_front() {
-                if self.connected && self.systems[to].up {
+                if self.connected && self.systems[to].up && self.deaf != Some(to) {
                     self.input(to, Input::MessageReceived { domain: domain.clone(), message });
                 }
             }
