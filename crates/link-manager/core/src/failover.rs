@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use switchback_machine::Timestamp;
-use switchback_model::{AccessMode, Epoch, LinkId, Side};
+use switchback_model::{AccessMode, LinkId, Side};
 
 use crate::Error;
 use crate::input::{Command, Position};
@@ -305,11 +305,5 @@ impl LinkMachine {
         format!(
             "of its changes {objects} objects ({bytes} bytes) are known to be missing here, and none that it did not tell of can be known"
         )
-    }
-
-    /// The epoch that the link's next failover would take.
-    #[must_use]
-    pub fn next_failover_epoch(link: &Link) -> Epoch {
-        link.shared.epoch.max(link.heard).next_for(Side::Replica)
     }
 }
