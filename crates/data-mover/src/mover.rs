@@ -140,6 +140,7 @@ impl Mover {
             feed,
             head: status.head.sequence,
             digest: status.digest,
+            peer_feed,
             cursor: peer_feed.map_or(0, |feed| status.cursor(feed)),
             acknowledged,
             pending,

@@ -63,7 +63,10 @@ pub(crate) struct OwnHead {
     pub(crate) feed: FeedId,
     pub(crate) head: u64,
     pub(crate) digest: Digest,
-    /// How far the peer's feed has been applied here.
+    /// The peer's feed, as far as one is known.
+    pub(crate) peer_feed: Option<FeedId>,
+    /// How far that very feed has been applied here: told under another feed's id it would accuse
+    /// the peer of having gone back in time.
     pub(crate) cursor: u64,
     /// How far the peer has our feed, as far as is known.
     pub(crate) acknowledged: u64,
@@ -136,6 +139,7 @@ mod tests {
             feed: FeedId(1),
             head: 10,
             digest: digest(1),
+            peer_feed: Some(FeedId(2)),
             cursor: 4,
             acknowledged: 10,
             pending: Pending::default(),

@@ -335,14 +335,13 @@ fn content_head(
     let own = mover.own_head(flow, &status)?;
     note_agreement(link, flow, &own);
     let state = flow.state();
-    let peer_feed = state.peer.as_ref().map_or(FeedId(0), |peer| peer.feed);
     let rolled_back = state.peer_rolled_back || state.local_rolled_back;
     Ok(Some(ContentHead {
         content_id: status.content.id.as_bytes().to_vec().into(),
         feed_id: own.feed.0,
         head: own.head,
         digest: Some(digest_to_wire(own.digest)),
-        applied_feed_id: peer_feed.0,
+        applied_feed_id: own.peer_feed.map_or(0, |feed| feed.0),
         applied: own.cursor,
         pending_objects: own.pending.objects,
         pending_bytes: own.pending.bytes,

@@ -111,15 +111,22 @@ async fn welcome(
     };
     let feed = FeedId(hello.feed_id);
     let cursor = status.cursor(feed);
-    if hello.head < cursor || flow.is_rolled_back() {
-        if hello.head < cursor {
-            flow.state().peer_rolled_back = true;
-            link.ring();
-        }
-        return Err(refuse(
-            Reason::RolledBack,
-            "the sender is behind what was applied of it: it was rolled back",
-        ));
+    if hello.head < cursor {
+        flow.state().peer_rolled_back = true;
+        link.ring();
+    }
+    let (peer_rolled_back, local_rolled_back) = {
+        let state = flow.state();
+        (state.peer_rolled_back, state.local_rolled_back)
+    };
+    if peer_rolled_back {
+        let text = "the sender is behind what was applied of it, or was replaced: it was rolled back";
+        return Err(refuse(Reason::RolledBack, text));
+    }
+    // Our own fault is not the sender's: it must not take the refusal for a verdict on itself.
+    if local_rolled_back {
+        let text = "the other system's store went back in time, and takes nothing until the link is restored";
+        return Err(refuse(Reason::NotReceiving, text));
     }
     // Whose changes ours are counted without, also when that peer is away after a restart.
     if status.acknowledged.is_none_or(|(noted, _)| noted != feed) {
