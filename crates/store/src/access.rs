@@ -113,8 +113,6 @@ pub struct ContentStatus {
     pub cursors: Vec<(FeedId, u64)>,
     /// The peer's feed that last acknowledged ours, and how far it had made ours durable.
     pub acknowledged: Option<(FeedId, u64)>,
-    /// The peer was declared lost and has not been heard of since.
-    pub peer_lost: bool,
 }
 
 impl ContentStatus {

@@ -113,13 +113,6 @@ pub(crate) fn orphan(batch: &mut Batch<'_>, contents: &[ContentId]) -> Result<()
     Ok(())
 }
 
-pub(crate) fn declare_lost(batch: &mut Batch<'_>, contents: &[ContentId]) -> Result<()> {
-    for id in contents {
-        batch.content(*id)?.peer_lost = true;
-    }
-    Ok(())
-}
-
 pub(crate) fn renew_feed(batch: &mut Batch<'_>, id: ContentId) -> Result<FeedId> {
     let row = batch.content(id)?;
     row.feed = FeedId(crate::random::number());

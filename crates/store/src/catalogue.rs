@@ -387,15 +387,9 @@ impl Catalogue {
     }
 
     /// Notes that the peer, whose own feed is `peer`, has made our feed durable through
-    /// `sequence`; frees the tombstones up to there. Call it as a flow begins, too: it ends
-    /// [`Catalogue::declare_lost`].
+    /// `sequence`; frees the tombstones up to there. Call it as a flow begins, too.
     pub async fn acknowledge(&self, content: ContentId, peer: FeedId, sequence: u64) -> Result<()> {
         self.commit(move |batch| sweep::acknowledge(batch, content, peer, sequence)).await
-    }
-
-    /// Nothing waits for the peer of `contents` any more.
-    pub async fn declare_lost(&self, contents: Vec<ContentId>) -> Result<()> {
-        self.commit(move |batch| authority::declare_lost(batch, &contents)).await
     }
 
     /// Gives the content's feed a new life: its readers start again from 0.

@@ -32,7 +32,6 @@ pub(crate) struct ContentRow {
     pub(crate) access: AccessRecord,
     pub(crate) cursors: Vec<(FeedId, u64)>,
     pub(crate) acknowledged: Option<(FeedId, u64)>,
-    pub(crate) peer_lost: bool,
     pub(crate) tombstones: u64,
 }
 
@@ -131,7 +130,6 @@ impl ContentRow {
             acknowledged: Some(pb::Acknowledged {
                 feed_id: self.acknowledged.map_or(0, |(feed, _)| feed.0),
                 through: self.acknowledged.map_or(0, |(_, through)| through),
-                lost: self.peer_lost,
             }),
             tombstones: self.tombstones,
         }
@@ -165,7 +163,6 @@ impl ContentRow {
             cursors: row.cursors.iter().map(|cursor| (FeedId(cursor.feed_id), cursor.through)).collect(),
             acknowledged: (acknowledged.feed_id != 0)
                 .then_some((FeedId(acknowledged.feed_id), acknowledged.through)),
-            peer_lost: acknowledged.lost,
             tombstones: row.tombstones,
         })
     }

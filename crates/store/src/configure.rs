@@ -31,7 +31,6 @@ pub(crate) fn empty_content(content: Content, access: AccessRecord, now_unix_ms:
         access,
         cursors: Vec::new(),
         acknowledged: None,
-        peer_lost: false,
         tombstones: 0,
     }
 }

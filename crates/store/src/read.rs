@@ -78,7 +78,6 @@ impl Catalogue {
             tombstones: row.tombstones,
             cursors: row.cursors,
             acknowledged: row.acknowledged,
-            peer_lost: row.peer_lost,
         }
     }
 

@@ -76,11 +76,13 @@ fn collect(batch: &Batch<'_>, blob: BlobId, sweep: &mut Sweep) -> Result<()> {
     Ok(())
 }
 
-/// Up to which sequence nobody waits for a tombstone.
+/// Up to which sequence nobody waits for a tombstone. A peer that was declared lost is waited for
+/// all the same: should it come back, what was deleted meanwhile would otherwise rise from the dead.
+/// Who is sure that it does not deletes the link.
 fn freed_through(row: &ContentRow) -> u64 {
-    match (row.access.link, row.peer_lost, row.acknowledged) {
-        (None, _, _) | (_, true, _) => u64::MAX,
-        (Some(_), false, acknowledged) => acknowledged.map_or(0, |(_, through)| through),
+    match (row.access.link, row.acknowledged) {
+        (None, _) => u64::MAX,
+        (Some(_), acknowledged) => acknowledged.map_or(0, |(_, through)| through),
     }
 }
 
@@ -106,7 +108,6 @@ pub(crate) fn free_tombstones(batch: &mut Batch<'_>, id: ContentId) -> Result<bo
 
 pub(crate) fn acknowledge(batch: &mut Batch<'_>, id: ContentId, peer: FeedId, sequence: u64) -> Result<()> {
     let row = batch.content(id)?;
-    row.peer_lost = false;
     // A peer with another feed was rebuilt or replaced: what its former self had counts no more.
     row.acknowledged = match row.acknowledged {
         Some((feed, through)) if feed == peer => Some((feed, through.max(sequence))),
