@@ -51,6 +51,8 @@ pub(crate) struct FlowState {
     /// How far the peer has made which feed of ours durable.
     pub(crate) acknowledged: (FeedId, u64),
     pub(crate) sent: Meter,
+    /// Keys listed to find what differs.
+    pub(crate) compared: u64,
     pub(crate) received: Meter,
     pub(crate) horizon: Horizon,
     pub(crate) retries: Retries,
@@ -71,6 +73,7 @@ impl Flow {
             peer: None,
             acknowledged: (FeedId(0), 0),
             sent: Meter::new(now),
+            compared: 0,
             received: Meter::new(now),
             horizon: Horizon::default(),
             retries: Retries::default(),

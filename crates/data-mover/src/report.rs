@@ -97,6 +97,7 @@ fn observed(flow: &Flow, state: &FlowState) -> FlowStatus {
         up_to_date_as_of_unix_ms: state.horizon.as_of(),
         sent_objects: state.sent.objects,
         sent_bytes: state.sent.bytes,
+        compared_objects: state.compared,
         received_objects: state.received.objects,
         received_bytes: state.received.bytes,
         sending_objects_rate,

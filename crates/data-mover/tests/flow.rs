@@ -290,7 +290,7 @@ async fn recovery_sends_what_changed_and_not_what_exists() {
     pair.heal();
     pair.steer(&content, 1, Way::Both).await;
     let west = pair.west.until_flow("counted", |flow| flow.in_sync && flow.sent_objects >= 11).await;
-    assert_eq!(west.sent_objects, 11);
+    assert_eq!((west.sent_objects, west.compared_objects), (11, 0));
     assert!(pair.east.get(&content, "0999").await.is_none());
     assert_eq!(pair.east.get(&content, "0003").await.unwrap().1, b"changed on the west");
     pair.stop().await;
@@ -333,6 +333,25 @@ async fn a_store_that_went_back_in_time_is_recognised_and_then_repaired_by_compa
     assert_eq!(west.sent_objects, 20, "what was missing, and nothing else");
     assert_eq!(east.sent_objects, 0);
     assert_eq!(pair.east.keys(&content).await.len(), 520);
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuilt_empty_side_is_sent_everything_and_nothing_is_listed_for_it() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    for number in 0..700 {
+        pair.east.put(&content, &format!("{number:04}"), &noise(number, 200)).await;
+    }
+    pair.steer(&content, 0, Way::West).await;
+    pair.west.until_in_sync().await;
+    pair.east.stop().await;
+    std::fs::remove_dir_all(&pair.east.folder).unwrap();
+    pair.renew_east(12).await;
+    pair.steer(&content, 1, Way::Both).await;
+    let west = pair.west.until_flow("counted", |flow| flow.in_sync && flow.sent_objects >= 702).await;
+    assert_eq!((west.sent_objects, west.compared_objects), (702, 0), "objects, tenant and namespace");
+    assert_eq!(pair.east.keys(&content).await, pair.west.keys(&content).await);
     pair.stop().await;
 }
 

@@ -317,7 +317,10 @@ impl<'a> Session<'a> {
         if let Some(comparison) = &mut self.comparison {
             let next = comparison.next(self.mover, self.flow.content.id).await.map_err(words)?;
             match next {
-                Next::Manifest(manifest) => return Ok(Some(Body::Manifest(manifest))),
+                Next::Manifest(manifest) => {
+                    self.flow.state().compared += manifest.entries.len() as u64;
+                    return Ok(Some(Body::Manifest(manifest)));
+                }
                 Next::Batch(draft) => return Ok(Some(self.launch(draft))),
                 Next::Wait => return Ok(None),
                 Next::Done(through) => {

@@ -73,6 +73,8 @@ pub struct FlowView {
     pub sent_objects: u64,
     /// Sent, in bytes.
     pub sent_bytes: u64,
+    /// Keys listed to find what differs, since the flow started.
+    pub compared_objects: u64,
     /// Received since the flow started.
     pub received_objects: u64,
     /// Received, in bytes.

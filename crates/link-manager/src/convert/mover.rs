@@ -102,6 +102,7 @@ fn flow(wire: &wire::FlowStatus) -> Result<FlowView, Malformed> {
         peer_pending_bytes: wire.peer_pending_bytes,
         sent_objects: wire.sent_objects,
         sent_bytes: wire.sent_bytes,
+        compared_objects: wire.compared_objects,
         received_objects: wire.received_objects,
         received_bytes: wire.received_bytes,
         sending_objects_rate: wire.sending_objects_rate,

@@ -60,6 +60,7 @@ fn sending(active: bool, flows: &[FlowView]) -> wire::Progress {
         progress.pending_bytes += flow.pending_bytes;
         progress.moved_objects += flow.sent_objects;
         progress.moved_bytes += flow.sent_bytes;
+        progress.compared_objects += flow.compared_objects;
         progress.objects_rate += flow.sending_objects_rate;
         progress.bytes_rate += flow.sending_bytes_rate;
     }

@@ -24,6 +24,8 @@ pub struct ProgressView {
     pub moved_objects: u64,
     /// Their bytes.
     pub moved_bytes: u64,
+    /// Sending only: keys listed to find what differs, since the flow started.
+    pub compared_objects: u64,
     /// Changes a second.
     pub objects_rate: f64,
     /// Bytes a second.
@@ -42,6 +44,7 @@ impl From<proto::Progress> for ProgressView {
             pending_bytes: from.pending_bytes,
             moved_objects: from.moved_objects,
             moved_bytes: from.moved_bytes,
+            compared_objects: from.compared_objects,
             objects_rate: from.objects_rate,
             bytes_rate: from.bytes_rate,
             eta_seconds: from.eta_seconds,
