@@ -175,7 +175,10 @@ pub struct ReadOnly {
 impl ReadOnly {
     fn hint(&self) -> String {
         match (&self.writer, self.orphaned) {
-            (_, true) => format!(": it lost link {:?}; release it on one system", self.link_name),
+            (_, true) => format!(
+                ": it lost link {:?}; an operator releases it on one system with `switchback tenant release` or `directory release`",
+                self.link_name
+            ),
             (Some(writer), _) => format!(": link {:?} lets {writer} write", self.link_name),
             (None, _) => format!(": link {:?} lets neither side write now, try again soon", self.link_name),
         }

@@ -243,10 +243,18 @@ impl LinkMachine {
     /// Why the peer of a link cannot be talked to.
     pub(crate) fn no_contact(&self, link: &Link) -> String {
         if self.peers.contains_key(&link.peer.domain) {
-            return format!(
-                "{} is connected but has not spoken about link {} yet",
-                link.peer.name, link.shared.name
-            );
+            let name = &link.peer.name;
+            let was_heard = self
+                .observed
+                .get(&link.id)
+                .is_some_and(|observed| observed.last_heard > Timestamp::default());
+            return if was_heard {
+                format!(
+                    "{name} has gone silent though the connection stands: look at that system, and at the network to it"
+                )
+            } else {
+                format!("{name} is connected but has not spoken about link {} yet", link.shared.name)
+            };
         }
         let trouble = self.dial_troubles.get(&link.peer_address);
         let trouble = trouble.map_or_else(|| "no answer yet".to_string(), String::clone);

@@ -16,7 +16,8 @@ pub struct Health {
     pub healthy: bool,
     /// Most urgent first: what is wrong and what to do.
     pub troubles: Vec<String>,
-    /// What the operator usually does next, as a command.
+    /// What the operator usually does next, as a command; where it is given on the other system,
+    /// after that system's name.
     pub next_step: String,
 }
 
@@ -97,17 +98,35 @@ impl LinkMachine {
 
 fn next_step(link: &Link, contact: bool, broken: bool) -> String {
     let name = &link.shared.name;
+    let mut there = "";
     let command = match (link.shared.state, link.side) {
         (_, _) if broken && link.shared.epoch.holder() == link.side => "link restore",
         (LinkState::Replicating, _) if link.shared.suspended => "link resume",
         (LinkState::Replicating, Side::Replica) if !contact => "link fail-over",
-        (LinkState::FailedOver, Side::Replica) if contact => "link recovery begin",
-        (LinkState::Recovering, Side::Replica) => "link recovery complete",
+        (LinkState::FailedOver, side) if contact => {
+            there = elsewhere(side, link);
+            "link recovery begin"
+        }
+        (LinkState::Recovering, side) => {
+            there = elsewhere(side, link);
+            "link recovery complete"
+        }
         (LinkState::Completing, _) => "link recovery status --watch",
         (
-            LinkState::Replicating | LinkState::FailingOver | LinkState::FailedOver | LinkState::Recovering,
+            LinkState::Replicating | LinkState::FailingOver | LinkState::FailedOver,
             Side::Primary | Side::Replica,
         ) => return String::new(),
     };
-    format!("switchback {command} {name}")
+    match there {
+        "" => format!("switchback {command} {name}"),
+        there => format!("on {there}: switchback {command} {name}"),
+    }
+}
+
+/// The replica's name where this is the primary: recovery is steered there.
+fn elsewhere(side: Side, link: &Link) -> &str {
+    match side {
+        Side::Primary => &link.peer.name,
+        Side::Replica => "",
+    }
 }

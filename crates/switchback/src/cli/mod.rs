@@ -223,6 +223,7 @@ mod tests {
             "link recovery status a --watch",
             "link recovery complete a --anyway",
             "link declare-lost a --confirm a",
+            "link declare-lost a --plan",
             "link pause a --tenant acme",
             "link resume a --tenant acme",
             "--output json certificate upload file.pem",
@@ -234,8 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn a_link_without_content_is_wrong_usage() {
-        let words = ["switchback", "link", "create", "a", "--peer", "west"];
-        assert_eq!(Cli::try_parse_from(words).unwrap_err().exit_code(), 2);
+    fn a_command_without_what_it_needs_is_wrong_usage() {
+        for line in ["link create a --peer west", "link declare-lost a"] {
+            let words = std::iter::once("switchback").chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).unwrap_err().exit_code(), 2, "{line}");
+        }
     }
 }

@@ -98,7 +98,7 @@ pub struct LinkContentView {
     pub id: String,
     /// Nothing of it flows, by an operator's word.
     pub paused: bool,
-    /// `read_write` or `read_only`, here.
+    /// `read_write` or `read_only`, here; `unknown` while the mover has not confirmed it.
     pub mode: &'static str,
     /// Ours to the peer.
     pub sending: ProgressView,
@@ -147,7 +147,7 @@ pub struct LinkView {
     pub description: String,
     /// What the link protects.
     pub contents: Vec<LinkContentView>,
-    /// `read_write` or `read_only`, here.
+    /// `read_write` or `read_only`, here; `unknown` while the mover has not confirmed it.
     pub mode: &'static str,
     /// The same, there, as last told.
     pub peer_mode: &'static str,
@@ -375,7 +375,7 @@ mod tests {
         let json = serde_json::to_value(LinkView::from(link)).unwrap();
         assert_eq!(json["id"], "ab".repeat(16));
         assert_eq!((&json["state"], &json["side"]), (&"failed_over".into(), &"replica".into()));
-        assert_eq!((&json["mode"], &json["peer_mode"]), (&"read_write".into(), &"read_only".into()));
+        assert_eq!((&json["mode"], &json["peer_mode"]), (&"read_write".into(), &"unknown".into()));
         for key in ["name", "epoch", "contact", "healthy", "in_sync", "troubles", "next_step", "sending"] {
             assert!(json.get(key).is_some(), "{key}");
         }

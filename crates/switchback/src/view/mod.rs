@@ -16,17 +16,23 @@ pub mod system;
 
 use switchback_proto::model::v1::{AccessMode, ContentKind};
 
-/// `read_write`, `read_only`; what is not known is read-only.
+/// `read_write`, `read_only` or `unknown`.
 pub(crate) fn mode_name(mode: i32) -> &'static str {
     match AccessMode::try_from(mode) {
         Ok(AccessMode::ReadWrite) => "read_write",
-        Ok(AccessMode::ReadOnly | AccessMode::Unspecified) | Err(_) => "read_only",
+        Ok(AccessMode::ReadOnly) => "read_only",
+        // An isolated primary may well be writable: what is not known is not shown as harmless.
+        Ok(AccessMode::Unspecified) | Err(_) => "unknown",
     }
 }
 
-/// `RW`, `RO`, as people write it.
+/// `RW`, `RO` or `?`, as people write it.
 pub(crate) fn mode_short(mode: &str) -> &'static str {
-    if mode == "read_write" { "RW" } else { "RO" }
+    match mode {
+        "read_write" => "RW",
+        "read_only" => "RO",
+        _ => "?",
+    }
 }
 
 /// `tenant` or `directory`.

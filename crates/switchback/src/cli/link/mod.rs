@@ -64,9 +64,9 @@ pub enum Command {
     DeclareLost {
         /// Its name or id.
         link: String,
-        /// The link's name again.
-        #[arg(long, value_name = "NAME")]
-        confirm: String,
+        /// The link's name again; a plan does without.
+        #[arg(long, value_name = "NAME", required_unless_present = "plan")]
+        confirm: Option<String>,
         #[command(flatten)]
         planned: Planned,
     },

@@ -126,7 +126,8 @@ async fn change(command: Command, operator: &Operator) -> anyhow::Result<Option<
             operator.command(&id, links.fail_over(request)).await?
         }
         Command::DeclareLost { link, confirm, .. } => {
-            let request = proto::DeclareLostRequest { request_id, plan, link, confirm };
+            let request =
+                proto::DeclareLostRequest { request_id, plan, link, confirm: confirm.unwrap_or_default() };
             operator.command(&id, links.declare_lost(request)).await?
         }
         Command::List
