@@ -19,6 +19,9 @@ const UPLOADS_MAX: usize = 128;
 /// checked, and the client says how large it is.
 const CHUNKED_BYTES_MAX: usize = 512 * 1024 * 1024;
 
+/// Memory for forms, apart from the other: strangers can take all of it.
+const FORM_BYTES_MAX: usize = 128 * 1024 * 1024;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -60,6 +63,8 @@ pub struct Limits {
     pub uploads_max: usize,
     /// Memory for bodies in signed chunks.
     pub chunked_bytes_max: usize,
+    /// Memory for bodies that are forms.
+    pub form_bytes_max: usize,
     /// A client that sends or takes nothing of a body for this long is given up.
     pub body_idle_time: Duration,
 }
@@ -70,6 +75,7 @@ impl Default for Limits {
             connections_max: CONNECTIONS_MAX,
             uploads_max: UPLOADS_MAX,
             chunked_bytes_max: CHUNKED_BYTES_MAX,
+            form_bytes_max: FORM_BYTES_MAX,
             body_idle_time: Duration::from_secs(60),
         }
     }

@@ -1,13 +1,17 @@
 //! Before and behind s3s: what it would take on without a bound, and what every answer carries.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body_util::Limited;
-use hyper::body::Incoming;
+use bytes::BytesMut;
+use futures::stream;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3Result, s3_error};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,25 +20,44 @@ use crate::auth::Keys;
 use crate::config::Limits;
 use crate::host::Domains;
 use crate::s3::Gateway;
-use crate::status;
+use crate::{signature, status};
 
-/// The longest body in signed chunks. s3s holds a chunk whole, of the size that the client says,
-/// and some clients send one chunk a body.
-const CHUNKED_BODY_MAX: u64 = 64 * 1024 * 1024;
+/// The longest body that s3s holds in memory: one in signed chunks, since it holds a chunk whole, of
+/// the size that the client says, and some clients send one chunk a body; and a form.
+const HELD_BODY_MAX: u64 = 64 * 1024 * 1024;
 
-/// Memory for chunks is handed out in pieces of this many bytes.
-const CHUNK_PIECE: u64 = 64 * 1024;
+/// Memory for such bodies is handed out in pieces of this many bytes.
+const PIECE: u64 = 64 * 1024;
 
-/// How long a body in chunks waits for memory before its client is told to slow down.
+/// How long such a body waits for memory before its client is told to slow down.
 const TURN_TIME: Duration = Duration::from_secs(5);
 
+/// How long a form may take to come. It is received whole before anybody is asked who signed it, so
+/// that its memory must come back whatever a stranger does.
+const FORM_TIME: Duration = Duration::from_secs(300);
+
+/// s3s looks for the end of the file in at most twice as much.
+const FORM_PIECE: usize = 32 * 1024;
+
+/// The longest field of a form. S3 gives all of them together 20 kB; the longest is the policy.
+const FORM_FIELD_MAX: usize = 64 * 1024;
+
+/// The fields of a form together, with what comes of the file in the same piece.
+const FORM_FIELDS_MAX: usize = 256 * 1024;
+
+/// Fields of a form.
+const FORM_PARTS_MAX: usize = 100;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+const CONTENT_HASH: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");
 
 /// Answers S3 requests.
 #[derive(Clone)]
 pub(crate) struct Edge {
     s3: S3Service,
     chunk_memory: Arc<Semaphore>,
+    form_memory: Arc<Semaphore>,
     requests: Arc<AtomicU64>,
 }
 
@@ -50,10 +73,13 @@ impl Edge {
         builder.set_host(domains);
         builder.set_auth(keys.clone());
         builder.set_access(keys);
-        let pieces = limits.chunked_bytes_max / usize::try_from(CHUNK_PIECE).unwrap_or(1);
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(form_limits()))));
+        let memory =
+            |bytes: usize| Arc::new(Semaphore::new(bytes / usize::try_from(PIECE).unwrap_or(usize::MAX)));
         Self {
             s3: builder.build(),
-            chunk_memory: Arc::new(Semaphore::new(pieces)),
+            chunk_memory: memory(limits.chunked_bytes_max),
+            form_memory: memory(limits.form_bytes_max),
             requests: Arc::new(AtomicU64::new(first_request())),
         }
     }
@@ -85,16 +111,24 @@ impl Edge {
         Answer { response, last }
     }
 
-    async fn admitted(&self, request: Request<Incoming>) -> S3Result<Response<Body>> {
-        refuse_unoffered(&request)?;
-        let (request, _memory) = match chunked_length(request.headers())? {
+    async fn admitted(&self, mut request: Request<Incoming>) -> S3Result<Response<Body>> {
+        signature::refuse_unaccepted(&request)?;
+        if signature::is_presigned_v2(&request) {
+            signature::carry_headers(&mut request);
+        }
+        let (request, _memory) = match Held::of(&request)? {
             None => (request.map(Body::from), None),
-            Some(length) => {
-                let memory = self.memory(length).await?;
+            Some(Held::Chunks(length)) => {
+                let memory = memory(&self.chunk_memory, length).await?;
                 // Framing is small beside the bytes; what is longer than this is not what was
                 // declared, and would be held in memory.
                 let framed = usize::try_from(length * 2 + 1024 * 1024).unwrap_or(usize::MAX);
                 (request.map(|body| Body::http_body_unsync(Limited::new(body, framed))), Some(memory))
+            }
+            Some(Held::Form(length)) => {
+                let memory = memory(&self.form_memory, length).await?;
+                let (head, body) = request.into_parts();
+                (Request::from_parts(head, form(body, length).await?), Some(memory))
             }
         };
         match self.s3.call(request).await {
@@ -105,15 +139,46 @@ impl Edge {
             }
         }
     }
+}
 
-    async fn memory(&self, length: u64) -> S3Result<OwnedSemaphorePermit> {
-        let pieces = u32::try_from(length.div_ceil(CHUNK_PIECE) + 1).unwrap_or(u32::MAX);
-        let permit = self.chunk_memory.clone().acquire_many_owned(pieces);
-        match tokio::time::timeout(TURN_TIME, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(status::slow_down("too many uploads at once; try again")),
-        }
+async fn memory(pieces: &Arc<Semaphore>, length: u64) -> S3Result<OwnedSemaphorePermit> {
+    let wanted = u32::try_from(length.div_ceil(PIECE) + 1).unwrap_or(u32::MAX);
+    match tokio::time::timeout(TURN_TIME, pieces.clone().acquire_many_owned(wanted)).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(status::slow_down("too many uploads at once; try again")),
     }
+}
+
+/// Takes a form in whole and hands it on in pieces of its own choice: s3s, which holds it anyway, reads
+/// one wrongly whose first line, or whose file's end, comes in two pieces of some sizes.
+async fn form(mut body: Incoming, length: u64) -> S3Result<Body> {
+    // One buffer, which is not more than was asked for.
+    let mut taken = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
+    let taking = async {
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| s3_error!(IncompleteBody, "the form ended early"))?;
+            frame.data_ref().into_iter().for_each(|bytes| taken.extend_from_slice(bytes));
+        }
+        Ok::<_, S3Error>(())
+    };
+    tokio::time::timeout(FORM_TIME, taking)
+        .await
+        .map_err(|_| s3_error!(RequestTimeout, "the form did not come in time"))??;
+    let mut rest = taken.freeze();
+    let pieces = std::iter::from_fn(move || {
+        let piece = rest.split_to(rest.len().min(FORM_PIECE));
+        (!piece.is_empty()).then(|| Ok::<_, Infallible>(Frame::data(piece)))
+    });
+    Ok(Body::http_body_unsync(StreamBody::new(stream::iter(pieces))))
+}
+
+fn form_limits() -> S3Config {
+    let mut config = S3Config::default();
+    config.post_object_max_file_size = HELD_BODY_MAX;
+    config.form_max_field_size = FORM_FIELD_MAX;
+    config.form_max_fields_size = FORM_FIELDS_MAX;
+    config.form_max_parts = FORM_PARTS_MAX;
+    config
 }
 
 /// Request ids of one life of the process follow each other; those of two do not meet.
@@ -124,43 +189,47 @@ fn first_request() -> u64 {
     u64::from_be_bytes(random)
 }
 
-/// What s3s would accept and we do not.
-fn refuse_unoffered<B>(request: &Request<B>) -> S3Result<()> {
-    let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let query = request.uri().query().unwrap_or_default();
-    let signed_v2 = header(AUTHORIZATION).is_some_and(|given| given.starts_with("AWS "))
-        || query.split('&').any(|pair| pair.starts_with("AWSAccessKeyId=") || pair.starts_with("Signature="));
-    if signed_v2 {
-        return Err(s3_error!(
-            InvalidRequest,
-            "this signature version is not supported: sign with AWS4-HMAC-SHA256 (version 4)"
-        ));
-    }
-    let form = header(CONTENT_TYPE)
-        .is_some_and(|given| given.trim_start().to_ascii_lowercase().starts_with("multipart/form-data"));
-    if form && request.method() == Method::POST {
-        return Err(s3_error!(NotImplemented, "uploads by browser forms are not offered here: use PUT"));
-    }
-    Ok(())
+/// A body that s3s holds in memory, and its length.
+#[derive(Debug, PartialEq, Eq)]
+enum Held {
+    /// In signed chunks.
+    Chunks(u64),
+    /// A form, with all around the file.
+    Form(u64),
 }
 
-/// The declared length of a body in chunks, which must be declared and bounded.
-fn chunked_length(headers: &HeaderMap) -> S3Result<Option<u64>> {
-    let kind = headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !kind.starts_with("STREAMING-") {
-        return Ok(None);
-    }
-    let length =
-        headers.get("x-amz-decoded-content-length").and_then(|value| value.to_str().ok()?.parse().ok());
-    match length {
-        None => {
-            Err(s3_error!(MissingContentLength, "x-amz-decoded-content-length is missing or not a number"))
+impl Held {
+    /// The length of such a body must be declared and bounded.
+    fn of<B>(request: &Request<B>) -> S3Result<Option<Self>> {
+        let text = |name: HeaderName| {
+            request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        };
+        if text(CONTENT_HASH).starts_with("STREAMING-") {
+            if signature::is_presigned_v2(request) {
+                return Err(s3_error!(
+                    InvalidRequest,
+                    "a URL of signature version 2 takes no body in chunks: send it plain"
+                ));
+            }
+            let length = bounded("x-amz-decoded-content-length", text(DECODED_LENGTH), "use multipart")?;
+            return Ok(Some(Self::Chunks(length)));
         }
-        Some(length) if length > CHUNKED_BODY_MAX => Err(s3_error!(
+        let is_form = text(CONTENT_TYPE).trim_start().to_ascii_lowercase().starts_with("multipart/form-data");
+        if is_form && request.method() == Method::POST {
+            return Ok(Some(Self::Form(bounded("content-length", text(CONTENT_LENGTH), "use PUT")?)));
+        }
+        Ok(None)
+    }
+}
+
+fn bounded(name: &str, given: &str, otherwise: &str) -> S3Result<u64> {
+    match given.parse() {
+        Err(_) => Err(s3_error!(MissingContentLength, "{name} is missing or not a number")),
+        Ok(length) if length > HELD_BODY_MAX => Err(s3_error!(
             EntityTooLarge,
-            "a body in signed chunks has at most {CHUNKED_BODY_MAX} bytes here: use multipart"
+            "a body in signed chunks or in a form has at most {HELD_BODY_MAX} bytes here: {otherwise}"
         )),
-        Some(length) => Ok(Some(length)),
+        Ok(length) => Ok(length),
     }
 }
 
@@ -176,33 +245,36 @@ fn refusal(error: S3Error) -> Response<Body> {
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    fn held(method: &str, uri: &str, headers: &[(&str, &str)]) -> S3Result<Option<Held>> {
+        let request = Request::builder().method(method).uri(uri);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        Held::of(&request.body(()).unwrap())
     }
 
     #[test]
-    fn a_body_in_chunks_is_bounded_and_its_refusal_says_what_to_do() {
+    fn a_body_that_is_held_in_memory_is_bounded_and_its_refusal_says_what_to_do() {
         let streaming = ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER");
-        let length = |value| chunked_length(&headers(&[streaming, ("x-amz-decoded-content-length", value)]));
-        assert_eq!(length("8388608").unwrap(), Some(8_388_608));
-        let error = length("67108865").unwrap_err();
-        assert_eq!(error.code().as_str(), "EntityTooLarge");
-        assert!(error.message().unwrap().contains("use multipart"));
-        assert!(chunked_length(&headers(&[streaming])).is_err());
-        assert_eq!(chunked_length(&headers(&[("x-amz-content-sha256", "UNSIGNED-PAYLOAD")])).unwrap(), None);
+        let chunks = |length| held("PUT", "/b/k", &[streaming, ("x-amz-decoded-content-length", length)]);
+        assert_eq!(chunks("8388608").unwrap(), Some(Held::Chunks(8_388_608)));
+        let form = ("content-type", "multipart/form-data; boundary=x");
+        let posted = |length| held("POST", "/b", &[form, ("content-length", length)]);
+        assert_eq!(posted("8388608").unwrap(), Some(Held::Form(8_388_608)));
+        for (refused, advice) in [(chunks("67108865"), "use multipart"), (posted("67108865"), "use PUT")] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.code().as_str(), "EntityTooLarge");
+            assert!(error.message().unwrap().contains(advice));
+        }
+        assert!(held("PUT", "/b/k", &[streaming]).is_err());
+        assert!(held("POST", "/b", &[form]).is_err());
+        assert_eq!(held("PUT", "/b/k", &[("x-amz-content-sha256", "UNSIGNED-PAYLOAD")]).unwrap(), None);
+        assert_eq!(held("PUT", "/b/k", &[form]).unwrap(), None);
     }
 
     #[test]
-    fn the_old_signature_and_browser_forms_are_refused() {
-        let request = |uri: &str, name: &str, value: &str| {
-            Request::builder().method("POST").uri(uri).header(name, value).body(()).unwrap()
-        };
-        assert!(refuse_unoffered(&request("/b/k", "authorization", "AWS AKID:sig")).is_err());
-        assert!(refuse_unoffered(&request("/b/k?AWSAccessKeyId=a&Signature=b&Expires=1", "x", "y")).is_err());
-        assert!(refuse_unoffered(&request("/b", "content-type", "multipart/form-data; boundary=x")).is_err());
-        assert!(
-            refuse_unoffered(&request("/b/k?X-Amz-Signature=b", "authorization", "AWS4-HMAC-SHA256 x"))
-                .is_ok()
-        );
+    fn a_url_of_version_2_takes_no_chunks() {
+        let streaming = ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER");
+        let length = ("x-amz-decoded-content-length", "5");
+        let refused = held("PUT", "/b/k?AWSAccessKeyId=a&Signature=b&Expires=1", &[streaming, length]);
+        assert!(refused.unwrap_err().message().unwrap().contains("send it plain"));
     }
 }

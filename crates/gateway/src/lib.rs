@@ -16,8 +16,10 @@ mod config;
 mod edge;
 mod host;
 mod peers;
+mod query;
 mod s3;
 mod server;
+mod signature;
 mod status;
 mod store;
 

@@ -47,6 +47,11 @@ impl Algorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
+    /// The header that carries its value.
+    pub(crate) fn header(self) -> String {
+        format!("x-amz-checksum-{}", self.name().to_ascii_lowercase())
+    }
+
     fn of_header(name: &str) -> Option<Self> {
         let name = name.trim().to_ascii_lowercase();
         Self::named(name.strip_prefix("x-amz-checksum-")?)
@@ -90,8 +95,7 @@ impl Claims {
                 Some(bytes.ok_or_else(|| s3_error!(InvalidDigest, "Content-MD5 is not 16 bytes in base64"))?);
         }
         for algorithm in Algorithm::ALL {
-            let name = format!("x-amz-checksum-{}", algorithm.name().to_ascii_lowercase());
-            if let Some(value) = headers.get(name) {
+            if let Some(value) = headers.get(algorithm.header()) {
                 let value =
                     value.to_str().map_err(|_| s3_error!(InvalidRequest, "a checksum is not in base64"))?;
                 claims.values.push((algorithm, value.to_owned()));
@@ -142,7 +146,7 @@ impl Claims {
             verify_one(*algorithm, claimed, digests)?;
         }
         for algorithm in &self.announced {
-            let name = format!("x-amz-checksum-{}", algorithm.name().to_ascii_lowercase());
+            let name = algorithm.header();
             let found = self.trailers.as_ref().and_then(|trailers| {
                 trailers
                     .read(|map| map.get(&name).and_then(|value| value.to_str().ok()).map(str::to_owned))

@@ -7,6 +7,7 @@ mod checksum;
 mod complete;
 mod condition;
 mod copy;
+mod form;
 mod list;
 mod metadata;
 mod multipart;

@@ -1,6 +1,7 @@
 //! Objects: put, get, head, delete.
 
-use http::HeaderMap;
+use http::header::ETAG;
+use http::{HeaderMap, Method};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use switchback_proto::store::v1::{
@@ -11,7 +12,9 @@ use super::checksum::{Claims, kind_of, set_checksums};
 use super::condition::{ReadConditions, of_write, part_of};
 use super::metadata::{given_metadata, set_metadata};
 use super::time::stamp;
-use super::{Gateway, body, current_version, offered, place, refused, signed, strong, tagging, writable};
+use super::{
+    Gateway, body, current_version, form, offered, place, refused, signed, strong, tagging, writable,
+};
 use crate::auth::Place;
 use crate::status;
 use crate::store::answer;
@@ -22,11 +25,15 @@ const LOOKUPS_MAX: usize = 3;
 /// Most keys in one request to delete.
 const DELETES_MAX: usize = 1000;
 
-/// `PutObject`.
+/// `PutObject`, and `PostObject`, which s3s makes one of.
 pub(super) async fn put(
     gateway: &Gateway,
     mut request: S3Request<PutObjectInput>,
 ) -> S3Result<S3Response<PutObjectOutput>> {
+    let is_form = request.method == Method::POST;
+    if is_form {
+        form::as_put(&mut request)?;
+    }
     let place = place(&request, &request.input.bucket)?;
     let given = request.input.body.take();
     let input = &request.input;
@@ -70,7 +77,13 @@ pub(super) async fn put(
         conditions: of_write(input.if_match.as_ref(), input.if_none_match.as_ref()),
     };
     received.commit(gateway.store.client().put_object(call)).await.map_err(refused)?;
-    Ok(S3Response::new(output))
+    let etag = output.e_tag.as_ref().map(ETag::to_http_header);
+    let mut response = S3Response::new(output);
+    // s3s puts nothing of the output into the answer to a form.
+    if is_form && let Some(Ok(etag)) = etag {
+        response.headers.insert(ETAG, etag);
+    }
+    Ok(response)
 }
 
 /// Everything is private here; another canned ACL would promise more.

@@ -8,6 +8,7 @@ use switchback_proto::store::v1::{GetObjectRequest, SetTagsRequest};
 
 use super::{Gateway, current_version, place, refused, writable};
 use crate::auth::Place;
+use crate::query::decoded;
 use crate::store::answer;
 
 /// S3's own limits.
@@ -24,23 +25,6 @@ pub(crate) fn of_header(header: Option<&str>) -> S3Result<BTreeMap<String, Strin
     });
     let decoded: Option<Vec<_>> = decoded.collect();
     checked(decoded.ok_or_else(|| s3_error!(InvalidTag, "x-amz-tagging is not encoded as a query"))?)
-}
-
-/// Percent decoding of a query, where "+" is a space.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                *hex::decode(digits).ok()?.first()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn checked(pairs: Vec<(String, String)>) -> S3Result<BTreeMap<String, String>> {

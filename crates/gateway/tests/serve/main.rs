@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod fake;
+mod presigned;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
