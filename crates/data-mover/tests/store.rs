@@ -169,6 +169,13 @@ async fn refusals_carry_the_reason_that_the_gateway_switches_on() {
     let content = service.create("", "acme").await.unwrap().content.unwrap();
     let no_namespace = service.client.put_object(put(&content, "k", b"x")).await.unwrap_err();
     assert_eq!(reason(&no_namespace), "NO_SUCH_NAMESPACE");
+    let lease = LeaseBlobRequest {
+        blob_ids: vec![vec![1; 16].into()],
+        content: Some(content.clone()),
+        namespace: "photos".into(),
+    };
+    let nowhere = service.client.lease_blob(lease).await.unwrap_err();
+    assert_eq!(reason(&nowhere), "NO_SUCH_NAMESPACE");
     let namespace = CreateNamespaceRequest { content: Some(content.clone()), name: "photos".into() };
     service.client.create_namespace(namespace.clone()).await.unwrap();
     assert_eq!(reason(&service.client.create_namespace(namespace).await.unwrap_err()), "NAMESPACE_EXISTS");

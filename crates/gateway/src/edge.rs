@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::auth::Keys;
 use crate::config::Limits;
 use crate::host::Domains;
+use crate::intake::{Intake, Unread};
 use crate::s3::Gateway;
 use crate::{signature, status};
 
@@ -85,8 +86,13 @@ impl Edge {
     }
 
     /// The answer to one request. Refusals are answers too: this does not fail.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
+    ///
+    /// `unread` says afterwards whether the body was left on the connection, which then ends.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, unread: Unread) -> Answer {
         let (method, version) = (request.method().clone(), request.version());
+        // A stream of HTTP/2 ends by itself, whatever was to come on it.
+        let unread = if version == Version::HTTP_2 { Unread::default() } else { unread };
+        let request = request.map(|body| Intake::new(body, unread.clone()));
         let id = format!("{:016X}", self.requests.fetch_add(1, Ordering::Relaxed));
         let mut response = match self.admitted(request).await {
             Ok(response) => response,
@@ -103,6 +109,9 @@ impl Edge {
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
+        if unread.get() && version != Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let last = response.headers().contains_key(CONNECTION);
         if version == Version::HTTP_2 {
             // HTTP/2 has no such header (RFC 9113, section 8.2.2): the server sends GOAWAY instead.
@@ -111,13 +120,13 @@ impl Edge {
         Answer { response, last }
     }
 
-    async fn admitted(&self, mut request: Request<Incoming>) -> S3Result<Response<Body>> {
+    async fn admitted(&self, mut request: Request<Intake>) -> S3Result<Response<Body>> {
         signature::refuse_unaccepted(&request)?;
         if signature::is_presigned_v2(&request) {
             signature::carry_headers(&mut request);
         }
         let (request, _memory) = match Held::of(&request)? {
-            None => (request.map(Body::from), None),
+            None => (request.map(Body::http_body_unsync), None),
             Some(Held::Chunks(length)) => {
                 let memory = memory(&self.chunk_memory, length).await?;
                 // Framing is small beside the bytes; what is longer than this is not what was
@@ -151,7 +160,7 @@ async fn memory(pieces: &Arc<Semaphore>, length: u64) -> S3Result<OwnedSemaphore
 
 /// Takes a form in whole and hands it on in pieces of its own choice: s3s, which holds it anyway, reads
 /// one wrongly whose first line, or whose file's end, comes in two pieces of some sizes.
-async fn form(mut body: Incoming, length: u64) -> S3Result<Body> {
+async fn form(mut body: Intake, length: u64) -> S3Result<Body> {
     // One buffer, which is not more than was asked for.
     let mut taken = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
     let taking = async {

@@ -15,6 +15,7 @@ mod auth;
 mod config;
 mod edge;
 mod host;
+mod intake;
 mod peers;
 mod query;
 mod s3;

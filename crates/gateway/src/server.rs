@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
 use crate::edge::Edge;
+use crate::intake::{Socket, Unread};
 
 /// How long a client may take for the head of a request, and may keep a connection without one.
 const HEAD_TIME: Duration = Duration::from_secs(60);
@@ -89,12 +90,12 @@ async fn connection(stream: TcpStream, edge: Edge, shutdown: CancellationToken, 
     if stream.set_nodelay(true).is_err() || !matches!(spoke, Ok(Ok(1..))) {
         return;
     }
-    let last = CancellationToken::new();
-    let ending = last.clone();
+    let (last, unread) = (CancellationToken::new(), Unread::default());
+    let (ending, socket) = (last.clone(), Socket::new(stream, unread.clone()));
     let service = service_fn(move |request| {
-        let (edge, last) = (edge.clone(), last.clone());
+        let (edge, last, unread) = (edge.clone(), last.clone(), unread.clone());
         async move {
-            let answer = edge.answer(request).await;
+            let answer = edge.answer(request, unread).await;
             if answer.last {
                 last.cancel();
             }
@@ -109,7 +110,7 @@ async fn connection(stream: TcpStream, edge: Edge, shutdown: CancellationToken, 
         .max_concurrent_streams(STREAMS_MAX)
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .keep_alive_timeout(Duration::from_secs(10));
-    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut served = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let ended = tokio::select! {
         biased;
         ended = served.as_mut() => ended,

@@ -360,6 +360,23 @@ impl Catalogue {
         self.commit(move |batch| sweep::lease_blobs(batch, &blobs)).await
     }
 
+    /// As [`Catalogue::lease_blobs`], of blobs for a write to `namespace`, which is refused here if
+    /// it would be refused for its place now. The write checks again when it commits, and decides.
+    pub async fn lease_blobs_for(
+        &self,
+        content: ContentId,
+        namespace: &str,
+        blobs: Vec<BlobId>,
+    ) -> Result<u64> {
+        let namespace = namespace.to_owned();
+        self.commit(move |batch| {
+            commit::check_writable(batch, content)?;
+            commit::check_namespace(batch, content, &namespace)?;
+            sweep::lease_blobs(batch, &blobs)
+        })
+        .await
+    }
+
     /// Gives up leases of blobs that will not be named; their bytes go after a grace.
     pub async fn discard_blobs(&self, blobs: Vec<BlobId>) -> Result<()> {
         self.commit(move |batch| blobs.into_iter().try_for_each(|blob| batch.discard(blob))).await

@@ -164,7 +164,8 @@ impl System {
     /// Writes a body of one blob, as the gateway does.
     pub async fn put_blob(&self, content: &Content, key: &str, body: &[u8]) -> BlobId {
         let blob = BlobId::random();
-        let lease = LeaseBlobRequest { blob_ids: vec![blob.as_bytes().to_vec().into()] };
+        let lease =
+            LeaseBlobRequest { blob_ids: vec![blob.as_bytes().to_vec().into()], ..Default::default() };
         self.store().lease_blob(lease).await.unwrap();
         let mut writer = Blobs::open(&self.folder.join("blobs")).unwrap().writer(blob);
         writer.write(body.to_vec().into()).await.unwrap();

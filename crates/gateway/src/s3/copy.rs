@@ -105,7 +105,7 @@ pub(super) async fn object(
     let claims = Claims::wanting(kept_algorithms(&opened.object).chain(asked));
     let length = length(&opened)?;
     let Opened { object: from, pieces, .. } = opened;
-    let received = gateway.receiver.object(pieces, Some(length), &claims).await?;
+    let received = gateway.receiver.object(&target, pieces, Some(length), &claims).await?;
     undamaged(&from, &received)?;
     let copy = store::Object {
         key: input.key.clone(),
@@ -168,7 +168,7 @@ pub(super) async fn part(
     let opened = open(gateway, &source, key, picked).await?;
     let claims = Claims::wanting(kept_algorithms(&opened.object));
     let (length, whole) = (length(&opened)?, opened.part.is_none());
-    let received = gateway.receiver.part(opened.pieces, Some(length), &claims).await?;
+    let received = gateway.receiver.part(&target, opened.pieces, Some(length), &claims).await?;
     if whole {
         undamaged(&opened.object, &received)?;
     }

@@ -95,7 +95,7 @@ pub(super) async fn put_part(
     offered([("server-side encryption", request.input.sse_customer_algorithm.is_some())])?;
     let number = part_number(request.input.part_number)?;
     let claims = Claims::of(&request.headers, request.trailing_headers.clone())?;
-    let received = gateway.receiver.part(given, declared_length(&request.headers)?, &claims).await?;
+    let received = gateway.receiver.part(&place, given, declared_length(&request.headers)?, &claims).await?;
     let part = store::Part {
         number,
         size: received.size,

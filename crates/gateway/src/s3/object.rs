@@ -52,7 +52,8 @@ pub(super) async fn put(
     let tags = tagging::of_header(input.tagging.as_deref())?;
     let claims = Claims::of(&request.headers, request.trailing_headers.clone())?;
     let given = given.unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
-    let received = gateway.receiver.object(given, declared_length(&request.headers)?, &claims).await?;
+    let received =
+        gateway.receiver.object(&place, given, declared_length(&request.headers)?, &claims).await?;
     let object = store::Object {
         key: input.key.clone(),
         size: received.size,

@@ -1,7 +1,11 @@
 //! Bytes on their way in: hashed, and written to a fresh blob unless they are few.
 //!
 //! A blob is leased before it is begun, so that the sweep leaves it alone, and is durable before
-//! the commit that names it is sent. When the upload fails it is deleted here. When the commit's
+//! the commit that names it is sent. Where the body is known to need a blob, the lease comes before
+//! its first byte: it is refused for read-only content, and a client that asked first (`Expect:
+//! 100-continue`) then keeps its bytes. Bodies of a few bytes are not worth asking for twice; the
+//! commit, which decides in any case, refuses them.
+//! When the upload fails it is deleted here. When the commit's
 //! outcome is unknown it must stay, since the commit may have landed: the sweep decides later.
 
 use std::sync::Arc;
@@ -16,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use super::checksum::{Claims, Digests, Hasher};
+use crate::auth::Place;
 use crate::status;
 use crate::store::{Store, answer};
 
@@ -51,10 +56,11 @@ impl Receiver {
         Self { store, blobs, turns: Arc::new(Semaphore::new(uploads_max)), idle_time }
     }
 
-    /// Receives the body of an object: `stream`, which must have `length` bytes if that is known,
-    /// and is compared with `claims`. A few bytes travel inline.
+    /// Receives the body of an object in `target`: `stream`, which must have `length` bytes if that
+    /// is known, and is compared with `claims`. A few bytes travel inline.
     pub(crate) async fn object<S, E>(
         &self,
+        target: &Place,
         stream: S,
         length: Option<u64>,
         claims: &Claims,
@@ -63,13 +69,14 @@ impl Receiver {
         S: Stream<Item = Result<Bytes, E>>,
         E: Into<s3s::StdError>,
     {
-        self.receive(stream, length, claims, INLINE_MAX).await
+        self.receive(target, stream, length, claims, INLINE_MAX).await
     }
 
     /// As [`Receiver::object`], of a part: always to a blob, since an object is made of the blobs
     /// of its parts.
     pub(crate) async fn part<S, E>(
         &self,
+        target: &Place,
         stream: S,
         length: Option<u64>,
         claims: &Claims,
@@ -78,16 +85,12 @@ impl Receiver {
         S: Stream<Item = Result<Bytes, E>>,
         E: Into<s3s::StdError>,
     {
-        let mut received = self.receive(stream, length, claims, 0).await?;
-        if received.blob.is_none() {
-            let written = self.begin().await?.finish().await?;
-            (received.body, received.blob) = (written.0, Some(written.1));
-        }
-        Ok(received)
+        self.receive(target, stream, length, claims, 0).await
     }
 
     async fn receive<S, E>(
         &self,
+        target: &Place,
         stream: S,
         length: Option<u64>,
         claims: &Claims,
@@ -104,15 +107,16 @@ impl Receiver {
         let Ok(Ok(turn)) = turn else {
             return Err(status::slow_down("too many uploads at once; try again"));
         };
-        let mut taken =
-            Taken { hasher: claims.hasher(), head: BytesMut::new(), size: 0, inline_max, blob: None };
+        let needs_blob = inline_max == 0 || length.is_some_and(|length| length > inline_max as u64);
+        let blob = if needs_blob { Some(self.begin(target).await?) } else { None };
+        let mut taken = Taken { hasher: claims.hasher(), head: BytesMut::new(), size: 0, inline_max, blob };
         let mut stream = std::pin::pin!(stream);
         loop {
             let next = tokio::time::timeout(self.idle_time, stream.next()).await;
             let Some(bytes) = next.map_err(|_| s3_error!(RequestTimeout, "the body stopped coming"))? else {
                 break;
             };
-            self.take(&mut taken, bytes.map_err(|error| broken(error.into()))?).await?;
+            self.take(target, &mut taken, bytes.map_err(|error| broken(error.into()))?).await?;
         }
         if length.is_some_and(|length| length != taken.size) {
             return Err(s3_error!(
@@ -134,7 +138,7 @@ impl Receiver {
         Ok(Received { body, size, digests, blob, _turn: turn })
     }
 
-    async fn take(&self, taken: &mut Taken, bytes: Bytes) -> S3Result<()> {
+    async fn take(&self, target: &Place, taken: &mut Taken, bytes: Bytes) -> S3Result<()> {
         taken.size += bytes.len() as u64;
         if taken.size > BODY_BYTES_MAX {
             return Err(too_large());
@@ -148,7 +152,7 @@ impl Receiver {
             taken.head.extend_from_slice(&bytes);
             return Ok(());
         }
-        let mut writing = self.begin().await?;
+        let mut writing = self.begin(target).await?;
         let head = taken.head.split().freeze();
         for bytes in [head, bytes].into_iter().filter(|bytes| !bytes.is_empty()) {
             writing.writer.write(bytes).await.map_err(status::blob_failed)?;
@@ -157,10 +161,11 @@ impl Receiver {
         Ok(())
     }
 
-    /// Leases a fresh blob and begins it.
-    async fn begin(&self) -> S3Result<Writing> {
+    /// Leases a fresh blob for a write to `target`, and begins it.
+    async fn begin(&self, target: &Place) -> S3Result<Writing> {
         let id = BlobId::random();
-        let lease = Lease::take(&self.store, id).await.map_err(|status| status::refused(&status))?;
+        let lease =
+            Lease::take(&self.store, id, Some(target)).await.map_err(|status| status::refused(&status))?;
         let staged = Staged { blobs: self.blobs.clone(), id, kept: false };
         Ok(Writing { writer: self.blobs.writer(id), staged, lease })
     }
@@ -241,8 +246,12 @@ struct Lease {
 }
 
 impl Lease {
-    async fn take(store: &Store, id: BlobId) -> Result<Self, Status> {
-        let request = LeaseBlobRequest { blob_ids: vec![Bytes::copy_from_slice(id.as_bytes())] };
+    async fn take(store: &Store, id: BlobId, target: Option<&Place>) -> Result<Self, Status> {
+        let request = LeaseBlobRequest {
+            blob_ids: vec![Bytes::copy_from_slice(id.as_bytes())],
+            content: target.map(|target| target.content.clone()),
+            namespace: target.map(|target| target.namespace.clone()).unwrap_or_default(),
+        };
         let lease = answer(store.client().lease_blob(request)).await?;
         let expires =
             SystemTime::UNIX_EPOCH + Duration::from_millis(lease.expires_unix_ms.max(0).unsigned_abs());
@@ -256,7 +265,7 @@ impl Lease {
         if Instant::now() < self.renew_at {
             return;
         }
-        match Self::take(store, self.id).await {
+        match Self::take(store, self.id, None).await {
             Ok(lease) => *self = lease,
             Err(status) => {
                 tracing::debug!(code = ?status.code(), "lease of a blob was not renewed");

@@ -41,6 +41,11 @@ fn refuse<T>(reason: &str) -> Answer<T> {
     Err(refusal(Code::NotFound, reason, reason.to_lowercase(), None))
 }
 
+fn read_only(writer: Writer) -> Status {
+    let detail = ErrorDetail { link: "east-west".into(), writer: Some(writer), ..Default::default() };
+    refusal(Code::FailedPrecondition, "READ_ONLY", "content is read-only", Some(detail))
+}
+
 impl FakeStore {
     /// Judges a commit: what it does is done when this says so.
     fn commit(&self, write: impl FnOnce(&mut State)) -> Result<(), Status> {
@@ -50,11 +55,7 @@ impl FakeStore {
                 write(&mut state);
                 Ok(())
             }
-            Commits::ReadOnly(writer) => {
-                let detail =
-                    ErrorDetail { link: "east-west".into(), writer: Some(writer), ..Default::default() };
-                Err(refusal(Code::FailedPrecondition, "READ_ONLY", "content is read-only", Some(detail)))
-            }
+            Commits::ReadOnly(writer) => Err(read_only(writer)),
             Commits::Unanswered => {
                 write(&mut state);
                 Err(Status::unknown("transport error"))
@@ -131,7 +132,12 @@ impl StoreService for FakeStore {
         Ok(Response::new(LookupCredentialResponse { content: Some(content), credential: Some(credential) }))
     }
 
-    async fn lease_blob(&self, _: Request<LeaseBlobRequest>) -> Answer<LeaseBlobResponse> {
+    async fn lease_blob(&self, request: Request<LeaseBlobRequest>) -> Answer<LeaseBlobResponse> {
+        if request.into_inner().content.is_some()
+            && let Commits::ReadOnly(writer) = &self.0.lock().unwrap().commits
+        {
+            return Err(read_only(writer.clone()));
+        }
         Ok(Response::new(LeaseBlobResponse { expires_unix_ms: i64::MAX }))
     }
 

@@ -3,6 +3,7 @@
 
 mod fake;
 mod presigned;
+mod unread;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

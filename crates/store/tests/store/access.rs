@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use switchback_model::{AccessMode, Content, ContentId, ContentKind, Epoch, LinkId, Side};
-use switchback_store::{Conditions, ConflictPolicy, Error, ReadOnly};
+use switchback_store::{BlobId, Body, Conditions, ConflictPolicy, Error, Object, ReadOnly, Segment};
 
 use crate::support::{EAST, LINK, NAMESPACE, System, WEST, access, link, object, pair, run};
 
@@ -112,6 +112,29 @@ fn every_kind_of_write_is_refused_by_read_only_content() {
         let deleted = catalogue.delete_objects(id, NAMESPACE, vec!["a".into()]).await.unwrap();
         assert!(matches!(deleted[0], Err(Error::ReadOnly(_))));
         assert_eq!(catalogue.content(id).unwrap(), before);
+    });
+}
+
+#[test]
+fn a_lease_for_a_write_is_refused_where_the_write_would_be_and_promises_it_nothing() {
+    run(async {
+        let system = System::new(EAST);
+        let content = system.tenant("alpha").await;
+        let (catalogue, blob) = (&system.catalogue, BlobId::random());
+        link(&system, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        let elsewhere = catalogue.lease_blobs_for(content.id, "nowhere", vec![blob]).await;
+        assert!(matches!(elsewhere, Err(Error::NoSuchNamespace { .. })));
+        assert!(catalogue.is_orphan(blob).unwrap(), "a refusal leases nothing");
+        catalogue.lease_blobs_for(content.id, NAMESPACE, vec![blob]).await.unwrap();
+        assert!(!catalogue.is_orphan(blob).unwrap());
+
+        link(&system, &content, Side::Primary, AccessMode::ReadOnly, 1).await;
+        let object =
+            Object { size: 1, body: Body::Segments(vec![Segment { blob, size: 1 }]), ..Object::default() };
+        let late = catalogue.put_object(content.id, NAMESPACE, "late", object, Conditions::default()).await;
+        assert!(matches!(late, Err(Error::ReadOnly(_))), "{late:?}");
+        let refused = catalogue.lease_blobs_for(content.id, NAMESPACE, vec![BlobId::random()]).await;
+        assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
     });
 }
 

@@ -22,7 +22,14 @@ impl StoreRpc {
             return Err(invalid(format!("blob_ids: more than {LEASE_BLOBS_MAX}")));
         }
         let blobs = r.blob_ids.iter().map(|id| blob_id(id)).collect::<Answer<Vec<_>>>()?;
-        let expires = self.catalogue.lease_blobs(blobs).await.map_err(boxed)?;
+        let expires = match &r.content {
+            None => self.catalogue.lease_blobs(blobs).await,
+            Some(content) => {
+                let content = resolve(&self.catalogue, Some(content))?;
+                self.catalogue.lease_blobs_for(content, &r.namespace, blobs).await
+            }
+        };
+        let expires = expires.map_err(boxed)?;
         Ok(LeaseBlobResponse { expires_unix_ms: signed(expires) })
     }
 
