@@ -19,6 +19,8 @@ struct Raw {
     cache_bytes: u64,
     #[serde(default = "sweep_interval_seconds")]
     sweep_interval_seconds: u64,
+    #[serde(default = "multipart_expiry_seconds")]
+    multipart_expiry_seconds: u64,
 }
 
 /// One address or several.
@@ -35,6 +37,10 @@ fn cache_bytes() -> u64 {
 
 fn sweep_interval_seconds() -> u64 {
     10
+}
+
+fn multipart_expiry_seconds() -> u64 {
+    7 * 24 * 60 * 60
 }
 
 /// What the service needs to know.
@@ -58,6 +64,8 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Pause between two sweeps for blobs that nothing names.
     pub sweep_interval: Duration,
+    /// A multipart upload without activity for longer is aborted.
+    pub multipart_expiry: Duration,
 }
 
 impl Config {
@@ -72,6 +80,10 @@ impl Config {
             .with_context(|| format!("read the secret in {}", system.secret_file.display()))?;
         if raw.sweep_interval_seconds == 0 {
             return Err(source.refuse("data_mover", "sweep_interval_seconds: must be at least 1").into());
+        }
+        if raw.multipart_expiry_seconds == 0 {
+            let reason = "multipart_expiry_seconds: must be at least 1; a day or more spares slow clients";
+            return Err(source.refuse("data_mover", reason).into());
         }
         let replication_listen = match raw.replication_listen {
             Listen::One(address) => vec![address],
@@ -91,6 +103,7 @@ impl Config {
             certificate_service: source.services()?.certificate_service,
             cache_bytes: raw.cache_bytes,
             sweep_interval: Duration::from_secs(raw.sweep_interval_seconds),
+            multipart_expiry: Duration::from_secs(raw.multipart_expiry_seconds),
         })
     }
 }

@@ -108,7 +108,7 @@ pub async fn serve(
     let memory = Memory::new(db);
     let mover = Mover::new(catalogue.clone(), blobs, memory, bells, identity.clone(), stop.clone())?;
     mover.resume().context("resume flows")?;
-    mover.tasks.spawn(sweep::run(Arc::clone(&mover), config.sweep_interval));
+    mover.tasks.spawn(sweep::run(Arc::clone(&mover), config.sweep_interval, config.multipart_expiry));
 
     let internal = Routes::new(
         StoreServiceServer::new(store)

@@ -4,11 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use switchback_model::FeedId;
+use tokio::time::Instant;
 
 use crate::mover::{Mover, now_unix_ms};
 
-/// Sweeps until the service stops: once what a crash left, then what nothing names any more.
-pub(crate) async fn run(mover: Arc<Mover>, interval: Duration) {
+/// Multipart uploads are looked through this often, or as often as they can expire: each time costs
+/// what is open.
+const UPLOADS_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// Sweeps until the service stops: once what a crash left, then what nothing names any more, and the
+/// multipart uploads without activity for `multipart_expiry`.
+pub(crate) async fn run(mover: Arc<Mover>, interval: Duration, multipart_expiry: Duration) {
     let sweeping = async {
         match switchback_store::sweep_orphans(&mover.catalogue, &mover.blobs).await {
             Ok(0) => {}
@@ -16,8 +22,13 @@ pub(crate) async fn run(mover: Arc<Mover>, interval: Duration) {
             Err(error) => tracing::warn!(%error, "blobs could not be looked through"),
         }
         let mut timer = tokio::time::interval(interval);
+        let mut uploads_due = Instant::now();
         loop {
-            timer.tick().await;
+            let now = timer.tick().await;
+            if uploads_due <= now {
+                uploads_due = now + UPLOADS_INTERVAL.min(multipart_expiry);
+                expire_uploads(&mover, multipart_expiry).await;
+            }
             if let Err(error) = switchback_store::sweep_garbage(&mover.catalogue, &mover.blobs).await {
                 tracing::warn!(
                     error = crate::status::chain(&error),
@@ -35,6 +46,17 @@ pub(crate) async fn run(mover: Arc<Mover>, interval: Duration) {
     tokio::select! {
         () = mover.shutdown.cancelled() => {}
         () = sweeping => {}
+    }
+}
+
+/// Before the blobs are swept, which frees what this gives up.
+async fn expire_uploads(mover: &Mover, multipart_expiry: Duration) {
+    match switchback_store::expire_uploads(&mover.catalogue, multipart_expiry).await {
+        Ok(0) => {}
+        Ok(uploads) => tracing::info!(uploads, "aborted multipart uploads that nobody went on with"),
+        Err(error) => {
+            tracing::warn!(%error, "multipart uploads could not be looked through, trying again later")
+        }
     }
 }
 

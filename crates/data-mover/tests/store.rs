@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use switchback_kit::secret::Secret;
 use switchback_kit::tls::IdentityWatch;
@@ -21,6 +22,11 @@ struct Service {
 
 impl Service {
     async fn start(folder: &std::path::Path) -> Self {
+        Self::start_expiring(folder, Duration::from_secs(7 * 86_400)).await
+    }
+
+    /// With multipart uploads that expire after `multipart_expiry`.
+    async fn start_expiring(folder: &std::path::Path, multipart_expiry: Duration) -> Self {
         let secret_file = folder.join("secret");
         let secret = Secret::load(&secret_file).or_else(|_| Secret::create(&secret_file)).unwrap();
         let config = Config {
@@ -32,7 +38,8 @@ impl Service {
             secret: secret.clone(),
             certificate_service: String::new(),
             cache_bytes: 8 << 20,
-            sweep_interval: std::time::Duration::from_secs(10),
+            sweep_interval: multipart_expiry.min(Duration::from_secs(10)),
+            multipart_expiry,
         };
         let internal = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = internal.local_addr().unwrap().to_string();
@@ -195,5 +202,40 @@ async fn refusals_carry_the_reason_that_the_gateway_switches_on() {
         ..put(&content, "k", b"y")
     };
     assert_eq!(reason(&service.client.put_object(unleased).await.unwrap_err()), "LEASE_EXPIRED");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn an_abandoned_upload_is_aborted_by_the_sweep_and_one_that_is_younger_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut service = Service::start(folder.path()).await;
+    let content = service.create("", "acme").await.unwrap().content;
+    let namespace = CreateNamespaceRequest { content: content.clone(), name: "photos".into() };
+    service.client.create_namespace(namespace).await.unwrap();
+    let upload = Upload { key: "film".into(), ..Upload::default() };
+    let begun =
+        CreateUploadRequest { content: content.clone(), namespace: "photos".into(), upload: Some(upload) };
+    service.client.create_upload(begun).await.unwrap();
+    let listed = ListUploadsRequest {
+        content,
+        namespace: "photos".into(),
+        uploads_max: 10,
+        ..ListUploadsRequest::default()
+    };
+    service.stop().await;
+
+    let mut service = Service::start_expiring(folder.path(), Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let open = service.client.list_uploads(listed.clone()).await.unwrap().into_inner().uploads;
+    assert_eq!(open.len(), 1);
+    service.stop().await;
+
+    let mut service = Service::start_expiring(folder.path(), Duration::from_millis(100)).await;
+    let gone = async {
+        while !service.client.list_uploads(listed.clone()).await.unwrap().into_inner().uploads.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
     service.stop().await;
 }

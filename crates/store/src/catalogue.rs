@@ -115,6 +115,7 @@ struct Inner {
     engine: Arc<Engine>,
     confirmed: Confirmed,
     store_id: u64,
+    clock: Arc<dyn Clock>,
 }
 
 impl Catalogue {
@@ -136,10 +137,11 @@ impl Catalogue {
         let hlc = engine.view().row(Family::Meta, key::HLC)?;
         let hlc = Hlc(hlc.as_deref().map(key::number).transpose()?.unwrap_or_default());
         let confirmed = Confirmed::new(RwLock::new(BTreeSet::new()));
+        let clock = options.clock;
         let mut setup = Setup {
             engine: engine.clone(),
             site: options.site,
-            clock: options.clock,
+            clock: clock.clone(),
             hlc,
             confirmed: confirmed.clone(),
             path: path.to_owned(),
@@ -147,7 +149,7 @@ impl Catalogue {
         };
         writer::run_once(&mut setup, configure::ensure_default_tenant)?;
         let writer = Writer::start(setup)?;
-        Ok(Self { inner: Arc::new(Inner { writer, engine, confirmed, store_id }) })
+        Ok(Self { inner: Arc::new(Inner { writer, engine, confirmed, store_id, clock }) })
     }
 
     /// Random, made with the store: another one means that the store was lost or replaced.
@@ -171,7 +173,13 @@ impl Catalogue {
         self.inner.confirmed.read().unwrap_or_else(PoisonError::into_inner).contains(&content)
     }
 
-    async fn commit<T, F>(&self, write: F) -> Result<T>
+    /// Wall time, as the next commit sees it.
+    pub(crate) fn now_unix_ms(&self) -> u64 {
+        self.inner.clock.now_unix_ms()
+    }
+
+    /// Runs `write` in the next batch; returns when that is durable.
+    pub(crate) async fn commit<T, F>(&self, write: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Batch<'_>) -> Result<T> + Send + 'static,

@@ -150,14 +150,17 @@ pub(crate) fn feed(id: ContentId, class: Class, source: u64, sequence: u64) -> V
     join(&[&feed_prefix(id, class, source), &sequence.to_be_bytes()])
 }
 
+/// All uploads.
+pub(crate) const UPLOADS: &[u8] = b"u";
+
 /// All uploads of a content.
 pub(crate) fn content_uploads(id: ContentId) -> Vec<u8> {
-    join(&[b"u", &id.0])
+    join(&[UPLOADS, &id.0])
 }
 
 /// All uploads of a namespace; the escaped key follows.
 pub(crate) fn uploads(id: ContentId, namespace: &str) -> Vec<u8> {
-    join(&[b"u", &id.0, namespace.as_bytes(), &[0]])
+    join(&[UPLOADS, &id.0, namespace.as_bytes(), &[0]])
 }
 
 pub(crate) fn upload(id: ContentId, namespace: &str, key: &str, upload: UploadId) -> Vec<u8> {
@@ -171,6 +174,11 @@ pub(crate) fn parse_upload(row: &[u8], prefix: usize) -> Result<(String, UploadI
     let split = rest.len().checked_sub(16 + ESCAPE_END.len()).ok_or_else(corrupt)?;
     let id = rest[split + ESCAPE_END.len()..].try_into().map_err(|_| corrupt())?;
     Ok((unescape(&rest[..split]).ok_or_else(corrupt)?, UploadId(id)))
+}
+
+/// The identifier at the end of an upload's row.
+pub(crate) fn last_upload(row: &[u8]) -> Result<UploadId> {
+    row.last_chunk().copied().map(UploadId).ok_or(Error::Corrupt { what: "upload key" })
 }
 
 pub(crate) fn parts(upload: UploadId) -> Vec<u8> {

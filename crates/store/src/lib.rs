@@ -31,6 +31,7 @@ mod configure;
 mod digest;
 mod engine;
 mod error;
+mod expiry;
 mod feed;
 mod history;
 mod join;
@@ -50,6 +51,7 @@ pub use catalogue::{Catalogue, Conditions, DivergencePage, NamespaceStatus, Opti
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use compare::{VersionsPage, VersionsRequest};
 pub use error::{Error, ReadOnly, Result};
+pub use expiry::expire_uploads;
 pub use feed::{
     Applied, CHANGES_MAX, Change, ChangeBatch, ChangesRequest, ConflictPolicy, Pending, Receipt, Sender,
 };

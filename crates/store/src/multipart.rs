@@ -142,14 +142,14 @@ pub(crate) fn abort_upload(batch: &mut Batch<'_>, place: &Place) -> Result<()> {
 /// Ends every upload whose row begins with `prefix`.
 pub(crate) fn abort_all(batch: &mut Batch<'_>, prefix: &[u8]) -> Result<()> {
     for (row, _) in batch.scan(Family::Upload, prefix, usize::MAX)? {
-        let id = row.len().checked_sub(16).and_then(|at| row[at..].try_into().ok());
-        let id = UploadId(id.ok_or(Error::Corrupt { what: "upload key" })?);
+        let id = key::last_upload(&row)?;
         remove_upload(batch, row, id)?;
     }
     Ok(())
 }
 
-fn remove_upload(batch: &mut Batch<'_>, row: Vec<u8>, id: UploadId) -> Result<()> {
+/// Ends an upload; its parts give their blobs up.
+pub(crate) fn remove_upload(batch: &mut Batch<'_>, row: Vec<u8>, id: UploadId) -> Result<()> {
     for (part_row, part) in batch.scan(Family::Upload, &key::parts(id), usize::MAX)? {
         for segment in codec::decode_part(0, &part)?.segments {
             batch.release(segment.blob)?;

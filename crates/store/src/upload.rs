@@ -34,7 +34,7 @@ impl std::str::FromStr for UploadId {
 pub const PART_NUMBER_MAX: u32 = 10_000;
 
 /// An upload that is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Upload {
     /// Which.
     pub id: UploadId,

@@ -102,6 +102,7 @@ impl System {
             certificate_service: String::new(),
             cache_bytes: 8 << 20,
             sweep_interval: Duration::from_secs(1),
+            multipart_expiry: Duration::from_secs(7 * 86_400),
         };
         let internal = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let replication = TcpListener::bind("127.0.0.1:0").await.unwrap();

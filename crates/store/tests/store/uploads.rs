@@ -1,11 +1,14 @@
 //! Multipart uploads.
 
-use switchback_model::ContentId;
+use std::time::Duration;
+
+use switchback_model::{AccessMode, ContentId, Side};
 use switchback_store::{
     BlobId, Body, Catalogue, CompletedPart, Completion, Conditions, Error, Part, Segment, Upload, UploadId,
+    expire_uploads,
 };
 
-use crate::support::{EAST, NAMESPACE, System, run};
+use crate::support::{EAST, NAMESPACE, System, link, run};
 
 fn begun(key: &str) -> Upload {
     Upload {
@@ -124,6 +127,56 @@ fn an_aborted_upload_gives_up_all_its_parts() {
         assert!(matches!(abort().await, Err(Error::NoSuchUpload)));
         assert_eq!(swept(&system).await, blobs);
     });
+}
+
+#[test]
+fn an_upload_that_nobody_goes_on_with_is_ended_and_its_blobs_are_swept() {
+    run(async {
+        let system = System::new(EAST);
+        let content = system.tenant("alpha").await;
+        let catalogue = &system.catalogue;
+        let (expiry, day) = (Duration::from_secs(7 * 86_400), 86_400_000);
+        let idle = create(catalogue, content.id, "a").await;
+        let blob = put(catalogue, content.id, idle, 1, "one").await;
+        let active = create(catalogue, content.id, "a").await;
+        let kept = create(catalogue, content.id, "b").await;
+        system.clock.advance(6 * day);
+        put(catalogue, content.id, active, 1, "one").await;
+        assert_eq!(expire_uploads(catalogue, expiry).await.unwrap(), 0);
+        let fresh = create(catalogue, content.id, "c").await;
+        catalogue.abort_upload(content.id, NAMESPACE, "b", kept).await.unwrap();
+
+        // Where the content is read-only uploads end too: they are on this system only.
+        link(&system, &content, Side::Primary, AccessMode::ReadOnly, 1).await;
+        system.clock.advance(day + 1);
+        assert_eq!(expire_uploads(catalogue, expiry).await.unwrap(), 1);
+        let open = catalogue.uploads(content.id, NAMESPACE, "", None, 10).unwrap().uploads;
+        assert_eq!(open.iter().map(|upload| upload.id).collect::<Vec<_>>(), [active, fresh]);
+        let gone = catalogue.parts(content.id, NAMESPACE, "a", idle, 0, 10);
+        assert!(matches!(gone, Err(Error::NoSuchUpload)));
+        assert_eq!(swept(&system).await, [blob]);
+    });
+}
+
+#[test]
+fn more_idle_uploads_than_one_round_looks_at_are_all_ended() {
+    run(async {
+        let system = System::new(EAST);
+        let content = system.tenant("alpha").await;
+        let (catalogue, expiry) = (&system.catalogue, Duration::from_secs(60));
+        let many = (0..600).map(|number| create_numbered(catalogue, content.id, number));
+        futures::future::join_all(many).await;
+        system.clock.advance(30_000);
+        create(catalogue, content.id, "key/300/fresh").await;
+        system.clock.advance(30_001);
+        assert_eq!(expire_uploads(catalogue, expiry).await.unwrap(), 600);
+        let open = catalogue.uploads(content.id, NAMESPACE, "", None, 10).unwrap().uploads;
+        assert_eq!(open.len(), 1);
+    });
+}
+
+async fn create_numbered(catalogue: &Catalogue, content: ContentId, number: u32) {
+    create(catalogue, content, &format!("key/{number}")).await;
 }
 
 #[test]
