@@ -491,20 +491,48 @@ def a_multipart_upload_is_one_object(c):
 
 
 @check
-def a_whole_object_checksum_of_a_multipart_upload_is_that_of_its_bytes(c):
+def the_checksum_of_a_multipart_upload_is_of_the_type_it_was_begun_with(c):
     where = dict(Bucket=c.bucket, Key="full")
     parts = [os.urandom(5 * MIB), os.urandom(100)]
-    made = c.s3.create_multipart_upload(**where, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")
-    upload = dict(**where, UploadId=made["UploadId"])
-    named = []
-    for n, part in enumerate(parts, 1):
-        answer = c.s3.upload_part(**upload, PartNumber=n, Body=part, ChecksumAlgorithm="CRC32")
-        named.append({"PartNumber": n, "ETag": answer["ETag"], "ChecksumCRC32": answer["ChecksumCRC32"]})
-    whole = base64.b64encode(zlib.crc32(b"".join(parts)).to_bytes(4, "big")).decode()
-    done = c.s3.complete_multipart_upload(
-        **upload, MultipartUpload={"Parts": named}, ChecksumType="FULL_OBJECT", ChecksumCRC32=whole
-    )
-    assert done["ChecksumCRC32"] == whole and body(c.s3.get_object(**where)) == b"".join(parts)
+    crc = lambda data: zlib.crc32(data).to_bytes(4, "big")
+    whole = base64.b64encode(crc(b"".join(parts))).decode()
+    composite = base64.b64encode(crc(b"".join(map(crc, parts)))).decode() + "-2"
+    full = {"ChecksumType": "FULL_OBJECT"}
+    # Asked for or by S3's default; told again at the end, or not, as stock clients do.
+    for asked, told, kind, value in (
+        (full, {}, "FULL_OBJECT", whole),
+        (full, full | {"ChecksumCRC32": whole}, "FULL_OBJECT", whole),
+        ({"ChecksumType": "COMPOSITE"}, {}, "COMPOSITE", composite),
+        ({}, {"ChecksumType": "COMPOSITE", "ChecksumCRC32": composite}, "COMPOSITE", composite),
+    ):
+        made = c.s3.create_multipart_upload(**where, ChecksumAlgorithm="CRC32", **asked)
+        assert (made["ChecksumAlgorithm"], made["ChecksumType"]) == ("CRC32", kind), made
+        upload = dict(**where, UploadId=made["UploadId"])
+        named = []
+        for n, part in enumerate(parts, 1):
+            answer = c.s3.upload_part(**upload, PartNumber=n, Body=part, ChecksumAlgorithm="CRC32")
+            named.append({"PartNumber": n, "ETag": answer["ETag"], "ChecksumCRC32": answer["ChecksumCRC32"]})
+        listed = c.s3.list_parts(**upload)
+        assert (listed["ChecksumAlgorithm"], listed["ChecksumType"]) == ("CRC32", kind), listed
+        found = c.s3.list_multipart_uploads(Bucket=c.bucket, Prefix="full")["Uploads"][0]
+        assert (found["ChecksumAlgorithm"], found["ChecksumType"]) == ("CRC32", kind), found
+        end = dict(**upload, MultipartUpload={"Parts": named})
+        other = "COMPOSITE" if kind == "FULL_OBJECT" else "FULL_OBJECT"
+        refused("InvalidRequest", 400, c.s3.complete_multipart_upload, **end, ChecksumType=other)
+        wrong = told | {"ChecksumCRC32": "AAAAAA=="}
+        refused("BadDigest", 400, c.s3.complete_multipart_upload, **end, **wrong)
+        done = c.s3.complete_multipart_upload(**end, **told)
+        assert (done["ChecksumCRC32"], done["ChecksumType"]) == (value, kind), done
+        for call in (c.s3.head_object, c.s3.get_object):
+            answer = call(**where, ChecksumMode="ENABLED")
+            assert (answer["ChecksumCRC32"], answer["ChecksumType"]) == (value, kind), answer
+        assert "ChecksumType" not in c.s3.head_object(**where)
+        assert body(c.s3.get_object(**where)) == b"".join(parts)
+        attributes = c.s3.get_object_attributes(**where, ObjectAttributes=["Checksum"])["Checksum"]
+        assert (attributes["ChecksumCRC32"], attributes["ChecksumType"]) == (value, kind), attributes
+    for algorithm, kind in (("SHA256", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE")):
+        asked = {"ChecksumAlgorithm": algorithm, "ChecksumType": kind}
+        refused("InvalidRequest", 400, c.s3.create_multipart_upload, **where, **asked)
 
 
 @check

@@ -519,6 +519,7 @@ pub(crate) fn encode_upload(upload: &Upload) -> Vec<u8> {
         metadata: Some(metadata(&upload.metadata)),
         tags: upload.tags.clone(),
         checksum_algorithm: upload.checksum_algorithm.clone(),
+        checksum_type: upload.checksum_type.clone(),
     }
     .encode_to_vec()
 }
@@ -532,6 +533,7 @@ pub(crate) fn decode_upload(id: UploadId, key: String, row: &[u8]) -> Result<Upl
         metadata: typed_metadata(row.metadata.unwrap_or_default()),
         tags: row.tags,
         checksum_algorithm: row.checksum_algorithm,
+        checksum_type: row.checksum_type,
     })
 }
 

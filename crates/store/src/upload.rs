@@ -48,6 +48,8 @@ pub struct Upload {
     pub tags: BTreeMap<String, String>,
     /// Of the parts' checksums; empty when none was asked for.
     pub checksum_algorithm: String,
+    /// What the object's checksum will be of, in S3's words; the store does not read it.
+    pub checksum_type: String,
 }
 
 /// One part. Its bytes are always in blobs, so that completing names them and copies nothing.

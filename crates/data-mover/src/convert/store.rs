@@ -142,6 +142,7 @@ pub(crate) fn upload_to_wire(upload: store::Upload) -> wire::Upload {
         metadata: Some(metadata_to_wire(upload.metadata)),
         tags: upload.tags,
         checksum_algorithm: upload.checksum_algorithm,
+        checksum_type: upload.checksum_type,
     }
 }
 
@@ -154,6 +155,7 @@ pub(crate) fn upload_from_wire(upload: wire::Upload) -> store::Upload {
         metadata: metadata_from_wire(upload.metadata.unwrap_or_default()),
         tags: upload.tags,
         checksum_algorithm: upload.checksum_algorithm,
+        checksum_type: upload.checksum_type,
     }
 }
 

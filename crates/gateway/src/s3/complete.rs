@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use s3s::dto::{CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart};
+use s3s::dto::{ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use switchback_proto::store::v1::{self as store, CompleteUploadRequest, ListPartsRequest};
 
@@ -175,7 +175,20 @@ fn checksums(
     let algorithm = Algorithm::named(&upload.checksum_algorithm)
         .or_else(|| claimed.first().map(|(algorithm, _)| *algorithm));
     let Some(algorithm) = algorithm else { return Ok(Vec::new()) };
-    let composite = is_composite(algorithm, input.checksum_type.as_ref())?;
+    let composite = match input.checksum_type.as_ref().map(ChecksumType::as_str) {
+        None => is_composite(algorithm, &upload.checksum_type)?,
+        Some(given) if upload.checksum_algorithm.is_empty() => is_composite(algorithm, given)?,
+        Some(given) => {
+            let begun = is_composite(algorithm, &upload.checksum_type)?;
+            if is_composite(algorithm, given)? != begun {
+                return Err(s3_error!(
+                    InvalidRequest,
+                    "the upload was begun with another checksum type than {given}: leave it out or give the same"
+                ));
+            }
+            begun
+        }
+    };
     let sums = parts.iter().map(|part| Some((decode(value_of(&part.checksums, algorithm)?)?, part.size)));
     let sums: Option<Vec<_>> = sums.collect();
     let computed = sums.and_then(|sums| of_parts(algorithm, &sums, composite));

@@ -25,16 +25,50 @@ pub(super) fn part_number(given: i32) -> S3Result<u32> {
     number.ok_or_else(|| s3_error!(InvalidArgument, "a part number is 1 to {PART_NUMBER_MAX}"))
 }
 
-/// True for a checksum made of the parts' checksums, by the client's word or S3's default.
-pub(super) fn is_composite(algorithm: Algorithm, given: Option<&ChecksumType>) -> S3Result<bool> {
-    let default =
-        if algorithm == Algorithm::Crc64Nvme { ChecksumType::FULL_OBJECT } else { ChecksumType::COMPOSITE };
-    let composite = given.map_or(default, ChecksumType::as_str) == ChecksumType::COMPOSITE;
+/// True for a checksum made of the parts' checksums, by the client's word (empty when it gave none)
+/// or S3's default.
+pub(super) fn is_composite(algorithm: Algorithm, given: &str) -> S3Result<bool> {
+    let composite = match given {
+        "" => algorithm != Algorithm::Crc64Nvme,
+        ChecksumType::COMPOSITE => true,
+        ChecksumType::FULL_OBJECT => false,
+        other => {
+            return Err(s3_error!(
+                InvalidRequest,
+                "unknown checksum type {other}: expected COMPOSITE or FULL_OBJECT"
+            ));
+        }
+    };
     if composite && algorithm == Algorithm::Crc64Nvme || !composite && algorithm.crc().is_none() {
         let name = algorithm.name();
         return Err(s3_error!(InvalidRequest, "{name} does not go with this checksum type"));
     }
     Ok(composite)
+}
+
+/// The type of the checksum that an upload's object will have.
+fn checksum_type(upload: &store::Upload) -> Option<ChecksumType> {
+    let composite =
+        is_composite(Algorithm::named(&upload.checksum_algorithm)?, &upload.checksum_type).ok()?;
+    Some(ChecksumType::from_static(kind(composite)))
+}
+
+fn kind(composite: bool) -> &'static str {
+    if composite { ChecksumType::COMPOSITE } else { ChecksumType::FULL_OBJECT }
+}
+
+/// Algorithm and type of the checksum that a new upload asks for; an empty type without one.
+fn asked_checksum(input: &CreateMultipartUploadInput) -> S3Result<(Option<Algorithm>, &'static str)> {
+    let given = input.checksum_type.as_ref().map(ChecksumType::as_str).unwrap_or_default();
+    match input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str) {
+        Some(name) => {
+            let algorithm = Algorithm::named(name)
+                .ok_or_else(|| s3_error!(InvalidRequest, "unknown checksum algorithm {name}"))?;
+            Ok((Some(algorithm), kind(is_composite(algorithm, given)?)))
+        }
+        None if given.is_empty() => Ok((None, "")),
+        None => Err(s3_error!(InvalidRequest, "a checksum type needs an algorithm: send both or neither")),
+    }
 }
 
 /// `CreateMultipartUpload`.
@@ -53,16 +87,13 @@ pub(super) async fn create(
         ),
         ("object lock", input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some()),
     ])?;
-    let algorithm = input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str).map(|name| {
-        Algorithm::named(name).ok_or_else(|| s3_error!(InvalidRequest, "unknown checksum algorithm {name}"))
-    });
-    let algorithm = algorithm.transpose()?;
-    let composite = algorithm.map(|known| is_composite(known, input.checksum_type.as_ref())).transpose()?;
+    let (algorithm, kind) = asked_checksum(&input)?;
     let upload = store::Upload {
         key: input.key.clone(),
         metadata: Some(given_metadata!(input)),
         tags: tagging::of_header(input.tagging.as_deref())?,
         checksum_algorithm: algorithm.map(Algorithm::name).unwrap_or_default().into(),
+        checksum_type: kind.into(),
         ..Default::default()
     };
     let call = CreateUploadRequest {
@@ -73,13 +104,12 @@ pub(super) async fn create(
     let made = answer(gateway.store.client().create_upload(call)).await.map_err(refused)?;
     let upload =
         made.upload.ok_or_else(|| s3_error!(InternalError, "the store answered without the upload"))?;
-    let kind = |composite| if composite { ChecksumType::COMPOSITE } else { ChecksumType::FULL_OBJECT };
     Ok(S3Response::new(CreateMultipartUploadOutput {
         bucket: Some(input.bucket),
         key: Some(input.key),
+        checksum_type: checksum_type(&upload),
         upload_id: Some(upload.upload_id),
         checksum_algorithm: algorithm.map(|known| ChecksumAlgorithm::from_static(known.name())),
-        checksum_type: composite.map(|composite| ChecksumType::from_static(kind(composite))),
         ..Default::default()
     }))
 }
@@ -136,7 +166,8 @@ pub(super) async fn list_parts(
         parts_max: parts_max.max(1),
     };
     let found = answer(gateway.store.client().list_parts(call)).await.map_err(refused)?;
-    let algorithm = found.upload.and_then(|upload| Algorithm::named(&upload.checksum_algorithm));
+    let upload = found.upload.unwrap_or_default();
+    let algorithm = Algorithm::named(&upload.checksum_algorithm);
     let last = found.parts.last().and_then(|part| i32::try_from(part.number).ok());
     let entry = |part: store::Part| {
         let mut entry = Part {
@@ -159,6 +190,7 @@ pub(super) async fn list_parts(
         is_truncated: Some(found.truncated),
         parts: Some(found.parts.into_iter().map(entry).collect()),
         checksum_algorithm: algorithm.map(|known| ChecksumAlgorithm::from_static(known.name())),
+        checksum_type: checksum_type(&upload),
         initiator: Some(Initiator { display_name: owner.display_name.clone(), id: owner.id.clone() }),
         owner: Some(owner),
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
@@ -195,7 +227,7 @@ pub(super) async fn list(
     let entry = |upload: store::Upload| MultipartUpload {
         checksum_algorithm: Algorithm::named(&upload.checksum_algorithm)
             .map(|known| ChecksumAlgorithm::from_static(known.name())),
-        checksum_type: None,
+        checksum_type: checksum_type(&upload),
         initiated: Some(stamp(upload.initiated_unix_ms)),
         initiator: Some(Initiator { display_name: owner.display_name.clone(), id: owner.id.clone() }),
         key: Some(encoding.write(upload.key)),

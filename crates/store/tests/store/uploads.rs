@@ -17,7 +17,8 @@ fn begun(key: &str) -> Upload {
         initiated_unix_ms: 0,
         metadata: switchback_store::Metadata { content_type: "text/plain".into(), ..Default::default() },
         tags: [("a".to_owned(), "b".to_owned())].into(),
-        checksum_algorithm: String::new(),
+        checksum_algorithm: "CRC32".into(),
+        checksum_type: "FULL_OBJECT".into(),
     }
 }
 
@@ -207,6 +208,7 @@ fn uploads_and_parts_are_paged_in_order() {
             put(catalogue, content.id, upload, number, "x").await;
         }
         let page = catalogue.parts(content.id, NAMESPACE, "a", upload, 1, 1).unwrap();
+        assert_eq!(page.upload, Upload { id: upload, initiated_unix_ms: 1_000_000, ..begun("a") });
         assert_eq!(page.parts.iter().map(|part| part.number).collect::<Vec<_>>(), [2]);
         assert!(page.truncated);
     });
