@@ -1,12 +1,12 @@
 //! `GetObjectAttributes`.
 
 use s3s::dto::*;
-use s3s::{S3Request, S3Response, S3Result};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::checksum::{kind_of, set_checksums};
 use super::object::lookup;
 use super::time::stamp;
-use super::{Gateway, current_version, place, signed, strong};
+use super::{Gateway, current_version, page, place, signed, strong};
 
 pub(super) async fn get(
     gateway: &Gateway,
@@ -42,9 +42,55 @@ pub(super) async fn get(
         output.checksum = Some(checksum);
     }
     if wants(ObjectAttributes::OBJECT_PARTS) && !object.part_sizes.is_empty() {
-        let count = i32::try_from(object.part_sizes.len()).unwrap_or(i32::MAX);
         output.object_parts =
-            Some(GetObjectAttributesParts { total_parts_count: Some(count), ..Default::default() });
+            Some(parts(&object.part_sizes, page(input.max_parts)?, input.part_number_marker)?);
     }
     Ok(S3Response::new(output))
+}
+
+/// One page of an object's parts: their sizes. Their checksums went into the object's and are not
+/// kept.
+fn parts(sizes: &[u64], parts_max: u32, after: Option<i32>) -> S3Result<GetObjectAttributesParts> {
+    let after = after.unwrap_or(0);
+    let skipped =
+        usize::try_from(after).map_err(|_| s3_error!(InvalidArgument, "a part number is at least 1"))?;
+    let numbered = (1..).zip(sizes).skip(skipped).take(parts_max as usize);
+    let part = |(number, size): (i32, &u64)| ObjectPart {
+        part_number: Some(number),
+        size: Some(signed(*size)),
+        ..Default::default()
+    };
+    let parts: Vec<_> = numbered.map(part).collect();
+    let truncated = parts_max > 0 && skipped + parts.len() < sizes.len();
+    Ok(GetObjectAttributesParts {
+        is_truncated: Some(truncated),
+        max_parts: i32::try_from(parts_max).ok(),
+        next_part_number_marker: parts.last().and_then(|part| part.part_number).filter(|_| truncated),
+        part_number_marker: Some(after),
+        total_parts_count: i32::try_from(sizes.len()).ok(),
+        parts: Some(parts),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_paged_to_their_end() {
+        let (sizes, mut after, mut seen) = ([5, 6, 7], None, Vec::new());
+        loop {
+            let page = parts(&sizes, 2, after).unwrap();
+            assert_eq!(page.total_parts_count, Some(3));
+            seen.extend(page.parts.unwrap().into_iter().map(|part| (part.part_number, part.size)));
+            after = page.next_part_number_marker;
+            assert_eq!(page.is_truncated, Some(after.is_some()));
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, [(Some(1), Some(5)), (Some(2), Some(6)), (Some(3), Some(7))]);
+        assert_eq!(parts(&sizes, 0, None).unwrap().is_truncated, Some(false));
+        assert!(parts(&sizes, 2, Some(-1)).is_err());
+    }
 }

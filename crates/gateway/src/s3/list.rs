@@ -88,7 +88,7 @@ fn entry(object: store::Object, encoding: Encoding, owner: Option<&Owner>) -> Ob
     }
 }
 
-fn prefixes(found: Vec<String>, encoding: Encoding) -> Vec<CommonPrefix> {
+pub(super) fn prefixes(found: Vec<String>, encoding: Encoding) -> Vec<CommonPrefix> {
     found.into_iter().map(|prefix| CommonPrefix { prefix: Some(encoding.write(prefix)) }).collect()
 }
 

@@ -15,6 +15,7 @@ mod object;
 mod receive;
 mod tagging;
 mod time;
+mod uploads;
 
 use s3s::dto::*;
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
@@ -131,7 +132,7 @@ operations! {
     upload_part => multipart::put_part: UploadPartInput => UploadPartOutput;
     upload_part_copy => copy::part: UploadPartCopyInput => UploadPartCopyOutput;
     list_parts => multipart::list_parts: ListPartsInput => ListPartsOutput;
-    list_multipart_uploads => multipart::list: ListMultipartUploadsInput => ListMultipartUploadsOutput;
+    list_multipart_uploads => uploads::list: ListMultipartUploadsInput => ListMultipartUploadsOutput;
     complete_multipart_upload => complete::complete: CompleteMultipartUploadInput => CompleteMultipartUploadOutput;
     abort_multipart_upload => multipart::abort: AbortMultipartUploadInput => AbortMultipartUploadOutput;
     put_object_tagging => tagging::put: PutObjectTaggingInput => PutObjectTaggingOutput;

@@ -1,20 +1,17 @@
-//! Multipart uploads: begin, parts, listings, abort. How one ends is in `complete`.
+//! Multipart uploads: begin, parts, abort. How one ends is in `complete`, which are open in `uploads`.
 
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use switchback_proto::store::v1::{
-    self as store, AbortUploadRequest, CreateUploadRequest, ListPartsRequest, ListUploadsRequest,
-    PutPartRequest,
+    self as store, AbortUploadRequest, CreateUploadRequest, ListPartsRequest, PutPartRequest,
 };
 
 use super::bucket::owner;
 use super::checksum::{Algorithm, Claims, set_checksums};
-use super::list::Encoding;
 use super::metadata::given_metadata;
 use super::object::{declared_length, is_public};
 use super::time::stamp;
 use super::{Gateway, caller, offered, page, place, refused, signed, strong, tagging, writable};
-use crate::auth::Caller;
 use crate::store::answer;
 
 /// S3's own limit.
@@ -47,7 +44,7 @@ pub(super) fn is_composite(algorithm: Algorithm, given: &str) -> S3Result<bool> 
 }
 
 /// The type of the checksum that an upload's object will have.
-fn checksum_type(upload: &store::Upload) -> Option<ChecksumType> {
+pub(super) fn checksum_type(upload: &store::Upload) -> Option<ChecksumType> {
     let composite =
         is_composite(Algorithm::named(&upload.checksum_algorithm)?, &upload.checksum_type).ok()?;
     Some(ChecksumType::from_static(kind(composite)))
@@ -165,7 +162,11 @@ pub(super) async fn list_parts(
         after_number: u32::try_from(input.part_number_marker.unwrap_or(0)).unwrap_or(0),
         parts_max: parts_max.max(1),
     };
-    let found = answer(gateway.store.client().list_parts(call)).await.map_err(refused)?;
+    let mut found = answer(gateway.store.client().list_parts(call)).await.map_err(refused)?;
+    if parts_max == 0 {
+        // A page of nothing has found out that the upload is there, and leads nowhere.
+        (found.parts, found.truncated) = (Vec::new(), false);
+    }
     let upload = found.upload.unwrap_or_default();
     let algorithm = Algorithm::named(&upload.checksum_algorithm);
     let last = found.parts.last().and_then(|part| i32::try_from(part.number).ok());
@@ -194,58 +195,6 @@ pub(super) async fn list_parts(
         initiator: Some(Initiator { display_name: owner.display_name.clone(), id: owner.id.clone() }),
         owner: Some(owner),
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
-        ..Default::default()
-    }))
-}
-
-/// `ListMultipartUploads`.
-pub(super) async fn list(
-    gateway: &Gateway,
-    request: S3Request<ListMultipartUploadsInput>,
-) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-    let caller: &Caller = caller(&request)?;
-    let owner = owner(caller);
-    let place = place(&request, &request.input.bucket)?;
-    let input = request.input;
-    offered([(
-        "grouping uploads by a delimiter",
-        input.delimiter.as_ref().is_some_and(|given| !given.is_empty()),
-    )])?;
-    let (encoding, uploads_max) = (Encoding::asked(input.encoding_type.as_ref())?, page(input.max_uploads)?);
-    let after_key = input.key_marker.clone().unwrap_or_default();
-    let call = ListUploadsRequest {
-        content: Some(place.content),
-        namespace: place.namespace,
-        prefix: input.prefix.clone().unwrap_or_default(),
-        // An upload id counts only beside a key.
-        after_upload_id: input.upload_id_marker.clone().filter(|_| !after_key.is_empty()).unwrap_or_default(),
-        after_key,
-        uploads_max: uploads_max.max(1),
-    };
-    let found = answer(gateway.store.client().list_uploads(call)).await.map_err(refused)?;
-    let last = found.uploads.last().filter(|_| found.truncated).cloned();
-    let entry = |upload: store::Upload| MultipartUpload {
-        checksum_algorithm: Algorithm::named(&upload.checksum_algorithm)
-            .map(|known| ChecksumAlgorithm::from_static(known.name())),
-        checksum_type: checksum_type(&upload),
-        initiated: Some(stamp(upload.initiated_unix_ms)),
-        initiator: Some(Initiator { display_name: owner.display_name.clone(), id: owner.id.clone() }),
-        key: Some(encoding.write(upload.key)),
-        owner: Some(owner.clone()),
-        storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
-        upload_id: Some(upload.upload_id),
-    };
-    Ok(S3Response::new(ListMultipartUploadsOutput {
-        bucket: Some(input.bucket),
-        uploads: Some(found.uploads.into_iter().map(entry).collect()),
-        is_truncated: Some(found.truncated),
-        max_uploads: i32::try_from(uploads_max).ok(),
-        prefix: Some(encoding.write(input.prefix.unwrap_or_default())),
-        key_marker: Some(encoding.write(input.key_marker.unwrap_or_default())),
-        upload_id_marker: Some(input.upload_id_marker.unwrap_or_default()),
-        next_key_marker: last.as_ref().map(|upload| encoding.write(upload.key.clone())),
-        next_upload_id_marker: last.map(|upload| upload.upload_id),
-        encoding_type: encoding.written(),
         ..Default::default()
     }))
 }
