@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 
+import matrix
 import pytest
 
 from lab import Lab
@@ -27,8 +28,9 @@ def make_lab():
     yield make
     for lab in labs:
         lab.close()
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    if not os.environ.get("SWITCHBACK_TEST_KEEP"):
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -37,3 +39,9 @@ def lab(make_lab):
     lab = make_lab()
     lab.wait_healthy()
     return lab
+
+
+def pytest_collection_finish(session):
+    """Before anything can fail or hang: how to have the same cases again."""
+    if any("test_matrix.py" in item.nodeid for item in session.items):
+        session.config.get_terminal_writer().line(f"\n{matrix.described()}")

@@ -6,7 +6,6 @@ from the product.
 
 import json
 import os
-import shutil
 import subprocess
 import time
 
@@ -29,7 +28,6 @@ class Lab:
 
     def close(self):
         subprocess.run([SWITCHBACK, "lab", "down", "--dir", self.dir], capture_output=True, timeout=60)
-        shutil.rmtree(self.dir, ignore_errors=True)
 
     @property
     def described(self):
