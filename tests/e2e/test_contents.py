@@ -1,0 +1,136 @@
+"""What a link protects: directories, several contents at once; and what no link protects stays as it is."""
+
+from botocore.exceptions import ClientError
+
+from lab import eventually, expect
+from test_workflow import refused
+
+
+def directory_clients(lab):
+    """Clients of the directories on both systems, by one credential: `default` is on no link, so it is imported."""
+    made = lab.at("east", "credential", "create", "--tenant", "default")
+    keys = (made["access_key"], made["secret_key"])
+    lab.at("west", "credential", "create", "--tenant", "default", "--access-key", keys[0], "--secret-key", keys[1])
+    return {system: lab.s3(system, *keys) for system in ("east", "west")}
+
+
+def put(client, bucket, key, body=b""):
+    client.put_object(Bucket=bucket, Key=key, Body=body)
+
+
+def same(clients, bucket, written):
+    """Both systems hold exactly `written`."""
+    for client in clients.values():
+        keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
+        expect(sorted(keys) == sorted(written), f"{keys}")
+        for key, body in written.items():
+            expect(client.get_object(Bucket=bucket, Key=key)["Body"].read() == body)
+
+
+def create_link(lab, name, *contents):
+    peer = lab.system("east")["peer"]
+    eventually(lambda: lab.at("east", "link", "create", name, "--peer", peer, "--dns-failover", *contents))
+    wait_healthy(lab, name)
+
+
+def wait_healthy(lab, name):
+    def healthy():
+        for system in ("east", "west"):
+            link = lab.link(system, name)
+            expect(link["healthy"], str(link))
+
+    eventually(healthy, 40)
+
+
+def return_home(lab, name):
+    eventually(lambda: lab.at("west", "link", "recovery", "begin", name))
+    eventually(lambda: lab.at("west", "link", "recovery", "complete", name))
+    wait_healthy(lab, name)
+
+
+def test_a_directory_goes_through_the_workflow_alone(lab):
+    """Only the directory on the link changes sides; its neighbour and the lab's tenant do not."""
+    for name in ("projects", "home"):
+        lab.at("east", "directory", "create", name)
+    clients = directory_clients(lab)
+    written = {"plans/a": b"before the link"}
+    put(clients["east"], "projects", "plans/a", written["plans/a"])
+    create_link(lab, "directories", "--directory", "projects")
+    assert refused(lambda: put(clients["west"], "projects", "no"))[0]["HTTPStatusCode"] == 403
+    written["plans/b"] = b"on the link"
+    put(clients["east"], "projects", "plans/b", written["plans/b"])
+    eventually(lambda: same(clients, "projects", written))
+    before = answers(lab, "acme", "default")
+    lab.at("west", "link", "fail-over", "directories")
+    meta, error = refused(lambda: put(clients["east"], "projects", "no"))
+    assert meta["HTTPStatusCode"] == 403 and "west.example.com" in error["Message"], error
+    put(clients["east"], "home", "still/writable", b"h")
+    lab.put("east", "still/writable", b"a")
+    assert answers(lab, "acme", "default") == before, "only names of tenants that failed over move"
+    written["plans/c"] = b"on the replica"
+    put(clients["west"], "projects", "plans/c", written["plans/c"])
+    clients["west"].delete_object(Bucket="projects", Key="plans/a")
+    del written["plans/a"]
+    return_home(lab, "directories")
+    same(clients, "projects", written)
+    put(clients["east"], "projects", "plans/d", b"home")
+    assert refused(lambda: put(clients["west"], "projects", "no"))[0]["HTTPStatusCode"] == 403
+    home = lab.at("west", "directory", "list")["contents"]
+    assert [content["name"] for content in home] == ["projects"], "a directory on no link is not replicated"
+
+
+def test_several_contents_of_one_link_fail_over_together_and_others_stay(lab):
+    """Two tenants and a directory on one link; a third tenant and the lab's own are not on it."""
+    for name in ("blue", "green", "alone"):
+        lab.at("east", "tenant", "create", name)
+        lab.at("east", "namespace", "create", "--tenant", name, f"{name}-bucket")
+    lab.at("east", "directory", "create", "shared")
+    create_link(lab, "three", "--tenant", "blue", "--tenant", "green", "--directory", "shared")
+    clients = {"shared": directory_clients(lab)}
+    for name in ("blue", "green", "alone"):
+        made = lab.at("east", "credential", "create", "--tenant", name)
+        keys = (made["access_key"], made["secret_key"])
+        clients[name] = {system: lab.s3(system, *keys) for system in ("east", "west")}
+    buckets = {"blue": "blue-bucket", "green": "green-bucket", "shared": "shared"}
+    written = {name: {"before": name.encode()} for name in buckets}
+    for name, bucket in buckets.items():
+        put(clients[name]["east"], bucket, "before", name.encode())
+    for name, bucket in buckets.items():
+        eventually(lambda: unless_unknown(lambda: same(clients[name], bucket, written[name])))
+    lab.at("west", "tenant", "create", "west-only")
+    lab.at("west", "link", "fail-over", "three")
+    east, west = ([lab.system(system)["address"]] for system in ("east", "west"))
+    eventually(lambda: expect(answers(lab, "blue", "green") == [west] * 4, str(answers(lab, "blue", "green"))))
+    assert answers(lab, "acme") == [east] * 2 and lab.answer("alone.east.example.com", "east") == east
+    for name, bucket in buckets.items():
+        refused(lambda: put(clients[name]["east"], bucket, "no"))
+        put(clients[name]["west"], bucket, "after", b"on the replica")
+        written[name]["after"] = b"on the replica"
+    # What is on no link is read-write wherever it is.
+    put(clients["alone"]["east"], "alone-bucket", "while the others are away", b"")
+    lab.put("east", "while the others are away", b"")
+    modes = {content["name"]: content["mode"] for content in lab.at("west", "tenant", "list")["contents"]}
+    assert modes == {
+        "acme": "read_only",
+        "blue": "read_write",
+        "default": "read_write",
+        "green": "read_write",
+        "west-only": "read_write",
+    }
+    return_home(lab, "three")
+    eventually(lambda: expect(answers(lab, "blue", "green") == [east] * 4, str(answers(lab, "blue", "green"))))
+    for name, bucket in buckets.items():
+        same(clients[name], bucket, written[name])
+        put(clients[name]["east"], bucket, "home", b"")
+
+
+def answers(lab, *tenants):
+    return [lab.answer(f"{tenant}.east.example.com", server) for tenant in tenants for server in ("east", "west")]
+
+
+def unless_unknown(attempt):
+    """The credential and the bucket are replicated like the objects are: not known at first."""
+    try:
+        attempt()
+    except ClientError as error:
+        raise AssertionError(str(error)) from error
