@@ -1,5 +1,7 @@
 """Stock clients, unchanged: boto3, rclone, dig."""
 
+import html
+import http.client
 import os
 import pathlib
 import subprocess
@@ -7,6 +9,9 @@ import sys
 import textwrap
 
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from lab import SWITCHBACK, eventually, expect
 
@@ -26,6 +31,34 @@ def test_stock_boto3_finds_the_s3_it_expects(lab, addressing):
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     lab.wait_healthy()
+
+
+def test_a_name_of_no_tenant_is_refused_in_clear_words(lab):
+    """Whoever signs it, and whatever name is used: never an answer that tells of nothing but a failure."""
+    s3 = lab.system("east")["s3"]
+    keys, stranger = (s3["access_key"], s3["secret_key"]), ("AKIDOFNOBODYATALL000", "x" * 40)
+    expected = {keys: ("AccessDenied", "another tenant's"), None: ("AccessDenied", "sign the request")}
+    expected[stranger] = ("InvalidAccessKeyId", "does not exist")
+    for system in ("east", "west"):
+        for host in ("nobody.east.example.com", "photos.nobody.east.example.com", "photos.nobody.west.example.com"):
+            for signer, (code, words) in expected.items():
+                status, text = asked(lab, system, host, signer)
+                assert status == 403 and f"<Code>{code}</Code>" in text and words in text, text
+        status, text = asked(lab, system, "nothing.acme.east.example.com", keys)
+        assert status == 404 and "<Code>NoSuchBucket</Code>" in text, text
+        assert asked(lab, system, "photos.acme.east.example.com", keys)[0] == 200
+
+
+def asked(lab, system, host, keys):
+    """The answer to a listing at `host`: its status and its text."""
+    address, port = lab.system(system)["s3"]["url"].removeprefix("http://").split(":")
+    request = AWSRequest(method="GET", url=f"http://{host}:{port}/")
+    if keys:
+        S3SigV4Auth(Credentials(*keys), "s3", lab.system("east")["s3"]["region"]).add_auth(request)
+    connection = http.client.HTTPConnection(address, int(port), timeout=10)
+    connection.request("GET", "/", headers={**dict(request.headers), "Host": f"{host}:{port}"})
+    answer = connection.getresponse()
+    return answer.status, html.unescape(answer.read().decode())
 
 
 FILES = 3000
