@@ -1,0 +1,111 @@
+//! What a receiver promises a sender that may die at any moment, tried by a sender of our own.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod pair;
+
+use pair::{LINK, Pair, Way};
+use switchback_kit::tls::{Expect, Limits};
+use switchback_model::{Epoch, Hlc, Incarnation, SiteId, SystemId, Version, VersionVector};
+use switchback_proto::model::v1::Content;
+use switchback_proto::replication::v1::receiver_message::Body as Answer;
+use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
+use switchback_proto::replication::v1::sender_message::Body;
+use switchback_proto::replication::v1::{
+    Ack, Batch, Change, Hello, LinkHeader, Noted, ReceiverMessage, SenderMessage, Welcome,
+};
+use switchback_store::{Body as Bytes, Object, Payload, Record, RecordKey};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+/// A sender with east's certificate, and a feed of its own.
+struct Sender {
+    messages: mpsc::Sender<SenderMessage>,
+    answers: Streaming<ReceiverMessage>,
+}
+
+impl Sender {
+    /// Says hello to west's mover, and returns what it is welcomed with.
+    async fn hello(pair: &Pair, content: &Content) -> (Self, Welcome) {
+        let (east, west) = (&pair.east, &pair.west);
+        let expect = Expect::Incarnation(SystemId(west.id), Incarnation(west.incarnation));
+        let dial =
+            switchback_kit::tls::channel(&west.line.address(), &east.identity, expect, &Limits::default());
+        let (messages, stream) = mpsc::channel(8);
+        let header = LinkHeader {
+            link_id: LINK.to_vec().into(),
+            sender_incarnation: east.incarnation,
+            receiver_incarnation: west.incarnation,
+            epoch: 0,
+        };
+        let hello = Hello {
+            header: Some(header),
+            content: Some(content.clone()),
+            feed_id: 42,
+            head: 100,
+            compare: false,
+        };
+        messages.send(SenderMessage { body: Some(Body::Hello(hello)) }).await.unwrap();
+        let mut client = ReplicationServiceClient::new(dial.channel());
+        let answers = client.send(ReceiverStream::new(stream)).await.unwrap().into_inner();
+        let mut sender = Self { messages, answers };
+        let Answer::Welcome(welcome) = sender.answer().await else { panic!("no welcome") };
+        (sender, welcome)
+    }
+
+    async fn say(&self, body: Body) {
+        self.messages.send(SenderMessage { body: Some(body) }).await.unwrap();
+    }
+
+    async fn answer(&mut self) -> Answer {
+        self.answers.message().await.unwrap().unwrap().body.unwrap()
+    }
+
+    async fn batch(&mut self, number: u64, changes: Vec<Change>, through: u64) -> Ack {
+        self.say(Body::Batch(Batch { number, changes, through })).await;
+        match self.answer().await {
+            Answer::Ack(ack) => ack,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// An object whose bytes are not those that its hash names.
+fn damaged(sequence: u64) -> Change {
+    let object = Object { size: 1, body: Bytes::Inline(b"x"[..].into()), ..Object::default() };
+    let record = Record {
+        key: RecordKey::object("photos", "damaged"),
+        version: Version { hlc: Hlc(sequence), site: SiteId(1) },
+        replaced: VersionVector::default(),
+        absorbed: VersionVector::default(),
+        epoch: Epoch(0),
+        payload: Payload::Object(Box::new(object)),
+    };
+    Change { sequence, record: record.to_bytes(), body_follows: false }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cursor_waits_until_the_sender_has_noted_what_was_refused() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.stop().await;
+    pair.steer_west(&content, 0, Way::West).await;
+
+    let (mut sender, welcome) = Sender::hello(&pair, &content).await;
+    assert_eq!(welcome.cursor, 0);
+    let refused = sender.batch(1, vec![damaged(5)], 10).await;
+    assert_eq!((refused.refused.len(), refused.cursor), (1, 0));
+    let next = sender.batch(2, Vec::new(), 20).await;
+    assert_eq!((next.refused.len(), next.cursor), (0, 0), "nor do later batches carry it past");
+
+    // A sender that dies here has it on no list: it is given everything again.
+    drop(sender);
+    let (mut sender, welcome) = Sender::hello(&pair, &content).await;
+    assert_eq!(welcome.cursor, 0);
+    let refused = sender.batch(1, vec![damaged(5)], 10).await;
+    assert_eq!(refused.refused.len(), 1);
+    sender.say(Body::Noted(Noted { batch: 1 })).await;
+    let next = sender.batch(2, Vec::new(), 20).await;
+    assert_eq!(next.cursor, 20);
+    pair.stop().await;
+}
