@@ -5,8 +5,10 @@
 //! told otherwise. In the header it stays refused: no client sends it there by itself any more, and
 //! it covers neither the host nor the body.
 //!
-//! s3s checks both versions. What it does not know is that a URL of version 2 also carries, in its
-//! query, headers that its maker signed and that whoever uses it need not send: [`carry_headers`].
+//! s3s checks both versions; that of version 2 it compares byte by byte and not in constant time,
+//! which is one more reason to accept it nowhere else. What it does not know is that a URL of version
+//! 2 also carries, in its query, headers that its maker signed and that whoever uses it need not
+//! send: [`carry_headers`].
 
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Request};
