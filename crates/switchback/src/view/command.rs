@@ -100,8 +100,12 @@ impl Show for CommandView {
             let _ = writeln!(out, "done in {}", duration(Duration::from_millis(self.took_ms)));
         }
         if let Some(link) = self.link.as_ref().filter(|_| !self.plan) {
-            let _ =
-                writeln!(out, "link {} is {}, {} here", link.name, link.state_line(), mode_short(link.mode));
+            let _ = write!(out, "link {} is {}", link.name, link.state_line());
+            // A mode that is just being changed is not known for a moment.
+            let _ = match mode_short(link.mode) {
+                "?" => writeln!(out),
+                mode => writeln!(out, ", {mode} here"),
+            };
             if !link.next_step.is_empty() {
                 let _ = writeln!(out, "next: {}", link.next_step);
             }
