@@ -170,12 +170,13 @@ class Ledger:
         found = now.get(write.key) == write.value or (write.key, write.value) in kept
         return found or bool(self.replacing(write))
 
-    def one_writer_at_a_time(self, isolated):
+    def one_writer_at_a_time(self):
         """Between an acknowledgement by one system and the next by the other, authority moved.
 
-        In a partition the primary writes on until it hears of the failover, if `isolated`; no longer.
+        A primary that could not be told of a failover writes on until it hears of it; no longer.
         """
         told = self.lab.at("west", "log")["events"]
+        isolated = any(event["id"] == "failed-over" and "could not be told" in event["text"] for event in told)
         moved = {
             "west": [event["unix_ms"] for event in told if event["id"] in ("failover-started", "failed-over")],
             "east": [event["unix_ms"] for event in told if event["id"] == "authority-granted"],

@@ -29,7 +29,7 @@ def test_nothing_acknowledged_is_lost(lab, step, fault):
         ledger.stop()
         lab.wait_healthy(PATIENCE)
         case.note(ledger.account())
-        ledger.one_writer_at_a_time(isolated=fault.startswith("cut"))
+        ledger.one_writer_at_a_time()
 
 
 class Case:

@@ -48,7 +48,9 @@ impl LinkMachine {
         let name = link.shared.name.clone();
         self.put(next, out);
         if let Some(observed) = self.observed.get_mut(&link.id) {
-            observed.phase = Some(Phase::Fencing { until: if reachable { now + fence } else { now } });
+            // Just after a start nobody can say yet that contact is gone.
+            let may_be_reachable = reachable || observed.hold_until.is_some();
+            observed.phase = Some(Phase::Fencing { until: if may_be_reachable { now + fence } else { now } });
             observed.no_drain = no_drain;
             observed.hold_until = None;
             observed.grant = None;

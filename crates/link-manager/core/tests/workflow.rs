@@ -246,6 +246,26 @@ fn a_primary_whose_replica_is_gone_during_recovery_goes_on_when_it_is_declared_l
     assert!(world.systems[EAST].written.contains(&last) && world.systems[WEST].written.contains(&own));
 }
 
+/// Found by the matrix: the replica had just been started, and opened at once.
+#[test]
+fn a_failover_commanded_right_after_a_start_fences_before_it_opens() {
+    let mut world = World::linked();
+    world.restart_manager(WEST);
+    // Neither the link managers nor the movers have met yet.
+    world.deaf = Some(WEST);
+    let flows = world.systems[EAST].flows.take();
+    world.run(300);
+    world.ask(WEST, CommandKind::FailOver { no_drain: false, accept_loss: String::new() }, "early");
+    assert_eq!(world.modes(), (ReadWrite, ReadOnly), "the fence is awaited");
+    world.deaf = None;
+    world.systems[EAST].flows = flows;
+    for _ in 0..300 {
+        world.run(10);
+        assert_ne!(world.modes(), (ReadWrite, ReadWrite), "both write");
+    }
+    assert_eq!(world.modes(), (ReadOnly, ReadWrite));
+}
+
 #[test]
 fn a_crash_in_the_middle_of_a_failover_is_driven_on() {
     let mut world = World::linked();
