@@ -72,7 +72,7 @@ impl fmt::Debug for ContentId {
 }
 
 /// A tenant or a directory: the unit that a link protects and that an access mode governs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Content {
     /// Tenant or directory.
     pub kind: ContentKind,

@@ -43,7 +43,7 @@ pub enum Order {
 
 /// Per site, the highest version of a key that a record replaced. It has one entry for each site
 /// that ever wrote the key: two, unless a side of the link was rebuilt.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct VersionVector(Vec<Version>);
 
 impl VersionVector {

@@ -9,7 +9,7 @@ use crate::machine::Observed;
 use crate::{Identity, Link, LinkState};
 
 /// What a client that is refused is told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Writer {
     /// The system that accepts writes; empty when none does or it is not known.
     pub domain: String,
@@ -18,7 +18,7 @@ pub struct Writer {
 }
 
 /// An access mode to be made durable at the mover.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
     /// Whose.
     pub link: LinkId,

@@ -7,7 +7,7 @@ use switchback_model::{LinkId, RequestId};
 use crate::{Event, Link, Meta, RequestRecord};
 
 /// An upsert or removal of one durable record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// A link as it now is.
     PutLink(Box<Link>),

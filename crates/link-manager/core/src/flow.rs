@@ -9,7 +9,7 @@ use crate::machine::Observed;
 use crate::{ConflictPolicy, Identity, Link, LinkState};
 
 /// One content's flows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ContentFlow {
     /// Which.
     pub content: Content,
@@ -22,7 +22,7 @@ pub struct ContentFlow {
 }
 
 /// What is desired of one link's flows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FlowSpec {
     /// Which.
     pub link: LinkId,

@@ -10,7 +10,7 @@ use crate::machine::LinkMachine;
 use crate::state::{Link, LinkState};
 
 /// A link's health as this side sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Health {
     /// Both sides agree on epoch, state and digest, in the state that is meant to last.
     pub healthy: bool,

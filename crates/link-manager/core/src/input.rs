@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use switchback_model::{
     AccessMode, Content, ContentId, Epoch, FeedId, Incarnation, LinkId, RequestId, SystemId,
@@ -12,11 +13,11 @@ use crate::Message;
 use crate::state::{ConflictPolicy, Identity, Settings};
 
 /// Names a waiting caller in the shell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
 /// A place in one content's feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     /// Whose feed.
     pub content: ContentId,
@@ -27,7 +28,7 @@ pub struct Position {
 }
 
 /// What is visible in a content.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DigestView {
     /// Order-independent set hash.
     pub total: Vec<u8>,
@@ -36,7 +37,7 @@ pub struct DigestView {
 }
 
 /// One content as the mover has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ContentView {
     /// Which.
     pub content: Content,
@@ -103,8 +104,18 @@ pub struct FlowView {
     pub trouble: String,
 }
 
+/// Without the rates: they are measured, only guide people, and have no hash of their own.
+impl Hash for FlowView {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (self.content, self.applied, self.in_sync, self.retries, self.divergences).hash(hasher);
+        (self.pending_objects, self.pending_bytes).hash(hasher);
+        (self.peer_pending_objects, self.peer_pending_bytes).hash(hasher);
+        (self.peer_rolled_back, self.local_rolled_back, &self.trouble).hash(hasher);
+    }
+}
+
 /// One link's flows.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct LinkFlowsView {
     /// Which.
     pub link: LinkId,
@@ -119,7 +130,7 @@ pub struct LinkFlowsView {
 }
 
 /// The mover as last told.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct MoverView {
     /// Another one: the mover was restarted and holds everything read-only.
     pub boot: u64,
@@ -132,7 +143,7 @@ pub struct MoverView {
 }
 
 /// The other system, from its verified certificate and its first message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hello {
     /// From the certificate.
     pub system: SystemId,
@@ -153,7 +164,7 @@ pub struct Hello {
 }
 
 /// A new link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Create {
     /// Made by the shell.
     pub id: LinkId,
@@ -168,7 +179,7 @@ pub struct Create {
 }
 
 /// Changes to a link; `None` leaves a thing as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Update {
     /// `host:port`.
     pub peer_address: Option<String>,
@@ -189,7 +200,7 @@ pub struct Update {
 }
 
 /// What an operator wants of a link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CommandKind {
     /// Make it.
     Create(Box<Create>),
@@ -232,7 +243,7 @@ pub enum CommandKind {
 }
 
 /// A command of an operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Command {
     /// Who waits for the answer.
     pub token: Token,

@@ -23,14 +23,14 @@ pub(crate) type Out = Outbox<LinkMachine>;
 
 /// Where a failover stands between its intent and its opening. Not durable: after a crash the
 /// fence is simply sent again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Phase {
     Fencing { until: Timestamp },
     Draining { until: Timestamp, heads: Vec<Position> },
 }
 
 /// What the peer said last about a link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PeerView {
     pub(crate) epoch: Epoch,
     pub(crate) revision: u64,
@@ -41,7 +41,7 @@ pub(crate) struct PeerView {
 }
 
 /// What is seen of a link in this run; nothing of it is durable.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Observed {
     /// A message between the agreed incarnations was heard lately.
     pub(crate) contact: bool,
@@ -94,7 +94,7 @@ impl Observed {
 }
 
 /// A new link that waits for its peer to be reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Creating {
     pub(crate) token: Token,
     pub(crate) request: RequestId,
@@ -104,14 +104,16 @@ pub(crate) struct Creating {
 }
 
 /// Somebody who waits for a goal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Waiting {
     pub(crate) token: Token,
     pub(crate) goal: Goal,
     pub(crate) done: Done,
 }
 
-/// The link protocol's state machine for all links of one system.
+/// The link protocol's state machine for all links of one system. It can be cloned and hashed so
+/// that a model checker can explore it.
+#[derive(Clone, Hash)]
 pub struct LinkMachine {
     pub(crate) policy: Policy,
     pub(crate) state: State,

@@ -10,7 +10,7 @@ use crate::input::{DigestView, Position};
 use crate::state::Shared;
 
 /// The link, and its sender and receiver as the sender knows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Header {
     /// The link.
     pub link: LinkId,
@@ -23,7 +23,7 @@ pub struct Header {
 }
 
 /// How a link stands on the sender's side.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Heartbeat {
     /// The shared part of the record.
     pub shared: Shared,
@@ -36,7 +36,7 @@ pub struct Heartbeat {
 }
 
 /// A link to be made or restored on the receiver's side.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proposal {
     /// Repeated in the answer.
     pub nonce: u64,
@@ -49,7 +49,7 @@ pub struct Proposal {
 }
 
 /// One content at the end of a recovery, as the asking primary holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sealed {
     /// How far the replica's feed is applied.
     pub applied: Position,
@@ -60,7 +60,7 @@ pub struct Sealed {
 }
 
 /// A message about one link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Every [`crate::Policy::heartbeat`] and after each change.
     Heartbeat(Header, Box<Heartbeat>),

@@ -10,7 +10,7 @@ use crate::input::Token;
 use crate::{Access, Error, FlowSpec, Message};
 
 /// What a command did, or would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Done {
     /// The link it was about.
     pub link: LinkId,

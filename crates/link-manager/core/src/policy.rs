@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 /// Durations of the link protocol.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Policy {
     /// Between two heartbeats of a link.
     pub heartbeat: Duration,

@@ -11,7 +11,7 @@ use switchback_model::{Content, ContentId, Epoch, Incarnation, LinkId, RequestId
 use crate::Change;
 
 /// Where a link stands in the workflow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LinkState {
     /// The primary writes, the replica follows.
     Replicating,
@@ -38,7 +38,7 @@ impl fmt::Display for LinkState {
 }
 
 /// How conflicting versions are decided.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ConflictPolicy {
     /// The later version; the primary wins a tie.
     #[default]
@@ -50,7 +50,7 @@ pub enum ConflictPolicy {
 }
 
 /// What an operator may set on a link.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// Names follow authority.
     pub dns_failover: bool,
@@ -69,7 +69,7 @@ pub struct Settings {
 /// The state is changed by the side that the epoch names, and by no other: (epoch, revision)
 /// orders its changes. What operators may edit on either side has an order of its own, so that an
 /// edit made apart cannot bring back an old state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shared {
     /// Who may write.
     pub epoch: Epoch,
@@ -94,7 +94,7 @@ pub struct Shared {
 }
 
 /// The other system, as agreed when the link was made or restored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
     /// From its certificate.
     pub system: SystemId,
@@ -113,7 +113,7 @@ pub struct Peer {
 }
 
 /// A proposal that the other side has not answered yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proposing {
     /// Names the proposal.
     pub nonce: u64,
@@ -122,7 +122,7 @@ pub struct Proposing {
 }
 
 /// What the names of a link's tenants answer, as last decided here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ZoneRecord {
     /// Where they lead.
     pub target: Side,
@@ -135,7 +135,7 @@ pub struct ZoneRecord {
 }
 
 /// A link as this system knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Link {
     /// The same on both systems.
     pub id: LinkId,
@@ -181,7 +181,7 @@ impl Link {
 }
 
 /// How much an event matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// For the record.
     Notice,
@@ -192,7 +192,7 @@ pub enum Severity {
 }
 
 /// A line of the system log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Event {
     /// One more than the event before.
     pub sequence: u64,
@@ -209,7 +209,7 @@ pub struct Event {
 }
 
 /// What an accepted command waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Goal {
     /// Nothing more: it was done when it was recorded.
     Recorded,
@@ -220,7 +220,7 @@ pub enum Goal {
 }
 
 /// An accepted command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestRecord {
     /// Grows; the lowest is forgotten first.
     pub sequence: u64,
@@ -231,7 +231,7 @@ pub struct RequestRecord {
 }
 
 /// Facts about this system that outlive a restart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Meta {
     /// The store under our mover; another one means that content was lost or replaced.
     pub store_id: u64,
@@ -240,7 +240,7 @@ pub struct Meta {
 }
 
 /// Who we are, from the certificate service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Our system id.
     pub system: SystemId,
@@ -257,7 +257,7 @@ pub struct Identity {
 }
 
 /// Everything durable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct State {
     /// By id.
     pub links: BTreeMap<LinkId, Link>,
