@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use switchback_model::{ContentId, Version};
 use switchback_proto::replication::v1::{Manifest, ManifestEntry, Missing};
-use switchback_store::{Catalogue, ContentDigest, Digest, RecordKey, Result, VersionsPage, VersionsRequest};
+use switchback_store::{
+    Catalogue, ContentDigest, Digest, Record, RecordKey, Result, VersionsPage, VersionsRequest,
+};
 
 use super::agree::differing;
 use super::feed::{Draft, blocking, by_key};
@@ -31,6 +33,9 @@ pub(crate) struct Comparison {
     /// Keys of the manifest that the peer has not answered.
     asked: Option<Vec<RecordKey>>,
     wanted: VecDeque<RecordKey>,
+    /// Keys that the peer shows and our manifest did not: ours may have been deleted. What was
+    /// written since is in the feed, or came from the peer itself.
+    extra: VecDeque<RecordKey>,
     is_listed: bool,
 }
 
@@ -59,6 +64,7 @@ impl Comparison {
             after: None,
             asked: None,
             wanted: VecDeque::new(),
+            extra: VecDeque::new(),
         }
     }
 
@@ -67,22 +73,18 @@ impl Comparison {
         let asked = self.asked.take().unwrap_or_default();
         let wanted = missing.wanted.iter().filter_map(|place| asked.get(*place as usize).cloned());
         self.wanted.extend(wanted);
-        self.wanted.extend(missing.extra.into_iter().filter_map(from_wire));
+        self.extra.extend(missing.extra.into_iter().filter_map(from_wire));
     }
 
     pub(crate) async fn next(&mut self, mover: &Arc<Mover>, content: ContentId) -> Result<Next> {
         if self.needless {
             return Ok(Next::Done(0));
         }
-        while !self.wanted.is_empty() {
-            let length = self.wanted.len().min(BATCH_RECORDS_MAX);
-            let keys: Vec<_> = self.wanted.iter().take(length).cloned().collect();
-            let draft = by_key(mover, content, keys).await?;
-            // What did not fit stays wanted.
-            self.wanted.drain(..draft.looked_at());
-            if !draft.is_empty() {
-                return Ok(Next::Batch(draft));
-            }
+        if let Some(draft) = next_of(&mut self.wanted, mover, content, |_| true).await? {
+            return Ok(Next::Batch(draft));
+        }
+        if let Some(draft) = next_of(&mut self.extra, mover, content, Record::is_deleted).await? {
+            return Ok(Next::Batch(draft));
         }
         if self.asked.is_some() {
             return Ok(Next::Wait);
@@ -102,6 +104,25 @@ impl Comparison {
         self.asked = Some(page.versions.into_iter().map(|(key, _)| key).collect());
         Ok(Next::Manifest(manifest))
     }
+}
+
+/// The next batch of the keys that wait, if any of them is wanted.
+async fn next_of(
+    keys: &mut VecDeque<RecordKey>,
+    mover: &Arc<Mover>,
+    content: ContentId,
+    is_wanted: fn(&Record) -> bool,
+) -> Result<Option<Draft>> {
+    while !keys.is_empty() {
+        let some: Vec<_> = keys.iter().take(BATCH_RECORDS_MAX).cloned().collect();
+        let draft = by_key(mover, content, some, is_wanted).await?;
+        // What did not fit stays.
+        keys.drain(..draft.looked_at());
+        if !draft.is_empty() {
+            return Ok(Some(draft));
+        }
+    }
+    Ok(None)
 }
 
 fn entry((key, version): &(RecordKey, Version)) -> ManifestEntry {

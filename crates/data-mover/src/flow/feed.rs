@@ -19,7 +19,7 @@ pub(crate) struct Draft {
     through: u64,
     bytes: usize,
     following: u64,
-    /// Of the keys asked for, those without a record.
+    /// Of the keys asked for, those without a record that is wanted.
     pub(crate) absent: Vec<RecordKey>,
 }
 
@@ -140,8 +140,13 @@ impl Reader {
     }
 }
 
-/// The current records of some keys, as many as fit; the rest is due again later.
-pub(crate) async fn by_key(mover: &Arc<Mover>, content: ContentId, keys: Vec<RecordKey>) -> Result<Draft> {
+/// The current records of some keys that are wanted, as many as fit; the rest is due again later.
+pub(crate) async fn by_key(
+    mover: &Arc<Mover>,
+    content: ContentId,
+    keys: Vec<RecordKey>,
+    is_wanted: fn(&Record) -> bool,
+) -> Result<Draft> {
     let mover = Arc::clone(mover);
     blocking(move || {
         let mut draft = Draft::default();
@@ -150,8 +155,8 @@ pub(crate) async fn by_key(mover: &Arc<Mover>, content: ContentId, keys: Vec<Rec
                 break;
             }
             match mover.catalogue.record(content, &key)? {
-                Some(record) => draft.push(0, &record),
-                None => draft.absent.push(key),
+                Some(record) if is_wanted(&record) => draft.push(0, &record),
+                Some(_) | None => draft.absent.push(key),
             }
         }
         Ok(draft)

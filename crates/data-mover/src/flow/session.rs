@@ -351,7 +351,7 @@ impl<'a> Session<'a> {
         if due.is_empty() {
             return Ok(None);
         }
-        let draft = by_key(self.mover, self.flow.content.id, due).await.map_err(words)?;
+        let draft = by_key(self.mover, self.flow.content.id, due, |_| true).await.map_err(words)?;
         // What is gone without a tombstone is not wanted on the other side any more.
         let forget = self.flow.state().retries.settle(&draft.absent);
         self.forget_retries(&forget).await?;
