@@ -44,7 +44,7 @@ impl Envelope {
             | Message::GrantRequest(header, ..)
             | Message::Grant(header, ..)
             | Message::Farewell(header) => Some(*header),
-            Message::UnknownLink(_) | Message::ProposalAnswer { .. } => None,
+            Message::UnknownLink(_) | Message::OtherLife(_) | Message::ProposalAnswer { .. } => None,
         }
     }
 }

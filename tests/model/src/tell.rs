@@ -72,6 +72,7 @@ fn message(message: &Message) -> String {
             format!("heartbeat({state} e{} r{revision} {mode})", header.epoch)
         }
         Message::UnknownLink(_) => "unknown link".into(),
+        Message::OtherLife(_) => "link of another life".into(),
         Message::Proposal(header, _) => format!("proposal(e{})", header.epoch),
         Message::ProposalAnswer { refusal, .. } => format!("proposal answer({refusal:?})"),
         Message::Fence(header) => format!("fence(e{})", header.epoch),

@@ -31,6 +31,7 @@ impl LinkMachine {
             && self.peers.get(domain).is_some_and(|(hello, _)| hello.incarnation == header.sender)
             && self.own.as_ref().is_some_and(|own| own.incarnation == link.local_incarnation);
         if !agreed || !link.is_established() {
+            self.tell_of_other_life(domain, header, out);
             return false;
         }
         let observed = self.observed.entry(header.link).or_default();
@@ -46,6 +47,21 @@ impl LinkMachine {
             observed.hold_until = None;
         }
         true
+    }
+
+    /// Not obeyed, but answered: who means us, and is another life of the system that our record
+    /// names, holds the restored link while the answer to the restore never came here. Unless it
+    /// is told so it would wait for ever, and should it have gone on in a later epoch, only it can
+    /// restore the link again. While our own proposal is under way its answer will settle it.
+    fn tell_of_other_life(&self, domain: &str, header: &Header, out: &mut Out) {
+        let Some(link) = self.state.links.get(&header.link).filter(|link| link.peer.domain == domain) else {
+            return;
+        };
+        let here = self.peers.get(domain).is_some_and(|(hello, _)| hello.incarnation == header.sender);
+        let us = self.own.as_ref().is_some_and(|own| own.incarnation == header.receiver);
+        if here && us && link.peer.incarnation != header.sender && link.proposing.is_none() {
+            self.send(domain, Message::OtherLife(header.link), out);
+        }
     }
 
     /// A link that is not on record here: deleted by an operator, or never known.
@@ -203,19 +219,32 @@ impl LinkMachine {
             self.commit(crate::Change::RemoveDeleted(id), out);
             return;
         }
+        self.break_link(now, domain, id, |link, peer| format!("{peer} has no record of link {link}"), out);
+    }
+
+    /// The peer knows the link with an earlier life of this system.
+    pub(crate) fn on_other_life(&mut self, now: Timestamp, domain: &str, id: LinkId, out: &mut Out) {
+        let reason = |link: &str, peer: &str| {
+            format!("{peer} has link {link} on record with this system as it was before it was rebuilt")
+        };
+        self.break_link(now, domain, id, reason, out);
+    }
+
+    fn break_link(
+        &mut self,
+        now: Timestamp,
+        domain: &str,
+        id: LinkId,
+        reason: impl FnOnce(&str, &str) -> String,
+        out: &mut Out,
+    ) {
         let Some(link) = self.state.links.get(&id).filter(|link| link.peer.domain == domain) else { return };
-        let (name, peer) = (link.shared.name.clone(), link.peer.name.clone());
-        let reason = format!("{peer} has no record of link {name}");
+        let name = link.shared.name.clone();
+        let reason = reason(&name, &link.peer.name);
         let Some(observed) = self.observed.get_mut(&id) else { return };
         if observed.broken.replace(reason.clone()).is_none() {
-            self.event(
-                now,
-                Severity::Error,
-                "link-broken",
-                &name,
-                format!("{reason}: the link is broken; restore it"),
-                out,
-            );
+            let text = format!("{reason}: the link is broken; restore it");
+            self.event(now, Severity::Error, "link-broken", &name, text, out);
         }
     }
 }

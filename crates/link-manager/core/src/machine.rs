@@ -384,6 +384,7 @@ impl LinkMachine {
                 self.on_answer(now, domain, nonce, link, &refusal, out)
             }
             Message::UnknownLink(link) => self.on_unknown(now, domain, link, out),
+            Message::OtherLife(link) => self.on_other_life(now, domain, link, out),
             Message::Heartbeat(header, heartbeat) => {
                 if self.heard(now, domain, &header, out) {
                     self.on_heartbeat(now, header.link, *heartbeat, out);

@@ -66,6 +66,9 @@ pub enum Message {
     Heartbeat(Header, Box<Heartbeat>),
     /// The receiver of some message has no record of this link.
     UnknownLink(LinkId),
+    /// The receiver of some message has this link on record with another life of the sender: it
+    /// obeys nothing until one side restores the link.
+    OtherLife(LinkId),
     /// See [`Proposal`].
     Proposal(Header, Box<Proposal>),
     /// Accepted and durable when the refusal is empty.

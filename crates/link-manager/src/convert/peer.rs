@@ -16,6 +16,7 @@ pub(crate) fn message(body: Body) -> Result<Message, Malformed> {
         Body::Heartbeat(heartbeat) => {
             Message::Heartbeat(header(heartbeat.header.as_ref())?, Box::new(beat(&heartbeat)?))
         }
+        Body::UnknownLink(unknown) if unknown.other_life => Message::OtherLife(link_id(&unknown.link_id)?),
         Body::UnknownLink(unknown) => Message::UnknownLink(link_id(&unknown.link_id)?),
         Body::Proposal(proposal) => {
             let parsed = Proposal {
@@ -56,7 +57,12 @@ pub(crate) fn message_out(message: &Message) -> Body {
             in_sync: heartbeat.in_sync,
             trouble: heartbeat.trouble.clone(),
         }),
-        Message::UnknownLink(link) => Body::UnknownLink(wire::UnknownLink { link_id: link_id_out(*link) }),
+        Message::UnknownLink(link) => {
+            Body::UnknownLink(wire::UnknownLink { link_id: link_id_out(*link), other_life: false })
+        }
+        Message::OtherLife(link) => {
+            Body::UnknownLink(wire::UnknownLink { link_id: link_id_out(*link), other_life: true })
+        }
         Message::Proposal(header, proposal) => Body::Proposal(wire::Proposal {
             nonce: proposal.nonce,
             header: header_out(header),
