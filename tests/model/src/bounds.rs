@@ -29,6 +29,19 @@ pub struct Bounds {
     /// Commands that are sent again under their old request id.
     #[arg(long, default_value_t = 0)]
     pub repeats: u8,
+    /// What is said arrives at once and in order, the movers hear and apply at once, and what an
+    /// operator, a client or a fault does may come between any two of these steps; but for `--held`
+    /// and `--delays`. Histories can then be much longer.
+    #[arg(long)]
+    pub in_order: bool,
+    /// With `--in-order`: messages that are held, and may then arrive at any later time, any number
+    /// of times, or never.
+    #[arg(long, default_value_t = 0)]
+    pub held: u8,
+    /// With `--in-order`: times that a step is taken before those that would come first (delay-bounded
+    /// scheduling; Emmi, Qadeer and Rakamaric, POPL 2011).
+    #[arg(long, default_value_t = 0)]
+    pub delays: u8,
     /// A mover answers, and is looked at, at any later time, rather than at once.
     #[arg(long)]
     pub slow: bool,
@@ -54,6 +67,9 @@ impl Default for Bounds {
             cuts: 0,
             rebuilds: 0,
             repeats: 0,
+            in_order: false,
+            held: 0,
+            delays: 0,
             slow: false,
             all_commands: false,
             few_commands: false,

@@ -1,6 +1,11 @@
-//! What is under way between the two link managers: a set that only grows. A message in it can be
-//! delivered at any time, any number of times, in any order, or never; so loss, delay, duplication
-//! and reordering need no actions of their own.
+//! What is under way between the two link managers.
+//!
+//! *At large* is a set that only grows. A message in it can be delivered at any time, any number of
+//! times, in any order, or never; so loss, delay, duplication and reordering need no actions of
+//! their own. By default every message is at large.
+//!
+//! For long histories (`--in-order`) messages wait in a queue to each side instead, as they do in
+//! the product's streams, and the next one is delivered, or is *held*: it is then at large.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -69,16 +74,18 @@ impl Ord for Envelope {
     }
 }
 
-/// A set of messages. Cheap to clone.
+/// See the module. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
-    messages: Arc<[Arc<Envelope>]>,
-    /// Of the set, whatever its order.
+    at_large: Arc<[Arc<Envelope>]>,
+    /// To each side, the next one first.
+    queues: [Arc<[Arc<Envelope>]>; 2],
+    /// Of the set, whatever its order, and of the queues.
     pub hash: u64,
 }
 
 impl Network {
-    /// With these messages too.
+    /// With these messages too, at large.
     #[must_use]
     pub fn with(&self, sent: &[Arc<Envelope>]) -> Self {
         let mut new: Vec<_> = sent.iter().filter(|envelope| self.find(envelope.hash).is_none()).collect();
@@ -87,21 +94,78 @@ impl Network {
         if new.is_empty() {
             return self.clone();
         }
-        let hash = new.iter().fold(self.hash, |hash, envelope| hash.wrapping_add(envelope.hash));
-        let mut messages: Vec<_> = self.messages.iter().chain(new).cloned().collect();
+        let mut messages: Vec<_> = self.at_large.iter().chain(new).cloned().collect();
         messages.sort();
-        Self { messages: messages.into(), hash }
+        self.sealed(messages.into(), self.queues.clone())
     }
 
-    /// Every message.
+    /// With these messages too, in their queues.
+    #[must_use]
+    pub fn queued(&self, sent: &[Arc<Envelope>]) -> Self {
+        if sent.is_empty() {
+            return self.clone();
+        }
+        let queues = [0, 1].map(|to| {
+            let mut queue = self.queues[to].to_vec();
+            queue.extend(sent.iter().filter(|one| one.to == to).cloned());
+            // Told twice in a row says nothing new.
+            queue.dedup();
+            queue.into()
+        });
+        self.sealed(Arc::clone(&self.at_large), queues)
+    }
+
+    /// The next of the queue to `to`.
+    #[must_use]
+    pub fn next(&self, to: usize) -> Option<&Arc<Envelope>> {
+        self.queues[to].first()
+    }
+
+    /// Without the next of the queue to `to`.
+    #[must_use]
+    pub fn taken(&self, to: usize) -> Self {
+        let mut queues = self.queues.clone();
+        queues[to] = queues[to].iter().skip(1).cloned().collect();
+        self.sealed(Arc::clone(&self.at_large), queues)
+    }
+
+    /// With the next of the queue to `to` at large.
+    #[must_use]
+    pub fn held(&self, to: usize) -> Self {
+        let next = self.next(to).cloned();
+        self.taken(to).with(next.as_slice())
+    }
+
+    /// The stream to `to` is gone, and what was in it.
+    #[must_use]
+    pub fn dropped(&self, to: usize) -> Self {
+        if self.queues[to].is_empty() {
+            return self.clone();
+        }
+        let mut queues = self.queues.clone();
+        queues[to] = Arc::default();
+        self.sealed(Arc::clone(&self.at_large), queues)
+    }
+
+    fn sealed(&self, at_large: Arc<[Arc<Envelope>]>, queues: [Arc<[Arc<Envelope>]>; 2]) -> Self {
+        let set = at_large.iter().fold(0_u64, |hash, envelope| hash.wrapping_add(envelope.hash));
+        let waiting = queues.each_ref().map(|queue| queue.iter().map(|one| one.hash).collect::<Vec<_>>());
+        let hash = if waiting.iter().all(Vec::is_empty) { set } else { set ^ fingerprint(&waiting, 0) };
+        Self { at_large, queues, hash }
+    }
+
+    /// Every message at large.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Envelope>> {
-        self.messages.iter()
+        self.at_large.iter()
     }
 
-    /// The message of this hash.
+    /// The message of this hash, at large or next in its queue.
     #[must_use]
     pub fn find(&self, hash: u64) -> Option<&Arc<Envelope>> {
-        let found = self.messages.binary_search_by_key(&hash, |envelope| envelope.hash).ok()?;
-        self.messages.get(found)
+        let next = || [0, 1].into_iter().filter_map(|to| self.next(to)).find(|one| one.hash == hash);
+        match self.at_large.binary_search_by_key(&hash, |envelope| envelope.hash) {
+            Ok(found) => self.at_large.get(found),
+            Err(_) => next(),
+        }
     }
 }

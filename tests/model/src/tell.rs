@@ -91,6 +91,10 @@ pub fn action(world: &World, action: Action) -> String {
     match action {
         Action::Command(at, order) => format!("operator on {}: {order:?}", name(at)),
         Action::Repeat(number) => format!("operator repeats command {number}"),
+        Action::Hold(to) => match world.network.next(to) {
+            Some(envelope) => format!("{} is held up", message(&envelope.message)),
+            None => "nothing is held up".into(),
+        },
         Action::Deliver(hash) => match world.network.find(hash) {
             Some(envelope) => {
                 let parties =

@@ -23,6 +23,9 @@ impl Random {
     }
 }
 
+/// Steps before which a rebuild is not even considered, on average.
+const REBUILD_ONCE_IN: usize = 24;
+
 /// A walk that broke something.
 pub struct Fall {
     /// Where it began.
@@ -50,6 +53,11 @@ pub fn walk(bounds: &Bounds, seed: u64, length: usize, memo: &Memo) -> Result<us
         // Messages are many: without this, hardly anything else would happen.
         if random.below(3) > 0 {
             offered.retain(|action| !matches!(action, Action::Deliver(_)));
+        }
+        // Always offered: at even odds both systems would be gone before anything was at stake.
+        if random.below(REBUILD_ONCE_IN) > 0 {
+            offered.retain(|action| !matches!(action, Action::Rebuild(_)));
+            late.retain(|action| !matches!(action, Action::Rebuild(_)));
         }
         let next = some(&world, &mut offered, &mut random, memo);
         let next = next.or_else(|| some(&world, &mut late, &mut random, memo));

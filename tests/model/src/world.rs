@@ -12,7 +12,7 @@ use crate::bounds::Bounds;
 use crate::memo::Memo;
 use crate::mover::{LINK, content};
 use crate::network::Network;
-use crate::site::{EAST, Event, Order, Site, WEST};
+use crate::site::{EAST, Event, Order, Outcome, Site, WEST};
 use crate::verdict::Flaws;
 
 /// What is known to an onlooker, and to none of the systems.
@@ -42,6 +42,10 @@ pub struct Left {
     pub(crate) cuts: u8,
     pub(crate) rebuilds: [u8; 2],
     pub(crate) repeats: u8,
+    /// See [`Bounds::in_order`]; the same throughout.
+    pub(crate) in_order: bool,
+    pub(crate) held: u8,
+    pub(crate) delays: u8,
 }
 
 impl Left {
@@ -55,6 +59,9 @@ impl Left {
             cuts: bounds.cuts,
             rebuilds: [bounds.rebuilds; 2],
             repeats: bounds.repeats,
+            in_order: bounds.in_order,
+            held: bounds.held,
+            delays: bounds.delays,
         }
     }
 }
@@ -107,6 +114,8 @@ pub enum Action {
     Repeat(usize),
     /// The message of this hash is delivered.
     Deliver(u64),
+    /// The next message to a system is held.
+    Hold(usize),
     /// Time passes at a system.
     Tick(usize),
     /// Its mover takes the access mode that waits.
@@ -157,7 +166,15 @@ impl World {
             return None;
         }
         let mut next = self.clone();
+        if self.left.in_order && self.is_out_of_turn(action, memo) {
+            next.left.delays = self.left.delays.checked_sub(1)?;
+        }
         let (at, event) = match action {
+            Action::Hold(to) => {
+                next.network = self.network.held(to);
+                next.left.held -= 1;
+                return Some(next);
+            }
             Action::Command(at, order) => (at, Event::Command(order, self.next_request())),
             Action::Repeat(number) => {
                 let (at, _, order) = *self.history.accepted.get(number)?;
@@ -196,12 +213,59 @@ impl World {
         };
         let outcome = memo.after(&self.sites[at], &event);
         next.sites[at] = Arc::clone(&outcome.site);
-        next.network = self.network.with(&outcome.sent);
+        next.network = self.network_after(action, at, &outcome);
         next.flaws |= outcome.flaws;
         next.spend(action, outcome.accepted);
         next.note(self, action, outcome.wrote, outcome.accepted);
         next.flaws |= crate::check::transition(self, action, &next, memo);
         (next != *self).then_some(next)
+    }
+
+    fn network_after(&self, action: Action, at: usize, outcome: &Outcome) -> Network {
+        if !self.left.in_order {
+            return self.network.with(&outcome.sent);
+        }
+        let network = match action {
+            Action::Deliver(hash) if self.is_next(at, hash) => self.network.taken(at),
+            _ if outcome.site.stream != self.sites[at].stream => self.network.dropped(at),
+            _ => self.network.clone(),
+        };
+        network.queued(&outcome.sent)
+    }
+
+    fn is_next(&self, at: usize, hash: u64) -> bool {
+        self.network.next(at).is_some_and(|envelope| envelope.hash == hash)
+    }
+
+    /// The steps that nobody outside decides on, in the order in which they come when nothing is late.
+    fn due(&self) -> impl Iterator<Item = Action> {
+        let next = [EAST, WEST].map(|at| self.network.next(at).map(|one| Action::Deliver(one.hash)));
+        let steps = [Action::Hear, Action::Apply, Action::PeerUp].map(|step| [step(EAST), step(WEST)]);
+        next.into_iter().flatten().chain(steps.into_iter().flatten()).filter(|action| self.can(*action))
+    }
+
+    /// The action is due, and so is another before it.
+    fn is_out_of_turn(&self, action: Action, memo: &Memo) -> bool {
+        self.due().any(|due| due == action)
+            && self.due().take_while(|due| *due != action).any(|due| self.changes(due, memo))
+    }
+
+    /// Something comes of a step that is due.
+    fn changes(&self, due: Action, memo: &Memo) -> bool {
+        let (at, event) = match due {
+            Action::Deliver(_) => return true,
+            Action::Hear(at) => (at, Event::Hear(self.sites[1 - at].mover.told())),
+            Action::Apply(at) => {
+                (at, Event::Apply(self.sites[1 - at].mover.batch_for(&self.sites[at].mover)))
+            }
+            Action::PeerUp(at) => {
+                let other = &self.sites[1 - at].identity;
+                (at, Event::PeerUp(other.system, other.incarnation))
+            }
+            _ => return false,
+        };
+        let outcome = memo.after(&self.sites[at], &event);
+        outcome.site.hash != self.sites[at].hash || !outcome.sent.is_empty()
     }
 
     /// The number of the next command, if it may be repeated.
@@ -274,6 +338,7 @@ impl World {
             Action::Deliver(hash) => {
                 self.network.find(hash).is_some_and(|envelope| self.sites[envelope.to].stream.is_some())
             }
+            Action::Hold(to) => left.held > 0 && self.network.next(to).is_some(),
             Action::Tick(at) => left.ticks[at] > 0 && self.sites[at].has_deadline(),
             Action::TakeAccess(at) => self.waits(at, |event| matches!(event, Event::TakeAccess)),
             Action::TakeAnswer(at) => self.waits(at, |event| matches!(event, Event::TakeAnswer)),
@@ -353,6 +418,10 @@ impl World {
             offer(Action::Deliver(envelope.hash));
         }
         for at in [EAST, WEST] {
+            if let Some(next) = self.network.next(at) {
+                offer(Action::Deliver(next.hash));
+                offer(Action::Hold(at));
+            }
             for order in orders(bounds) {
                 offer(Action::Command(at, *order));
             }
