@@ -106,10 +106,16 @@ impl Network {
             return self.clone();
         }
         let queues = [0, 1].map(|to| {
-            let mut queue = self.queues[to].to_vec();
-            queue.extend(sent.iter().filter(|one| one.to == to).cloned());
-            // Told twice in a row says nothing new.
-            queue.dedup();
+            let new: Vec<_> = sent.iter().filter(|one| one.to == to).cloned().collect();
+            // Of what is said again only the last time counts, or a held message that is answered
+            // each time it arrives could fill a queue without end.
+            let mut queue: Vec<_> =
+                self.queues[to].iter().filter(|one| !new.contains(one)).cloned().collect();
+            for (at, one) in new.iter().enumerate() {
+                if !new[at + 1..].contains(one) {
+                    queue.push(Arc::clone(one));
+                }
+            }
             queue.into()
         });
         self.sealed(Arc::clone(&self.at_large), queues)
