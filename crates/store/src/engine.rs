@@ -64,7 +64,18 @@ pub(crate) struct Engine {
 impl Engine {
     /// Opens or creates the database in `path`. After creation its folders' entries are durable.
     pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<Self> {
-        std::fs::create_dir_all(path).map_err(|error| Error::engine("create its folder", error))?;
+        let io = |what| move |error: std::io::Error| Error::engine(what, error);
+        if is_empty(path).map_err(io("look at its folder"))? {
+            create(path, cache_bytes)?;
+        }
+        let engine = Self::load(path, cache_bytes)?;
+        for folder in path.ancestors().take(2).filter(|folder| !folder.as_os_str().is_empty()) {
+            sync_folder(folder).map_err(io("flush its folder"))?;
+        }
+        Ok(engine)
+    }
+
+    fn load(path: &Path, cache_bytes: u64) -> Result<Self> {
         let failed = |error| Error::engine("open", error);
         let database = Database::builder(path)
             .cache_size(cache_bytes)
@@ -78,9 +89,6 @@ impl Engine {
             .map(|(_, name)| database.keyspace(name, options))
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
-        for folder in path.ancestors().take(2).filter(|folder| !folder.as_os_str().is_empty()) {
-            sync_folder(folder).map_err(|error| Error::engine("flush its folder", error))?;
-        }
         Ok(Self { database, keyspaces })
     }
 
@@ -159,6 +167,44 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
+/// Makes the database beside its place and moves it there whole. The engine cannot open what a crash
+/// left of a creation (seen in power cuts: a family's folder is there before the family is on
+/// record, and is in the way for ever), so nothing half made may bear the name.
+fn create(path: &Path, cache_bytes: u64) -> Result<()> {
+    let io = |what| move |error: std::io::Error| Error::engine(what, error);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    match std::fs::remove_dir_all(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(io("remove what a crash left")(error));
+        }
+        _ => {}
+    }
+    std::fs::create_dir_all(&new).map_err(io("create its folder"))?;
+    drop(Engine::load(&new, cache_bytes)?);
+    sync_tree(&new).map_err(io("flush its files"))?;
+    std::fs::rename(&new, path).map_err(io("name its folder"))
+}
+
+/// True when there is no folder, or nothing in it.
+fn is_empty(path: &Path) -> std::io::Result<bool> {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a folder and everything beneath it durable.
+fn sync_tree(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { sync_tree(&path)? } else { File::open(&path)?.sync_all()? }
+    }
+    sync_folder(folder)
+}
+
 /// Makes the entries of a folder durable.
 pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
     File::open(path)?.sync_all()
@@ -180,6 +226,20 @@ mod tests {
         assert_eq!(prefix_end(b"ab"), Some(b"ac".to_vec()));
         assert_eq!(prefix_end(&[1, 0xff, 0xff]), Some(vec![2]));
         assert_eq!(prefix_end(&[0xff]), None);
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_creation_is_not_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalogue");
+        let left = folder.path().join("catalogue.new");
+        std::fs::create_dir_all(left.join("keyspaces/1")).unwrap();
+        let engine = Engine::open(&path, 1 << 20).unwrap();
+        engine.commit(vec![(Family::Meta, b"a".to_vec(), Some(b"1".to_vec()))]).unwrap();
+        drop(engine);
+        assert!(!left.exists());
+        let engine = Engine::open(&path, 1 << 20).unwrap();
+        assert_eq!(engine.view().row(Family::Meta, b"a").unwrap(), Some(b"1".to_vec()));
     }
 
     #[test]
