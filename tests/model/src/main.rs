@@ -23,6 +23,9 @@ struct Args {
     /// Threads; with more than one, traces and a bounded depth are not exactly the shortest.
     #[arg(long, default_value = "1")]
     threads: NonZeroUsize,
+    /// Go deep first: takes a tenth of the memory, but a trace is then any, not the shortest.
+    #[arg(long)]
+    depth_first: bool,
     /// Stop after so many seconds.
     #[arg(long)]
     seconds: Option<u64>,
@@ -59,7 +62,13 @@ fn explore(args: &Args) -> bool {
     if let Some(seconds) = args.seconds {
         builder = builder.timeout(Duration::from_secs(seconds));
     }
-    let checker = builder.spawn_bfs();
+    match args.depth_first {
+        true => watch(args, builder.spawn_dfs(), began),
+        false => watch(args, builder.spawn_bfs(), began),
+    }
+}
+
+fn watch(args: &Args, checker: impl Checker<LinkModel>, began: Instant) -> bool {
     let mut shown = Instant::now();
     while !checker.is_done() {
         std::thread::sleep(Duration::from_millis(50));

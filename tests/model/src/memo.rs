@@ -12,9 +12,9 @@ use crate::site::{Event, Outcome, Site};
 
 const SHARDS: u64 = 64;
 
-/// Kept in one shard, the systems at about five kilobytes each; then it starts anew.
-const OUTCOMES_MAX: usize = 200_000;
-const SITES_MAX: usize = 20_000;
+/// Kept in one shard; then it starts anew. A system takes about five kilobytes, and an outcome keeps one.
+const OUTCOMES_MAX: usize = 6_000;
+const SITES_MAX: usize = 1_000;
 
 #[derive(Default)]
 struct Shard {
