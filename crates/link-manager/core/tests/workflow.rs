@@ -7,31 +7,10 @@ use switchback_model::AccessMode::{ReadOnly, ReadWrite};
 use switchback_model::{Epoch, Side};
 use world::{EAST, LINK, WEST, World};
 
-fn complete() -> CommandKind {
-    CommandKind::CompleteRecovery { anyway: false }
-}
-
-fn recover(world: &mut World) {
-    world.command(WEST, CommandKind::BeginRecovery).expect("recovery begins");
-    world.run(1_000);
-    world.command(WEST, complete()).expect("recovery can be completed");
-    world.run(3_000);
-}
-
-fn assert_back_to_normal(world: &World, epoch: u64) {
-    assert_eq!(world.modes(), (ReadWrite, ReadOnly));
-    for at in [EAST, WEST] {
-        assert_eq!(world.state(at), LinkState::Replicating);
-        assert_eq!(world.link(at).shared.epoch, Epoch(epoch));
-        assert_eq!(world.link(at).zone.as_ref().map(|zone| zone.target), Some(Side::Primary));
-    }
-    assert_eq!(world.systems[EAST].written, world.systems[WEST].written);
-}
-
 #[test]
 fn a_new_link_makes_the_replica_read_only_and_copies() {
     let world = World::linked();
-    assert_back_to_normal(&world, 0);
+    world.assert_back_to_normal(0);
     assert_eq!(world.link(WEST).side, Side::Replica);
 }
 
@@ -45,8 +24,8 @@ fn with_contact_the_primary_is_fenced_and_its_tail_drained_before_the_replica_wr
     assert_eq!(world.link(WEST).zone.as_ref().map(|zone| zone.target), Some(Side::Replica));
     world.run(1_000);
     assert_eq!(world.link(EAST).zone.as_ref().map(|zone| zone.target), Some(Side::Replica));
-    recover(&mut world);
-    assert_back_to_normal(&world, 2);
+    world.recover();
+    world.assert_back_to_normal(2);
     assert!(world.logged(EAST, "recovery-completed") && world.logged(WEST, "recovery-completed"));
 }
 
@@ -61,8 +40,8 @@ fn a_returning_primary_demotes_itself_before_serving_a_write() {
     world.run(2_000);
     assert_eq!(world.modes(), (ReadOnly, ReadWrite));
     assert!(world.logged(EAST, "demoted"));
-    recover(&mut world);
-    assert_back_to_normal(&world, 2);
+    world.recover();
+    world.assert_back_to_normal(2);
 }
 
 #[test]
@@ -75,8 +54,8 @@ fn an_isolated_primary_stays_writable_and_its_writes_survive_the_recovery() {
     world.heal();
     world.run(1_000);
     assert!(world.write(EAST).is_err());
-    recover(&mut world);
-    assert_back_to_normal(&world, 2);
+    world.recover();
+    world.assert_back_to_normal(2);
     for at in [EAST, WEST] {
         assert!(world.systems[at].written.contains(&tail) && world.systems[at].written.contains(&ahead));
     }
@@ -108,8 +87,8 @@ fn a_rebuilt_primary_is_restored_and_recovered() {
     world.command(WEST, CommandKind::Restore).unwrap();
     world.run(1_000);
     assert_eq!(world.modes(), (ReadOnly, ReadWrite));
-    recover(&mut world);
-    assert_back_to_normal(&world, 2);
+    world.recover();
+    world.assert_back_to_normal(2);
     assert!(world.systems[EAST].written.contains(&write));
 }
 
@@ -151,29 +130,10 @@ fn a_lost_grant_is_asked_for_again() {
     world.write(WEST).unwrap();
     world.run(1_000);
     world.lose_grants = 3;
-    recover(&mut world);
+    world.recover();
     world.run(3_000);
     assert_eq!(world.lose_grants, 0);
-    assert_back_to_normal(&world, 2);
-}
-
-/// Found by killing link managers at the end of a recovery: the movers had told each other of the
-/// granted epoch, and the primary's could not be asked to be read-only as of the one before.
-#[test]
-fn a_primary_whose_mover_has_heard_of_the_grant_still_gets_it() {
-    let mut world = World::linked();
-    world.fail_over().unwrap();
-    world.run(1_000);
-    world.command(WEST, CommandKind::BeginRecovery).unwrap();
-    world.run(500);
-    world.lose_grants = usize::MAX;
-    world.command(WEST, complete()).unwrap();
-    world.run(1_000);
-    assert_eq!(world.systems[EAST].access.1, Epoch(2), "its mover has heard");
-    world.restart_manager(EAST);
-    world.lose_grants = 0;
-    world.run(5_000);
-    assert_back_to_normal(&world, 2);
+    world.assert_back_to_normal(2);
 }
 
 #[test]
@@ -184,7 +144,7 @@ fn a_failover_in_the_middle_of_completion_leaves_one_writer() {
     world.command(WEST, CommandKind::BeginRecovery).unwrap();
     world.run(500);
     world.lose_grants = usize::MAX;
-    world.command(WEST, complete()).unwrap();
+    world.command(WEST, World::complete()).unwrap();
     world.run(1_000);
     assert_eq!(world.modes(), (ReadOnly, ReadOnly));
     // The grant is recorded at the replica, and on its way for ever: taken back by a failover.
@@ -194,8 +154,8 @@ fn a_failover_in_the_middle_of_completion_leaves_one_writer() {
     world.run(2_000);
     assert_eq!(world.modes(), (ReadOnly, ReadWrite));
     assert_eq!(world.link(EAST).shared.epoch, Epoch(3));
-    recover(&mut world);
-    assert_back_to_normal(&world, 4);
+    world.recover();
+    world.assert_back_to_normal(4);
 }
 
 #[test]
@@ -220,8 +180,8 @@ fn a_failover_in_the_middle_of_recovery_is_the_next_odd_epoch() {
     assert_eq!(world.link(WEST).shared.epoch, Epoch(3));
     assert_eq!(world.modes(), (ReadOnly, ReadWrite));
     world.run(1_000);
-    recover(&mut world);
-    assert_back_to_normal(&world, 4);
+    world.recover();
+    world.assert_back_to_normal(4);
 }
 
 #[test]
@@ -244,26 +204,6 @@ fn a_primary_whose_replica_is_gone_during_recovery_goes_on_when_it_is_declared_l
     world.run(3_000);
     assert_eq!(world.modes(), (ReadWrite, ReadOnly));
     assert!(world.systems[EAST].written.contains(&last) && world.systems[WEST].written.contains(&own));
-}
-
-/// Found by the matrix: the replica had just been started, and opened at once.
-#[test]
-fn a_failover_commanded_right_after_a_start_fences_before_it_opens() {
-    let mut world = World::linked();
-    world.restart_manager(WEST);
-    // Neither the link managers nor the movers have met yet.
-    world.deaf = Some(WEST);
-    let flows = world.systems[EAST].flows.take();
-    world.run(300);
-    world.ask(WEST, CommandKind::FailOver { no_drain: false, accept_loss: String::new() }, "early");
-    assert_eq!(world.modes(), (ReadWrite, ReadOnly), "the fence is awaited");
-    world.deaf = None;
-    world.systems[EAST].flows = flows;
-    for _ in 0..300 {
-        world.run(10);
-        assert_ne!(world.modes(), (ReadWrite, ReadWrite), "both write");
-    }
-    assert_eq!(world.modes(), (ReadOnly, ReadWrite));
 }
 
 #[test]
@@ -299,11 +239,11 @@ fn commands_go_to_the_side_and_the_state_they_belong_to() {
     let wrong = world.command(EAST, kind()).unwrap_err();
     assert!(wrong.to_string().contains("run the command on the replica (west)"), "{wrong}");
     assert!(world.command(WEST, CommandKind::BeginRecovery).is_err());
-    assert!(world.command(WEST, complete()).is_err());
+    assert!(world.command(WEST, World::complete()).is_err());
     assert!(world.command(WEST, CommandKind::Restore).is_err());
     world.fail_over().unwrap();
     world.run(1_000);
-    assert!(world.command(WEST, complete()).is_err());
+    assert!(world.command(WEST, World::complete()).is_err());
     let frozen = Update { remove: vec![world::acme()], ..Update::default() };
     let frozen = world.command(EAST, CommandKind::Update(Box::new(frozen))).unwrap_err();
     assert!(frozen.to_string().contains("frozen"), "{frozen}");
@@ -351,8 +291,8 @@ fn a_primary_restored_from_an_old_backup_is_read_only_until_the_link_is_restored
     let backup = world.systems[EAST].durable.clone();
     world.fail_over().unwrap();
     world.run(1_000);
-    recover(&mut world);
-    assert_back_to_normal(&world, 2);
+    world.recover();
+    world.assert_back_to_normal(2);
     world.crash(EAST);
     world.systems[EAST].durable = backup;
     world.start(EAST);
@@ -381,34 +321,4 @@ fn a_link_manager_without_contact_still_fences_through_the_movers() {
     world.fail_over().unwrap();
     world.run(500);
     assert_eq!(world.modes(), (ReadOnly, ReadWrite));
-}
-
-/// Found by the model checker: the answer to a restore was lost and the restored side then declared
-/// the other lost. Each wrote on, neither obeyed the other, and no command was left for anybody.
-#[test]
-fn a_restore_whose_answer_was_lost_can_be_mended_from_the_side_that_went_on() {
-    let mut world = World::linked();
-    world.crash(EAST);
-    world.fail_over().unwrap();
-    let ahead = world.write(WEST).unwrap();
-    world.rebuild(EAST);
-    world.run(1_000);
-    world.deaf = Some(WEST);
-    world.ask(WEST, CommandKind::Restore, "lost");
-    world.run(1_000);
-    assert!(world.has_link(EAST), "the proposal was taken");
-    world.cut();
-    world.run(200);
-    world.command(EAST, CommandKind::DeclareLost { confirm: "acme".into() }).unwrap();
-    let own = world.write(EAST).unwrap();
-    world.deaf = None;
-    world.heal();
-    world.run(12_000);
-    let refused = world.command(WEST, CommandKind::Restore).unwrap_err();
-    assert!(refused.to_string().contains("would lose what was written"), "{refused}");
-    assert!(world.logged(EAST, "link-broken"), "the side that can restore is told so");
-    world.command(EAST, CommandKind::Restore).unwrap();
-    world.run(3_000);
-    assert_back_to_normal(&world, 2);
-    assert!(world.systems[EAST].written.contains(&ahead) && world.systems[WEST].written.contains(&own));
 }

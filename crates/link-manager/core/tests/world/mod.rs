@@ -13,7 +13,8 @@ use switchback_link_core::{
 };
 use switchback_machine::{Machine, Outbox, Timestamp};
 use switchback_model::{
-    AccessMode, Content, ContentId, ContentKind, Epoch, FeedId, Incarnation, LinkId, RequestId, SystemId,
+    AccessMode, Content, ContentId, ContentKind, Epoch, FeedId, Incarnation, LinkId, RequestId, Side,
+    SystemId,
 };
 
 pub const EAST: usize = 0;
@@ -53,6 +54,8 @@ pub struct World {
     pub lose_grants: usize,
     /// Hears nothing from the other link manager.
     pub deaf: Option<usize>,
+    /// Everything that was ever sent to each side, lost or not.
+    pub sent_to: [Vec<Message>; 2],
 }
 
 pub fn acme() -> Content {
@@ -104,6 +107,7 @@ impl World {
             next_write: 0,
             lose_grants: 0,
             deaf: None,
+            sent_to: [Vec::new(), Vec::new()],
         };
         for at in [EAST, WEST] {
             let identity = world.systems[at].identity.clone();
@@ -188,6 +192,36 @@ impl World {
             }
         }
         panic!("no answer to {request}");
+    }
+
+    /// The command that ends a recovery.
+    pub fn complete() -> CommandKind {
+        CommandKind::CompleteRecovery { anyway: false }
+    }
+
+    /// The replica recovers to the end.
+    pub fn recover(&mut self) {
+        self.command(WEST, CommandKind::BeginRecovery).expect("recovery begins");
+        self.run(1_000);
+        self.command(WEST, Self::complete()).expect("recovery can be completed");
+        self.run(3_000);
+    }
+
+    /// The link replicates at `epoch`, as it is meant to.
+    pub fn assert_back_to_normal(&self, epoch: u64) {
+        assert_eq!(self.modes(), (AccessMode::ReadWrite, AccessMode::ReadOnly));
+        for at in [EAST, WEST] {
+            assert_eq!(self.state(at), LinkState::Replicating);
+            assert_eq!(self.link(at).shared.epoch, Epoch(epoch));
+            assert_eq!(self.link(at).zone.as_ref().map(|zone| zone.target), Some(Side::Primary));
+        }
+        assert_eq!(self.systems[EAST].written, self.systems[WEST].written);
+    }
+
+    /// Delivers to `to` a message that was sent to it before, whenever that was.
+    pub fn replay(&mut self, to: usize, message: Message) {
+        let domain = self.systems[1 - to].identity.domain.clone();
+        self.input(to, Input::MessageReceived { domain, message });
     }
 
     /// Hands a command in without waiting.
@@ -275,6 +309,7 @@ impl World {
                 system.replies.insert(token.0, reply.map(|done| *done));
             }
             Output::Send(_, message) => {
+                self.sent_to[1 - at].push((*message).clone());
                 if matches!(*message, Message::Grant(..)) && self.lose_grants > 0 {
                     self.lose_grants -= 1;
                 } else if self.connected {

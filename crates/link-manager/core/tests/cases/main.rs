@@ -1,0 +1,11 @@
+//! Every protocol bug that was ever found, each a case by its name: how it was found, what happened,
+//! and that it cannot happen any more. New ones get a file of their own.
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod amnesia_replay;
+mod early_failover;
+mod heard_grant;
+mod lost_restore_answer;
+mod stale_seal;
