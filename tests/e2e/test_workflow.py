@@ -107,8 +107,11 @@ def test_an_isolated_primary_keeps_its_writes_and_demotes_itself_on_contact(lab)
         kept = lab.keys(system, ".lost+found/replication/acme/")
         assert [lab.read(system, key) for key in kept] == [b"east's"], "the loser's content is kept"
     reports = [lab.at(system, "link", "divergences", "acme")["divergences"] for system in ("east", "west")]
-    for report in reports:
-        assert [entry["key"] for entry in report] == ["both"], report
+    assert reports[0] == reports[1]
+    (entry,) = reports[0]
+    assert (entry["key"], entry["epoch"], entry["rule"]) == ("both", 1, "newer hybrid logical time")
+    assert (entry["winner"]["system"], entry["loser"]["system"]) == ("west", "east")
+    assert lab.read("east", entry["kept_at"]) == b"east's"
 
 
 def test_a_killed_primary_returns_as_it_was(lab):

@@ -2,7 +2,7 @@
 
 use switchback_model::{Content, ContentId, Epoch, Incarnation, LinkId, Side, SiteId, SystemId};
 use switchback_proto::mover::v1::ApplyFlowsRequest;
-use switchback_store::ConflictPolicy;
+use switchback_store::{ConflictPolicy, Systems};
 
 use crate::convert;
 use crate::status::{Answer, invalid};
@@ -19,6 +19,9 @@ pub(crate) struct Desired {
     pub(crate) peer_incarnation: Incarnation,
     pub(crate) local_system: SystemId,
     pub(crate) peer_system: SystemId,
+    /// For reports.
+    pub(crate) local_name: String,
+    pub(crate) peer_name: String,
     /// `host:port`; empty while not known.
     pub(crate) peer_address: String,
     pub(crate) peer_domain: String,
@@ -54,6 +57,8 @@ impl Desired {
             peer_incarnation: Incarnation(r.peer_incarnation),
             local_system: convert::system_id(&r.local_system_id, "local_system_id")?,
             peer_system: convert::system_id(&r.peer_system_id, "peer_system_id")?,
+            local_name: r.local_name.clone(),
+            peer_name: r.peer_name.clone(),
             peer_address: r.peer_address.clone(),
             peer_domain: r.peer_domain.clone(),
             contents: r.contents.iter().map(flow).collect::<Answer<_>>()?,
@@ -85,6 +90,14 @@ impl Desired {
         }
     }
 
+    /// What the link's two systems are called.
+    pub(crate) fn systems(&self) -> Systems {
+        Systems(vec![
+            (self.local_system.into(), self.local_name.clone()),
+            (self.peer_system.into(), self.peer_name.clone()),
+        ])
+    }
+
     /// The part that a connection rests on: another one needs another connection.
     pub(crate) fn route(&self) -> (&str, SystemId, Incarnation, Incarnation) {
         (&self.peer_address, self.peer_system, self.peer_incarnation, self.local_incarnation)
@@ -112,6 +125,8 @@ pub(crate) mod tests {
             peer_incarnation: Incarnation(2),
             local_system: SystemId([1; 16]),
             peer_system: SystemId([2; 16]),
+            local_name: "east".into(),
+            peer_name: "west".into(),
             peer_address: String::new(),
             peer_domain: "west.example.com".into(),
             contents: vec![ContentFlow { content, send, receive, paused: false }],

@@ -141,6 +141,7 @@ async fn writes_on_both_sides_converge_and_the_losers_are_kept_and_listed() {
     let kept = &pair.east.keys_under(&content, ".lost+found/").await[..];
     let [kept] = kept else { panic!("{kept:?}") };
     assert!(kept.starts_with(".lost+found/replication/payments/both@"), "{kept}");
+    let mut reports = Vec::new();
     for system in [&pair.east, &pair.west] {
         assert_eq!(system.get(&content, "both").await.unwrap().1, b"west");
         assert_eq!(system.get(&content, kept).await.unwrap().1, b"east");
@@ -149,9 +150,14 @@ async fn writes_on_both_sides_converge_and_the_losers_are_kept_and_listed() {
         assert!(system.get(&content, "gone").await.is_none());
         let request = ListDivergencesRequest { link_id: LINK.to_vec().into(), ..Default::default() };
         let report = system.mover().list_divergences(request).await.unwrap().into_inner().divergences;
-        assert_eq!(report.len(), 1);
-        assert_eq!((report[0].key.as_str(), &report[0].kept_at), ("both", kept));
+        let entry = &report[0];
+        assert_eq!((entry.key.as_str(), &entry.kept_at, entry.epoch), ("both", kept, 1));
+        assert_eq!(entry.winner_system, "west.example.com");
+        assert_eq!(entry.loser_system, "east.example.com");
+        reports.push(report);
     }
+    assert_eq!(reports[0].len(), 1);
+    assert_eq!(reports[0], reports[1]);
     pair.stop().await;
 }
 

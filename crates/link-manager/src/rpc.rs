@@ -279,8 +279,13 @@ impl LinkService for Rpc {
         let link_id = self.find(&request.link)?.as_bytes().to_vec().into();
         let divergences_max =
             if request.divergences_max == 0 { RECORDS_MAX } else { request.divergences_max };
-        let asked =
-            mover_wire::ListDivergencesRequest { link_id, divergences_max, page_token: request.page_token };
+        let asked = mover_wire::ListDivergencesRequest {
+            link_id,
+            divergences_max,
+            page_token: request.page_token,
+            epoch_min: request.epoch_min,
+            epoch_max: request.epoch_max,
+        };
         let answer = self.mover.client().list_divergences(asked).await?.into_inner();
         Ok(Response::new(wire::ListDivergencesResponse {
             divergences: answer.divergences,

@@ -1,14 +1,15 @@
-//! Applying a peer's changes: the join of each, and the cursor, in one batch.
+//! Applying a peer's changes: the join of each, and the cursor, in one batch. What loses is kept
+//! and noted in `loser`.
 
-use switchback_model::{ContentId, Version, VersionVector};
+use switchback_model::ContentId;
 
 use crate::batch::Batch;
 use crate::codec::Stored;
 use crate::error::{Error, Result};
-use crate::feed::{Applied, Change, ConflictPolicy, Receipt, Sender};
+use crate::feed::{Applied, Change, Receipt, Sender};
 use crate::join::{Verdict, judge};
-use crate::key::LOCAL;
-use crate::record::{Divergence, LOST_AND_FOUND, Payload, Record, RecordKey};
+use crate::loser::{keep_loser, keep_namespace, put_note};
+use crate::record::Record;
 
 /// A version may be this far ahead of our wall clock. One that is further would drag our own clock
 /// with it and win conflicts it should lose: it waits.
@@ -65,6 +66,10 @@ fn apply_record(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, incoming:
     if ahead_ms > SKEW_MAX_MS {
         return Ok(Applied::Quarantined { ahead_ms });
     }
+    if incoming.is_note() {
+        batch.hlc = batch.hlc.max(incoming.version.hlc);
+        return put_note(batch, id, incoming, sender.feed.0);
+    }
     let old = batch.stored(id, &incoming.key)?;
     let verdict = judge(old.as_ref().map(|old| &old.record), &incoming, sender.primary_site, sender.policy);
     if verdict == Verdict::Ignore {
@@ -77,6 +82,7 @@ fn apply_record(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, incoming:
         }
     }
     batch.hlc = batch.hlc.max(incoming.version.hlc);
+    keep_namespace(batch, id, sender, &incoming)?;
     match (verdict, old) {
         (Verdict::Conflict { incoming_wins, rule }, Some(old)) => {
             settle(batch, id, sender, old, incoming, incoming_wins, rule)
@@ -129,72 +135,4 @@ fn absorb(winner: &mut Record, loser: &Record) {
     winner.absorbed.merge(&loser.replaced);
     winner.absorbed.merge(&loser.absorbed);
     winner.absorbed.include(loser.version);
-}
-
-/// Keeps what lost, and notes the conflict, as records of their own made here. They travel to the
-/// peer like any other, and are named by the loser, so that whoever notices the conflict first,
-/// both sides end with the same ones.
-fn keep_loser(
-    batch: &mut Batch<'_>,
-    id: ContentId,
-    sender: &Sender,
-    loser: &Record,
-    winner: &Record,
-    rule: &str,
-) -> Result<()> {
-    // Two deletes agree. A conflict about a note of a conflict cannot be: both have one version.
-    if loser.is_deleted() && winner.is_deleted() {
-        return Ok(());
-    }
-    let note = RecordKey::Divergence { of: Box::new(loser.key.clone()), loser: loser.version };
-    if batch.stored(id, &note)?.is_some() {
-        return Ok(());
-    }
-    let link_name = batch.content(id)?.access.link_name.clone();
-    let kept_at = match (&loser.key, &loser.payload) {
-        (RecordKey::Object { namespace, key }, Payload::Object(_)) => {
-            let kept_at = format!("{LOST_AND_FOUND}replication/{link_name}/{key}@{}", loser.version);
-            keep_copy(batch, id, loser, RecordKey::object(namespace, &kept_at))?;
-            if sender.policy == ConflictPolicy::KeepBoth {
-                keep_copy(
-                    batch,
-                    id,
-                    loser,
-                    RecordKey::object(namespace, format!("{key}@{}", loser.version)),
-                )?;
-            }
-            Some(kept_at)
-        }
-        _ => None,
-    };
-    let is_configuration = loser.key.is_configuration() && !loser.is_deleted();
-    let divergence = Divergence {
-        link: sender.link,
-        link_name,
-        key: loser.key.clone(),
-        winner: winner.version,
-        loser: loser.version,
-        winner_deleted: winner.is_deleted(),
-        loser_deleted: loser.is_deleted(),
-        rule: rule.into(),
-        kept_at,
-        loser_record: is_configuration.then(|| Box::new(loser.clone())),
-    };
-    let record = first_version(note, loser, Payload::Divergence(Box::new(divergence)));
-    batch.put(id, record, None, LOCAL).map(|_| ())
-}
-
-fn keep_copy(batch: &mut Batch<'_>, id: ContentId, loser: &Record, key: RecordKey) -> Result<()> {
-    if batch.stored(id, &key)?.is_some() {
-        return Ok(());
-    }
-    let copy = first_version(key, loser, loser.payload.clone());
-    batch.put(id, copy, None, LOCAL).map(|_| ())
-}
-
-/// A record that is the same on whichever side it is made.
-fn first_version(key: RecordKey, of: &Record, payload: Payload) -> Record {
-    let version: Version = of.version;
-    let none = VersionVector::default;
-    Record { key, version, replaced: none(), absorbed: none(), epoch: of.epoch, payload }
 }

@@ -204,6 +204,11 @@ impl<'a> Batch<'a> {
         Ok(linked && !confirmed)
     }
 
+    /// This system's site.
+    pub(crate) fn site(&self) -> SiteId {
+        self.site
+    }
+
     // Records.
 
     /// The record under `key`, without its inline body.
@@ -385,6 +390,15 @@ impl<'a> Batch<'a> {
     /// Visible objects of a namespace.
     pub(crate) fn namespace_count(&mut self, id: ContentId, namespace: &str) -> Result<Count> {
         self.count(key::namespace_count(id, namespace)).copied()
+    }
+
+    /// True when a namespace has visible objects, what was lost and found included.
+    pub(crate) fn has_objects(&self, id: ContentId, namespace: &str) -> Result<bool> {
+        let key = key::namespace_count(id, namespace);
+        if let Some(count) = self.counts.get(&key) {
+            return Ok(count.entries > 0);
+        }
+        Ok(self.row(Family::Meta, &key)?.is_some())
     }
 
     fn range(&mut self, id: ContentId, range: u8) -> Result<&mut Sum> {

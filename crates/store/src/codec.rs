@@ -13,7 +13,7 @@ use crate::digest::Sum;
 use crate::error::{Error, Result};
 use crate::record::{
     BlobId, Body, Checksum, CredentialRecord, Divergence, Metadata, NamespaceRecord, Object, Payload, Record,
-    RecordKey, Segment, TenantRecord,
+    RecordKey, Segment, TenantRecord, Trace,
 };
 use crate::upload::{Part, Upload, UploadId};
 
@@ -281,6 +281,9 @@ fn record(record: &Record, with_body: bool) -> pb::Record {
                 .as_ref()
                 .map(|record| record.to_bytes())
                 .unwrap_or_default(),
+            epoch: divergence.epoch.0,
+            winner_trace: Some(trace(&divergence.winner_trace)),
+            loser_trace: Some(trace(&divergence.loser_trace)),
         }),
     };
     pb::Record {
@@ -372,7 +375,19 @@ fn typed_divergence(divergence: pb::Divergence) -> Result<Divergence> {
         kept_at: (!divergence.kept_at.is_empty()).then_some(divergence.kept_at),
         loser_record,
         key,
+        epoch: Epoch(divergence.epoch),
+        winner_trace: typed_trace(divergence.winner_trace),
+        loser_trace: typed_trace(divergence.loser_trace),
     })
+}
+
+fn trace(trace: &Trace) -> pb::Trace {
+    pb::Trace { system: trace.system.clone(), size: trace.size, etag: trace.etag.clone() }
+}
+
+fn typed_trace(stored: Option<pb::Trace>) -> Trace {
+    let pb::Trace { system, size, etag } = stored.unwrap_or_default();
+    Trace { system, size, etag }
 }
 
 fn record_key(key: &RecordKey) -> pb::RecordKey {

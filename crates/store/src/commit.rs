@@ -39,9 +39,12 @@ pub(crate) fn check_key(key: &str) -> Result<()> {
     Ok(())
 }
 
+/// A namespace is there while its record is, and while it holds objects: deletes travel ahead of
+/// objects, and must not hide what is in it.
 pub(crate) fn check_namespace(batch: &Batch<'_>, id: ContentId, namespace: &str) -> Result<()> {
     match batch.stored(id, &RecordKey::Namespace(namespace.into()))? {
         Some(stored) if !stored.record.is_deleted() => Ok(()),
+        Some(_) if batch.has_objects(id, namespace)? => Ok(()),
         Some(_) | None => Err(Error::NoSuchNamespace { namespace: namespace.into() }),
     }
 }

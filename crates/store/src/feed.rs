@@ -65,6 +65,20 @@ pub struct Sender {
     pub primary_site: SiteId,
     /// How conflicts are decided. Must be the same on both sides.
     pub policy: ConflictPolicy,
+    /// Names of the link's systems, for the notes of conflicts.
+    pub systems: Systems,
+}
+
+/// Which name a system has, by the site that its versions carry. A few entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Systems(pub Vec<(SiteId, String)>);
+
+impl Systems {
+    /// The name of `site`; empty when it is not known.
+    #[must_use]
+    pub fn name(&self, site: SiteId) -> String {
+        self.0.iter().find(|(known, _)| *known == site).map(|(_, name)| name.clone()).unwrap_or_default()
+    }
 }
 
 /// How concurrent versions of one key are decided.

@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 
-use switchback_model::{ContentId, FeedId, LinkId};
+use switchback_model::{ContentId, Epoch, FeedId, LinkId};
 
 use crate::batch::Count;
 use crate::catalogue::{Catalogue, DivergencePage};
@@ -72,8 +72,15 @@ impl Catalogue {
         Ok(pending)
     }
 
-    /// One page of a link's divergence report, after the given place.
-    pub fn divergences(&self, link: LinkId, after: Option<&[u8]>, max: usize) -> Result<DivergencePage> {
+    /// One page of a link's divergence report, after the given place: by content, then by the time
+    /// of the loser. Only conflicts of the given epochs are named.
+    pub fn divergences(
+        &self,
+        link: LinkId,
+        epochs: RangeInclusive<Epoch>,
+        after: Option<&[u8]>,
+        max: usize,
+    ) -> Result<DivergencePage> {
         let (view, prefix) = (self.view(), key::divergence_prefix(link));
         let from = match after {
             Some(after) => Bound::Excluded([&prefix, after].concat()),
@@ -84,16 +91,18 @@ impl Catalogue {
         let mut last = None;
         for row in view.scan(Family::Meta, &prefix, from) {
             let place = row?.0.split_off(prefix.len());
+            let (id, name) = place.split_at_checked(16).ok_or_else(corrupt)?;
+            let id = ContentId::from_slice(id).ok_or_else(corrupt)?;
+            let entry = FeedEntry { name: name.to_vec(), bytes: 0, deleted: false };
+            let Payload::Divergence(divergence) = feed_record(&view, id, &entry)?.payload else { continue };
+            if !epochs.contains(&divergence.epoch) {
+                continue;
+            }
             if page.divergences.len() == max.max(1) {
                 page.next = last;
                 break;
             }
-            let (id, name) = place.split_at_checked(16).ok_or_else(corrupt)?;
-            let id = ContentId::from_slice(id).ok_or_else(corrupt)?;
-            let entry = FeedEntry { name: name.to_vec(), bytes: 0, deleted: false };
-            if let Payload::Divergence(divergence) = feed_record(&view, id, &entry)?.payload {
-                page.divergences.push((content_row(&view, id)?.content, *divergence));
-            }
+            page.divergences.push((content_row(&view, id)?.content, *divergence));
             last = Some(place);
         }
         Ok(page)

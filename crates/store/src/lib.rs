@@ -6,7 +6,7 @@
 //! - Whether a write is allowed is decided in the step that appends to the feed, and a change of
 //!   access is a barrier: nothing older lands behind it (`commit`, `authority`).
 //! - Applying changes is a join: any order, any number of times, the same content on both sides;
-//!   what loses is kept and reported (`join`, `apply`).
+//!   what loses is kept and reported (`join`, `apply`, `loser`).
 //! - A feed holds the latest change of each key: a reader pays for what changed (`history`).
 //! - Digests change with what they are of, so that equal means proven equal (`digest`).
 //! - A blob that a record names, or a lease covers, is not swept (`sweep`).
@@ -37,6 +37,7 @@ mod history;
 mod join;
 mod key;
 mod listing;
+mod loser;
 mod multipart;
 mod random;
 mod read;
@@ -54,12 +55,13 @@ pub use error::{Error, ReadOnly, Result};
 pub use expiry::expire_uploads;
 pub use feed::{
     Applied, CHANGES_MAX, Change, ChangeBatch, ChangesRequest, ConflictPolicy, Pending, Receipt, Sender,
+    Systems,
 };
 pub use listing::{LIST_MAX, ListRequest, Listing, ObjectEntry};
 pub use record::{
     BlobId, Body, Checksum, CredentialRecord, DEFAULT_TENANT, Divergence, INLINE_MAX, KEY_MAX,
     LOST_AND_FOUND, Metadata, NAME_MAX, NamespaceRecord, Object, Payload, Record, RecordKey, Segment,
-    TenantRecord,
+    TenantRecord, Trace,
 };
 pub use sweep::{sweep_garbage, sweep_orphans};
 pub use upload::{CompletedPart, Completion, PART_NUMBER_MAX, Part, PartPage, Upload, UploadId, UploadPage};

@@ -130,6 +130,9 @@ impl Catalogue {
         match stored(&view, content, &RecordKey::Namespace(name.into()))?.map(|stored| stored.record.payload)
         {
             Some(Payload::Namespace(namespace)) => namespace_status(&view, content, namespace),
+            Some(Payload::Deleted) if has_objects(&view, content, name)? => {
+                namespace_status(&view, content, deleted_namespace(name))
+            }
             Some(_) | None => Err(Error::NoSuchNamespace { namespace: name.into() }),
         }
     }
@@ -139,9 +142,19 @@ impl Catalogue {
         let view = self.view();
         content_row(&view, content)?;
         let mut namespaces = Vec::new();
-        for record in visible(&view, content, &key::namespaces(content))? {
-            if let Payload::Namespace(namespace) = record.payload {
-                namespaces.push(namespace_status(&view, content, namespace)?);
+        for record in records(&view, content, &key::namespaces(content))? {
+            match record.payload {
+                Payload::Namespace(namespace) => {
+                    namespaces.push(namespace_status(&view, content, namespace)?);
+                }
+                Payload::Deleted => {
+                    let RecordKey::Namespace(name) = &record.key else { continue };
+                    if has_objects(&view, content, name)? {
+                        namespaces.push(namespace_status(&view, content, deleted_namespace(name))?);
+                    }
+                }
+                Payload::Tenant(_) | Payload::Credential(_) | Payload::Object(_) | Payload::Divergence(_) => {
+                }
             }
         }
         Ok(namespaces)
@@ -151,7 +164,7 @@ impl Catalogue {
     pub fn credentials(&self, content: ContentId) -> Result<Vec<CredentialRecord>> {
         let view = self.view();
         content_row(&view, content)?;
-        let records = visible(&view, content, &key::credentials(content))?;
+        let records = records(&view, content, &key::credentials(content))?;
         Ok(records.into_iter().filter_map(credential).collect())
     }
 
@@ -293,11 +306,22 @@ impl Catalogue {
 fn check_namespace(view: &View<'_>, content: ContentId, namespace: &str) -> Result<()> {
     match stored(view, content, &RecordKey::Namespace(namespace.into()))? {
         Some(stored) if !stored.record.is_deleted() => Ok(()),
+        Some(_) if has_objects(view, content, namespace)? => Ok(()),
         Some(_) | None => {
             content_row(view, content)?;
             Err(Error::NoSuchNamespace { namespace: namespace.into() })
         }
     }
+}
+
+/// See [`crate::commit::check_namespace`].
+fn has_objects(view: &View<'_>, content: ContentId, namespace: &str) -> Result<bool> {
+    Ok(view.row(Family::Meta, &key::namespace_count(content, namespace))?.is_some())
+}
+
+/// What is left of a deleted namespace that holds objects.
+fn deleted_namespace(name: &str) -> NamespaceRecord {
+    NamespaceRecord { name: name.into(), ..NamespaceRecord::default() }
 }
 
 fn namespace_status(
@@ -321,15 +345,12 @@ fn credential(record: Record) -> Option<CredentialRecord> {
     }
 }
 
-/// All records under `prefix` that are no tombstones.
-fn visible(view: &View<'_>, content: ContentId, prefix: &[u8]) -> Result<Vec<Record>> {
+/// All records under `prefix`, tombstones too.
+fn records(view: &View<'_>, content: ContentId, prefix: &[u8]) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     for row in view.prefix(Family::Record, prefix) {
         let (row, value) = row?;
-        let stored = Stored::decode(key::parse_name(&row[content.0.len()..])?, &value)?;
-        if !stored.record.is_deleted() {
-            records.push(stored.record);
-        }
+        records.push(Stored::decode(key::parse_name(&row[content.0.len()..])?, &value)?.record);
     }
     Ok(records)
 }

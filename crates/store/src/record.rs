@@ -124,6 +124,12 @@ impl Record {
         matches!(self.payload, Payload::Deleted)
     }
 
+    /// True for the note of a conflict.
+    #[must_use]
+    pub fn is_note(&self) -> bool {
+        matches!(self.payload, Payload::Divergence(_))
+    }
+
     /// The object, if it is one.
     #[must_use]
     pub fn as_object(&self) -> Option<&Object> {
@@ -342,6 +348,9 @@ pub struct Segment {
 
 /// A conflict that was decided: neither version knew of the other. It is a record of its own,
 /// named by the loser, so that it reaches both sides' reports through the feeds.
+///
+/// Two deletes of one key are no conflict, because they agree; everything else that was written
+/// apart is, also when both sides happen to have written the same bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Divergence {
     /// The link whose two sides wrote.
@@ -364,4 +373,22 @@ pub struct Divergence {
     pub kept_at: Option<String>,
     /// The loser itself when it is configuration.
     pub loser_record: Option<Box<Record>>,
+    /// The later of the link's epochs in which the two were written: that of the failover which the
+    /// conflict belongs to, or of the grant that ended it.
+    pub epoch: Epoch,
+    /// More of the winner, for people.
+    pub winner_trace: Trace,
+    /// More of the loser, for people.
+    pub loser_trace: Trace,
+}
+
+/// What a report says of a version that may be gone by the time it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// Name of the system where it was written; empty when it was not known.
+    pub system: String,
+    /// An object's size; 0 for everything else.
+    pub size: u64,
+    /// An object's ETag; empty for everything else.
+    pub etag: String,
 }

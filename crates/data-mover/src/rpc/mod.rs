@@ -1,5 +1,6 @@
 //! What others may ask of this service.
 
+pub(crate) mod divergence;
 pub(crate) mod mover;
 pub(crate) mod replication;
 pub(crate) mod store;

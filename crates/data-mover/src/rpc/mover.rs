@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchback_model::{ContentId, Epoch, FeedId, LinkId};
+use switchback_model::{ContentId, Epoch, FeedId};
 use switchback_proto::mover::v1::mover_service_server::MoverService;
 use switchback_proto::mover::v1::*;
-use switchback_store::{AccessRecord, Catalogue, Change, ChangesRequest, Divergence, Pending, RecordKey};
+use switchback_store::{AccessRecord, Catalogue, Change, ChangesRequest, Pending, RecordKey};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
-use super::reply;
+use super::{divergence, reply};
 use crate::convert::{
     boxed, content_from_wire, content_to_wire, link_id, mode_from_wire, position_to_wire, resolve,
     side_from_wire, system_id, version_to_wire,
@@ -29,7 +29,7 @@ const REPORT_INTERVAL_MIN: Duration = Duration::from_millis(100);
 const REPORT_INTERVAL_MAX: Duration = Duration::from_millis(1000);
 
 /// The most records that one list names; its counts are exact all the same.
-const RECORDS_MAX: usize = 1_000;
+pub(super) const RECORDS_MAX: usize = 1_000;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
@@ -65,7 +65,7 @@ impl MoverService for MoverRpc {
     }
     async fn list_divergences(&self, r: Request<ListDivergencesRequest>) -> Reply<ListDivergencesResponse> {
         let (mover, request) = (Arc::clone(&self.0), r.into_inner());
-        let listed = tokio::task::spawn_blocking(move || divergences(&mover, &request)).await;
+        let listed = tokio::task::spawn_blocking(move || divergence::list(&mover, &request)).await;
         reply(listed.unwrap_or_else(|_| Err(boxed(switchback_store::Error::Poisoned))))
     }
     async fn list_retries(&self, r: Request<ListRetriesRequest>) -> Reply<ListRetriesResponse> {
@@ -319,50 +319,5 @@ fn first_changes(
         if changes.len() >= max || batch.through >= batch.head {
             return Ok(changes);
         }
-    }
-}
-
-fn divergences(mover: &Mover, r: &ListDivergencesRequest) -> Answer<ListDivergencesResponse> {
-    let id = link_id(&r.link_id)?;
-    let after = hex::decode(&r.page_token).map_err(|_| invalid("page_token: not one of ours"))?;
-    let after = (!after.is_empty()).then_some(after.as_slice());
-    let max = match r.divergences_max as usize {
-        0 => RECORDS_MAX,
-        max => max.min(RECORDS_MAX),
-    };
-    let page = mover.catalogue.divergences(id, after, max).map_err(boxed)?;
-    let divergences = page
-        .divergences
-        .into_iter()
-        .map(|(content, divergence)| divergence_to_wire(mover, id, &content, divergence))
-        .collect();
-    let next_page_token = page.next.map(hex::encode).unwrap_or_default();
-    Ok(ListDivergencesResponse { divergences, next_page_token })
-}
-
-fn divergence_to_wire(
-    mover: &Mover,
-    link: LinkId,
-    content: &switchback_model::Content,
-    divergence: Divergence,
-) -> switchback_proto::model::v1::Divergence {
-    let desired = mover.link(link).map(|link| link.desired());
-    let system = |site: switchback_model::SiteId| match &desired {
-        Some(desired) if site == desired.peer_system.into() => desired.peer_domain.clone(),
-        Some(desired) if site == desired.local_system.into() => "this system".to_owned(),
-        Some(_) | None => site.to_string(),
-    };
-    switchback_proto::model::v1::Divergence {
-        content: Some(content_to_wire(content)),
-        namespace: divergence.key.namespace().to_owned(),
-        key: divergence.key.label(),
-        winner: Some(version_to_wire(divergence.winner)),
-        loser: Some(version_to_wire(divergence.loser)),
-        winner_deleted: divergence.winner_deleted,
-        loser_deleted: divergence.loser_deleted,
-        rule: divergence.rule,
-        kept_at: divergence.kept_at.unwrap_or_default(),
-        winner_system: system(divergence.winner.site),
-        loser_system: system(divergence.loser.site),
     }
 }

@@ -439,6 +439,7 @@ pub fn flows(
         peer_system_id: peer.id.to_vec().into(),
         local_system_id: own.id.to_vec().into(),
         peer_name: peer.domain.into(),
+        local_name: own.domain.into(),
         peer_address: peer.line.address(),
         peer_domain: peer.domain.into(),
         contents: vec![ContentFlow {

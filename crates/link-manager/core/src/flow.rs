@@ -43,6 +43,8 @@ pub struct FlowSpec {
     /// As agreed.
     pub peer_system: SystemId,
     /// For people.
+    pub local_name: String,
+    /// For people.
     pub peer_name: String,
     /// `host:port` of the peer's movers; empty when not known.
     pub peer_address: String,
@@ -88,6 +90,7 @@ pub(crate) fn desired(link: &Link, observed: &Observed, own: &Identity) -> FlowS
         peer_incarnation: link.peer.incarnation,
         local_system: own.system,
         peer_system: link.peer.system,
+        local_name: own.name.clone(),
         peer_name: link.peer.name.clone(),
         peer_address: link.peer.replication_address.clone(),
         peer_domain: link.peer.domain.clone(),

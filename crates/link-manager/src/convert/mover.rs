@@ -42,6 +42,7 @@ pub(crate) fn flows_out(spec: &FlowSpec) -> wire::ApplyFlowsRequest {
         peer_incarnation: spec.peer_incarnation.0,
         peer_system_id: spec.peer_system.as_bytes().to_vec().into(),
         local_system_id: spec.local_system.as_bytes().to_vec().into(),
+        local_name: spec.local_name.clone(),
         peer_name: spec.peer_name.clone(),
         peer_address: spec.peer_address.clone(),
         peer_domain: spec.peer_domain.clone(),

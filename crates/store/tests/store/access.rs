@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use switchback_model::{AccessMode, Content, ContentId, ContentKind, Epoch, LinkId, Side};
 use switchback_store::{BlobId, Body, Conditions, ConflictPolicy, Error, Object, ReadOnly, Segment};
 
-use crate::support::{EAST, LINK, NAMESPACE, System, WEST, access, link, object, pair, run};
+use crate::support::{EAST, LINK, NAMESPACE, System, WEST, access, link, object, pair, run, systems};
 
 async fn refusal(system: &System, content: &Content) -> Box<ReadOnly> {
     match system.put(content, "refused", "x").await {
@@ -266,6 +266,7 @@ fn content_on_a_link_is_not_deleted_and_takes_changes_from_no_other() {
             link: LINK,
             primary_site: EAST,
             policy: ConflictPolicy::NewestWins,
+            systems: systems(),
         };
         let applied = west.catalogue.apply(content.id, sender, changes, None).await;
         assert!(matches!(applied, Err(Error::NotOnLink)));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use switchback_model::{AccessMode, FeedId, Side};
 use switchback_store::{Applied, ChangesRequest, ConflictPolicy, Pending, RecordKey, Sender};
 
-use crate::support::{EAST, LINK, System, link, pair, request, run, total};
+use crate::support::{EAST, LINK, System, link, pair, request, run, systems, total};
 
 #[test]
 fn a_feed_keeps_the_latest_change_of_each_key_in_order() {
@@ -121,6 +121,7 @@ fn applying_again_changes_nothing() {
             link: LINK,
             primary_site: EAST,
             policy: ConflictPolicy::NewestWins,
+            systems: systems(),
         };
         let apply = async |through| {
             west.catalogue.apply(content.id, sender.clone(), changes.clone(), through).await.unwrap()

@@ -4,6 +4,7 @@
 mod access;
 mod blobs;
 mod commits;
+mod divergence;
 mod feeds;
 mod listing;
 mod merge;

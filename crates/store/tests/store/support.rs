@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use switchback_model::{
     AccessMode, Content, ContentId, ContentKind, Epoch, FeedId, Incarnation, LinkId, Side, SiteId,
 };
 use switchback_store::{
-    AccessRecord, Body, Catalogue, Change, ChangesRequest, Conditions, ConflictPolicy, Error, ListRequest,
-    ManualClock, Object, Options, Receipt, Sender, Written,
+    AccessRecord, Body, Catalogue, Change, ChangesRequest, Conditions, ConflictPolicy, Divergence, Error,
+    ListRequest, ManualClock, Object, Options, Receipt, Sender, Systems, Written,
 };
 use tempfile::TempDir;
 
@@ -20,6 +21,20 @@ pub(crate) const EAST: SiteId = SiteId(1);
 pub(crate) const WEST: SiteId = SiteId(2);
 pub(crate) const LINK: LinkId = LinkId([9; 16]);
 pub(crate) const NAMESPACE: &str = "photos";
+
+/// What the two are called.
+pub(crate) fn systems() -> Systems {
+    Systems(vec![(EAST, "east".into()), (WEST, "west".into())])
+}
+
+/// A system's whole report.
+pub(crate) fn report(system: &System) -> Vec<Divergence> {
+    let page = system.catalogue.divergences(LINK, ALL_EPOCHS, None, 1000).unwrap();
+    page.divergences.into_iter().map(|(_, divergence)| divergence).collect()
+}
+
+/// No conflict is left out.
+pub(crate) const ALL_EPOCHS: RangeInclusive<Epoch> = Epoch(0)..=Epoch(u64::MAX);
 
 /// Runs `test` to its end on a small runtime.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
@@ -115,7 +130,7 @@ impl System {
         if batch.through == after {
             return None;
         }
-        let sender = Sender { feed: from, link: LINK, primary_site: EAST, policy };
+        let sender = Sender { feed: from, link: LINK, primary_site: EAST, policy, systems: systems() };
         Some(to.catalogue.apply(content.id, sender, batch.changes, Some(batch.through)).await.unwrap())
     }
 }

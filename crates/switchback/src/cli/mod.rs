@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub(crate) use self::content::{Kind, tenant};
-pub(crate) use self::link::divergences;
+pub(crate) use self::link::{Epochs, divergences};
 
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};

@@ -1,5 +1,6 @@
 //! The divergence report and the retry list.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use switchback_proto::model::v1::{Divergence, Version};
 
 use super::kind_name;
 use crate::output::{Show, table};
-use crate::time::timestamp;
+use crate::time::{bytes, timestamp};
 
 /// A version, as reports name it.
 #[derive(Clone, Debug, Serialize)]
@@ -23,10 +24,25 @@ pub struct VersionView {
     pub system: String,
     /// It was a delete.
     pub deleted: bool,
+    /// An object's; 0 for everything else.
+    pub size: u64,
+    /// An object's; empty for everything else.
+    pub etag: String,
+}
+
+/// A configuration record that lost, so that it can be made anew.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConfigurationView {
+    /// When it was made.
+    pub created_unix_ms: i64,
+    /// The operator's words.
+    pub description: String,
+    /// Free settings, by name.
+    pub settings: BTreeMap<String, String>,
 }
 
 impl VersionView {
-    fn new(version: Option<Version>, system: String, deleted: bool) -> Self {
+    fn new(version: Option<Version>, system: String, deleted: bool, size: u64, etag: String) -> Self {
         let version = version.unwrap_or_default();
         // 48 bits of milliseconds always fit.
         let unix_ms = i64::try_from(version.hlc >> 16).unwrap_or(0);
@@ -36,13 +52,19 @@ impl VersionView {
             site: format!("{:016x}", version.site),
             system,
             deleted,
+            size,
+            etag,
         }
     }
 
     fn cell(&self) -> String {
         let what = if self.deleted { "deleted" } else { "written" };
         let system = if self.system.is_empty() { &self.site } else { &self.system };
-        format!("{what} on {system} at {}", timestamp(self.unix_ms))
+        let mut cell = format!("{what} on {system} at {}", timestamp(self.unix_ms));
+        if !self.etag.is_empty() {
+            let _ = write!(cell, ", {}, ETag {}", bytes(self.size), self.etag);
+        }
+        cell
     }
 }
 
@@ -65,6 +87,10 @@ pub struct DivergenceView {
     pub rule: String,
     /// Where the loser's content can be read; empty when it had none.
     pub kept_at: String,
+    /// Odd: of the failover that the conflict belongs to. Even: of the grant or loss that ended it.
+    pub epoch: u64,
+    /// What the loser said, when it was configuration and no delete.
+    pub loser_configuration: Option<ConfigurationView>,
 }
 
 impl From<Divergence> for DivergenceView {
@@ -75,18 +101,56 @@ impl From<Divergence> for DivergenceView {
             content: content.name,
             namespace: from.namespace,
             key: from.key,
-            winner: VersionView::new(from.winner, from.winner_system, from.winner_deleted),
-            loser: VersionView::new(from.loser, from.loser_system, from.loser_deleted),
+            winner: VersionView::new(
+                from.winner,
+                from.winner_system,
+                from.winner_deleted,
+                from.winner_size,
+                from.winner_etag,
+            ),
+            loser: VersionView::new(
+                from.loser,
+                from.loser_system,
+                from.loser_deleted,
+                from.loser_size,
+                from.loser_etag,
+            ),
             rule: from.rule,
             kept_at: from.kept_at,
+            epoch: from.epoch,
+            loser_configuration: from.loser_configuration.map(|was| ConfigurationView {
+                created_unix_ms: was.created_unix_ms,
+                description: was.description,
+                settings: was.settings,
+            }),
         }
+    }
+}
+
+impl DivergenceView {
+    /// An object by namespace and key, a configuration record by its kind and name.
+    fn name(&self) -> String {
+        if self.namespace.is_empty() { self.key.clone() } else { format!("{}/{}", self.namespace, self.key) }
+    }
+}
+
+impl ConfigurationView {
+    fn cell(&self) -> String {
+        let mut cell = format!("made at {}", timestamp(self.created_unix_ms));
+        if !self.description.is_empty() {
+            let _ = write!(cell, ", {:?}", self.description);
+        }
+        for (name, value) in &self.settings {
+            let _ = write!(cell, ", {name}={value}");
+        }
+        cell
     }
 }
 
 /// The divergence report of a link.
 #[derive(Clone, Debug, Serialize)]
 pub struct DivergencesView {
-    /// Oldest first.
+    /// By content, then the oldest loser first: the same order on both systems.
     pub divergences: Vec<DivergenceView>,
 }
 
@@ -98,15 +162,18 @@ impl Show for DivergencesView {
         self.divergences.iter().fold(String::new(), |mut out, divergence| {
             let _ = writeln!(
                 out,
-                "{} {} {}/{}\n  current     {}\n  superseded  {}\n  rule        {}",
+                "{} {} {}\n  won         {}\n  superseded  {}\n  rule        {}, epoch {}",
                 divergence.kind,
                 divergence.content,
-                divergence.namespace,
-                divergence.key,
+                divergence.name(),
                 divergence.winner.cell(),
                 divergence.loser.cell(),
                 divergence.rule,
+                divergence.epoch,
             );
+            if let Some(was) = &divergence.loser_configuration {
+                let _ = writeln!(out, "  it said     {}", was.cell());
+            }
             if !divergence.kept_at.is_empty() {
                 let _ = writeln!(out, "  kept at     {}/{}", divergence.namespace, divergence.kept_at);
             }

@@ -70,10 +70,13 @@ pub enum Command {
         #[command(flatten)]
         planned: Planned,
     },
-    /// Writes that were superseded by a write that did not know of them, and where they are kept.
+    /// Writes, deletes and settings that were superseded by one that did not know of them, and where
+    /// they are kept. Both systems list the same. Two deletes of one key agree and are not listed.
     Divergences {
         /// Its name or id.
         link: String,
+        #[command(flatten)]
+        epochs: Epochs,
     },
     /// Objects that fail and are tried again, with the reason.
     Retries {
@@ -94,6 +97,18 @@ pub enum Command {
         #[command(flatten)]
         identified: Identified,
     },
+}
+
+/// Which conflicts of a link's life to list. An odd epoch is a failover's, the next even one that of
+/// the recovery that ended it.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Epochs {
+    /// Only conflicts of this epoch.
+    #[arg(long, conflicts_with = "since_epoch")]
+    epoch: Option<u64>,
+    /// Only conflicts of this epoch and later ones.
+    #[arg(long, value_name = "EPOCH")]
+    since_epoch: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]

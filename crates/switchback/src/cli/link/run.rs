@@ -4,7 +4,7 @@ use switchback_proto::link::v1 as proto;
 use switchback_proto::model::v1::Divergence;
 
 use super::super::{Context, recovery, watch};
-use super::Command;
+use super::{Command, Epochs};
 use crate::client::Operator;
 use crate::view::command::CommandView;
 use crate::view::content::DoneView;
@@ -28,8 +28,9 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
             context.format.print(&LinkView::from(answer.link.unwrap_or_default()));
         }
         Command::Recovery(command) => Box::pin(recovery::run(command, context)).await?,
-        Command::Divergences { link } => {
-            let divergences = divergences(operator, &link).await?.into_iter().map(Into::into).collect();
+        Command::Divergences { link, epochs } => {
+            let divergences =
+                divergences(operator, &link, epochs).await?.into_iter().map(Into::into).collect();
             context.format.print(&DivergencesView { divergences });
         }
         Command::Retries { link } => {
@@ -60,11 +61,21 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
     Ok(())
 }
 
-/// The whole divergence report of a link.
-pub(crate) async fn divergences(operator: &Operator, link: &str) -> anyhow::Result<Vec<Divergence>> {
+/// The divergence report of a link, all pages of it.
+pub(crate) async fn divergences(
+    operator: &Operator,
+    link: &str,
+    epochs: Epochs,
+) -> anyhow::Result<Vec<Divergence>> {
     let (mut found, mut page_token) = (Vec::new(), String::new());
     loop {
-        let request = proto::ListDivergencesRequest { link: link.into(), divergences_max: PAGE, page_token };
+        let request = proto::ListDivergencesRequest {
+            link: link.into(),
+            divergences_max: PAGE,
+            page_token,
+            epoch_min: epochs.epoch.or(epochs.since_epoch).unwrap_or(0),
+            epoch_max: epochs.epoch,
+        };
         let answer = operator.ask(operator.links().list_divergences(request)).await?;
         found.extend(answer.divergences);
         page_token = answer.next_page_token;
