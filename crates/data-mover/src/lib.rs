@@ -27,6 +27,7 @@ mod retry;
 mod rpc;
 mod status;
 mod sweep;
+mod told;
 
 use std::path::Path;
 use std::sync::Arc;

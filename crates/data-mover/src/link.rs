@@ -15,6 +15,8 @@ use crate::flow::agree::{Directions, PeerHead};
 use crate::flow::limit::CONTACT_TIME;
 use crate::progress::{Horizon, Meter};
 use crate::retry::Retries;
+use crate::rpc::pending::Listed;
+use crate::told::Told;
 
 /// One link.
 pub(crate) struct Link {
@@ -36,6 +38,7 @@ struct Observed {
     peer_epoch: Epoch,
     known_epoch: Epoch,
     trouble: String,
+    listed: Option<Listed>,
 }
 
 /// One content of one link, both directions.
@@ -48,6 +51,8 @@ pub(crate) struct Flow {
 pub(crate) struct FlowState {
     /// As the peer last told it.
     pub(crate) peer: Option<PeerHead>,
+    /// The same for people, over a restart.
+    pub(crate) told: Told,
     /// How far the peer has made which feed of ours durable.
     pub(crate) acknowledged: (FeedId, u64),
     pub(crate) sent: Meter,
@@ -71,6 +76,7 @@ impl Flow {
         let now = Instant::now();
         let state = FlowState {
             peer: None,
+            told: Told::default(),
             acknowledged: (FeedId(0), 0),
             sent: Meter::new(now),
             compared: 0,
@@ -224,6 +230,15 @@ impl Link {
         }
         let trouble = self.observed().trouble.clone();
         if trouble.is_empty() { "the other system's mover was not heard of yet".into() } else { trouble }
+    }
+
+    /// What the peer named when it was last asked what is missing here.
+    pub(crate) fn listed(&self) -> Option<Listed> {
+        self.observed().listed.clone()
+    }
+
+    pub(crate) fn set_listed(&self, listed: Option<Listed>) {
+        self.observed().listed = listed;
     }
 
     pub(crate) fn set_trouble(&self, trouble: String) {

@@ -5,6 +5,7 @@
 //! | `link`    | link, number of the piece                      | a piece of `ApplyFlowsRequest`  |
 //! | `retry`   | link, content, hash of the record's key        | `Retry`                         |
 //! | `feed`    | link, content, the peer's incarnation          | the peer's feed id              |
+//! | `told`    | link, content                                  | `Told`                          |
 //! | `partial` | content, content hash                          | `Partial`                       |
 //! | `request` | a growing number                               | request id and meaning          |
 //!
@@ -14,7 +15,7 @@
 use prost::Message;
 use switchback_kit::durable::{Batch, Db, Error};
 use switchback_model::{ContentId, FeedId, Incarnation, LinkId};
-use switchback_proto::mover::record::v1::{Partial, Retry};
+use switchback_proto::mover::record::v1::{Partial, Retry, Told};
 use switchback_proto::mover::v1::ApplyFlowsRequest;
 
 use crate::flow::key::KeyHash;
@@ -22,6 +23,7 @@ use crate::flow::key::KeyHash;
 const LINK: &str = "link";
 const RETRY: &str = "retry";
 const FEED: &str = "feed";
+const TOLD: &str = "told";
 const PARTIAL: &str = "partial";
 
 /// Bytes of a piece of a link's flows.
@@ -87,6 +89,7 @@ impl Memory {
     pub(crate) async fn remove_link(&self, link: LinkId) -> Result<(), Error> {
         self.remove_prefix(RETRY, &link.0).await?;
         self.remove_prefix(FEED, &link.0).await?;
+        self.remove_prefix(TOLD, &link.0).await?;
         self.remove_prefix(LINK, &link.0).await
     }
 
@@ -94,6 +97,7 @@ impl Memory {
     pub(crate) async fn remove_content(&self, link: LinkId, content: ContentId) -> Result<(), Error> {
         let prefix = [link.0, content.0].concat();
         self.remove_prefix(RETRY, &prefix).await?;
+        self.remove_prefix(TOLD, &prefix).await?;
         self.remove_prefix(FEED, &prefix).await
     }
 
@@ -162,6 +166,26 @@ impl Memory {
         let mut batch = Batch::default();
         batch.put(FEED, &feed_key(link, content, peer), &feed.0.to_be_bytes());
         self.0.commit_async(batch).await
+    }
+
+    /// What the peer last told of some contents of a link.
+    pub(crate) async fn put_told(&self, link: LinkId, told: &[(ContentId, Told)]) -> Result<(), Error> {
+        for some in told.chunks(REMOVALS_MAX) {
+            let mut batch = Batch::default();
+            for (content, told) in some {
+                batch.put(TOLD, &[link.0, content.0].concat(), &told.encode_to_vec());
+            }
+            self.0.commit_async(batch).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn told(&self) -> Result<Vec<(LinkId, ContentId, Told)>, Error> {
+        let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let link = LinkId::from_slice(key.get(..16)?)?;
+            Some((link, ContentId::from_slice(key.get(16..)?)?, Told::decode(value.as_slice()).ok()?))
+        };
+        Ok(self.0.scan(TOLD)?.into_iter().filter_map(decode).collect())
     }
 
     pub(crate) fn partial(&self, content: ContentId, hash: &[u8; 32]) -> Result<Option<Partial>, Error> {

@@ -15,6 +15,7 @@ use crate::flow::agree::OwnHead;
 use crate::flow::supervisor;
 use crate::link::{Flow, Link};
 use crate::memory::Memory;
+use crate::told::Told;
 
 /// The mover. Shared by its tasks.
 pub(crate) struct Mover {
@@ -71,6 +72,15 @@ impl Mover {
         for (link, content, hash, retry) in self.memory.retries()? {
             if let Some(flow) = self.link(link).and_then(|link| link.flow(content)) {
                 flow.state().retries.recall(hash, retry);
+            }
+        }
+        for (link, content, told) in self.memory.told()? {
+            if let Some(flow) = self.link(link).and_then(|link| link.flow(content)) {
+                let mut state = flow.state();
+                // The peer may have been heard already: what it says now counts.
+                if state.told.at_unix_ms == 0 {
+                    state.told = Told::recall(&told);
+                }
             }
         }
         Ok(())

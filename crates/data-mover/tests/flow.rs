@@ -79,7 +79,7 @@ async fn after_a_cut_the_flow_catches_up_from_its_cursor() {
     }
     let apart = pair.east.until_flow("the changes wait", |flow| flow.pending_objects == 20).await;
     assert!(!apart.in_sync);
-    let request = ListPendingRequest { link_id: LINK.to_vec().into(), records_max: 5 };
+    let request = ListPendingRequest { link_id: LINK.to_vec().into(), records_max: 5, ask_peer: false };
     let pending = pair.east.mover().list_pending(request).await.unwrap().into_inner();
     assert_eq!((pending.objects, pending.records.len(), pending.truncated), (20, 5, true));
     pair.heal();

@@ -13,6 +13,7 @@ mod convert;
 mod dns;
 mod mover;
 mod peer;
+mod plan;
 mod rpc;
 mod shell;
 mod status;

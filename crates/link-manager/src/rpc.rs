@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use switchback_kit::durable::Db;
 use switchback_kit::tls::IdentityWatch;
 use switchback_link_core::{Command, CommandKind, Done, Error, Input};
-use switchback_model::{Content, LinkId};
+use switchback_model::LinkId;
 use switchback_proto::link::v1 as wire;
 use switchback_proto::link::v1::link_service_server::LinkService;
 use switchback_proto::mover::v1 as mover_wire;
@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::convert::command::Frame;
 use crate::convert::{self, content_name};
 use crate::mover::Mover;
+use crate::plan;
 use crate::shell::{Replies, Snapshot};
 use crate::{status, store};
 
@@ -69,7 +70,8 @@ impl Rpc {
                 Err(error) => return Err(status::of(&error)),
             }
         };
-        let pending = if plan && done.moves_authority { Some(self.pending(&done).await) } else { None };
+        let tells = done.moves_authority || matches!(kind, CommandKind::Restore);
+        let pending = if plan && tells { Some(self.pending(&done).await) } else { None };
         let took = if plan { 0 } else { u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX) };
         let view = self
             .snapshot
@@ -87,41 +89,23 @@ impl Rpc {
         }))
     }
 
-    /// What is not known to be on the other side, as far as this side can know.
+    /// What is not on both sides, as far as this side can know.
     async fn pending(&self, done: &Done) -> wire::Pending {
         let request = mover_wire::ListPendingRequest {
             link_id: done.link.as_bytes().to_vec().into(),
             records_max: RECORDS_MAX,
+            ask_peer: true,
         };
-        let peer = self.snapshot.borrow().links.iter().find(|view| view.link.id == done.link).map(|view| {
-            let missing: u64 = view.flows.iter().map(|flow| flow.peer_pending_objects).sum();
-            let bytes: u64 = view.flows.iter().map(|flow| flow.peer_pending_bytes).sum();
-            (view.link.peer.name.clone(), missing, bytes, view.contact)
-        });
-        let mut pending = match self.mover.client().list_pending(request).await {
-            Ok(answer) => pending_out(answer.into_inner()),
+        let answer = self.mover.client().list_pending(request).await;
+        let snapshot = self.snapshot.borrow();
+        let view = snapshot.links.iter().find(|view| view.link.id == done.link);
+        match answer {
+            Ok(answer) => plan::pending_out(answer.into_inner(), view),
             Err(status) => wire::Pending {
-                unknown: format!("the data mover did not say: {}", status.message()),
+                unknown: format!("anything: the data mover did not say: {}", status.message()),
                 ..Default::default()
             },
-        };
-        if let Some((peer, objects, bytes, contact)) = peer {
-            let told = if contact { "says" } else { "last said" };
-            let beyond = if contact {
-                ""
-            } else {
-                "; what it has accepted since contact was lost cannot be known from here"
-            };
-            let sentence = format!(
-                "{peer} {told} that it holds {objects} objects ({bytes} bytes) that are not here{beyond}"
-            );
-            pending.unknown = [pending.unknown, sentence]
-                .into_iter()
-                .filter(|part| !part.is_empty())
-                .collect::<Vec<_>>()
-                .join("; ");
         }
-        pending
     }
 
     fn find(&self, named: &str) -> Result<LinkId, Status> {
@@ -140,22 +124,6 @@ impl Rpc {
 
 fn list(snapshot: &Snapshot) -> wire::ListLinksResponse {
     wire::ListLinksResponse { links: snapshot.links.iter().map(convert::view::link_out).collect() }
-}
-
-fn pending_out(answer: mover_wire::ListPendingResponse) -> wire::Pending {
-    let name = |record: &mover_wire::PendingRecord| {
-        let content = record.content.as_ref().and_then(|content| content_name(content).ok());
-        let content = content.map_or_else(String::new, |content: Content| content.to_string());
-        let deleted = if record.deleted { " (delete)" } else { "" };
-        format!("{content} {}/{}{deleted}", record.namespace, record.key)
-    };
-    wire::Pending {
-        objects: answer.objects,
-        bytes: answer.bytes,
-        records: answer.records.iter().map(name).collect(),
-        truncated: answer.truncated,
-        unknown: String::new(),
-    }
 }
 
 #[tonic::async_trait]

@@ -26,6 +26,7 @@ use crate::convert::{digest_to_wire, link_id};
 use crate::desired::Desired;
 use crate::link::{Flow, Link};
 use crate::mover::{Mover, now_unix_ms};
+use crate::told;
 
 /// Changes are told at once, but no more often than this.
 const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(25);
@@ -36,9 +37,13 @@ pub(crate) async fn run(mover: Arc<Mover>, link: Arc<Link>) {
     let mut desired = link.watch_desired();
     loop {
         let ended = tokio::select! {
-            () = link.stop.cancelled() => return,
+            () = link.stop.cancelled() => {
+                remember(&mover, &link).await;
+                return;
+            }
             ended = dial(&mover, &link) => ended,
         };
+        remember(&mover, &link).await;
         if let Err(trouble) = ended {
             link.set_trouble(trouble);
         } else {
@@ -50,6 +55,13 @@ pub(crate) async fn run(mover: Arc<Mover>, link: Arc<Link>) {
             _ = desired.changed() => pause.reset(),
             () = tokio::time::sleep(pause.next()) => {}
         }
+    }
+}
+
+/// Contact may be over: what was told last is made durable.
+async fn remember(mover: &Arc<Mover>, link: &Link) {
+    if let Err(error) = told::remember(mover, link).await {
+        tracing::warn!(%error, "what the other system last told is not remembered");
     }
 }
 
@@ -127,8 +139,22 @@ async fn receive(mover: &Arc<Mover>, link: &Arc<Link>, message: ExchangeMessage)
 pub(crate) async fn answer(
     mover: Arc<Mover>,
     peer: Peer,
+    inbound: Streaming<ExchangeMessage>,
+    messages: mpsc::Sender<ExchangeMessage>,
+) {
+    let mut spoken_of = None;
+    answer_until_end(&mover, &peer, inbound, messages, &mut spoken_of).await;
+    if let Some(link) = spoken_of {
+        remember(&mover, &link).await;
+    }
+}
+
+async fn answer_until_end(
+    mover: &Arc<Mover>,
+    peer: &Peer,
     mut inbound: Streaming<ExchangeMessage>,
     messages: mpsc::Sender<ExchangeMessage>,
+    spoken_of: &mut Option<Arc<Link>>,
 ) {
     let mut up = None;
     let mut told = Told::default();
@@ -139,10 +165,11 @@ pub(crate) async fn answer(
         };
         let Ok(Ok(Some(message))) = message else { return };
         let Some(Body::Heartbeat(beat)) = message.body else { continue };
-        let answer = match accept(&mover, &peer, &beat).await {
+        let answer = match accept(mover, peer, &beat).await {
             Ok(link) => {
                 up.get_or_insert_with(|| link.stream_up());
-                heartbeat(&mover, &link, &mut told).unwrap_or_else(|error| trouble(&beat, &error))
+                *spoken_of = Some(Arc::clone(&link));
+                heartbeat(mover, &link, &mut told).unwrap_or_else(|error| trouble(&beat, &error))
             }
             Err(refusal) => {
                 up = None;
@@ -241,6 +268,14 @@ pub(crate) async fn hear(mover: &Arc<Mover>, link: &Arc<Link>, beat: &Heartbeat)
                 .map_err(|error| refusal(&header, Reason::Trouble, &error))?;
         }
     }
+    let now = now_unix_ms();
+    for flow in link.flows() {
+        let own = mover.status(link.id, flow.content.id);
+        let own = own.map_err(|error| refusal(&header, Reason::Trouble, &error.to_string()))?;
+        let mut state = flow.state();
+        let feed = state.peer.as_ref().map_or(FeedId(0), |peer| peer.feed);
+        told::hear(&mut state, now, beat.sent_unix_ms, own.map_or(0, |own| own.cursor(feed)));
+    }
     // Last, so that nobody takes heads from before a cut for heads of now.
     link.heard(Epoch(header.epoch));
     if !was_in_contact || !beat.heads.is_empty() {
@@ -303,6 +338,7 @@ impl Told {
 
 fn heartbeat(mover: &Mover, link: &Link, told: &mut Told) -> switchback_store::Result<ExchangeMessage> {
     let desired = link.desired();
+    let sent_unix_ms = now_unix_ms();
     let mut heads = Vec::new();
     for flow in link.flows() {
         let Some(head) = content_head(mover, link, &desired, &flow)? else { continue };
@@ -311,7 +347,8 @@ fn heartbeat(mover: &Mover, link: &Link, told: &mut Told) -> switchback_store::R
             heads.push(head);
         }
     }
-    let beat = Heartbeat { header: Some(header(link, &desired)), heads, suspended: desired.suspended };
+    let header = Some(header(link, &desired));
+    let beat = Heartbeat { header, heads, suspended: desired.suspended, sent_unix_ms };
     Ok(ExchangeMessage { body: Some(Body::Heartbeat(beat)) })
 }
 

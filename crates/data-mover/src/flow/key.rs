@@ -54,6 +54,19 @@ pub(crate) fn from_wire(key: wire::RecordKey) -> Option<RecordKey> {
     })
 }
 
+/// The key of a record that is no note, by how it is named to operators.
+pub(crate) fn from_label(namespace: &str, label: &str) -> Option<RecordKey> {
+    if !namespace.is_empty() {
+        return Some(RecordKey::object(namespace, label));
+    }
+    match label.split_once(':') {
+        None => (label == "tenant").then_some(RecordKey::Tenant),
+        Some(("namespace", name)) => Some(RecordKey::Namespace(name.into())),
+        Some(("credential", name)) => Some(RecordKey::Credential(name.into())),
+        Some(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ pub(crate) mod agree;
 mod body;
 mod compare;
 pub(crate) mod exchange;
-mod feed;
+pub(crate) mod feed;
 mod incoming;
 pub(crate) mod key;
 pub(crate) mod limit;

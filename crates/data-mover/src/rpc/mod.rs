@@ -2,6 +2,7 @@
 
 pub(crate) mod divergence;
 pub(crate) mod mover;
+pub(crate) mod pending;
 pub(crate) mod replication;
 pub(crate) mod store;
 

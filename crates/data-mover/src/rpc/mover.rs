@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchback_model::{ContentId, Epoch, FeedId};
+use switchback_model::{ContentId, Epoch};
 use switchback_proto::mover::v1::mover_service_server::MoverService;
 use switchback_proto::mover::v1::*;
-use switchback_store::{AccessRecord, Catalogue, Change, ChangesRequest, Pending, RecordKey};
+use switchback_store::{AccessRecord, RecordKey};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
-use super::{divergence, reply};
+use super::{divergence, pending, reply};
 use crate::convert::{
     boxed, content_from_wire, content_to_wire, link_id, mode_from_wire, position_to_wire, resolve,
     side_from_wire, system_id, version_to_wire,
@@ -20,9 +20,10 @@ use crate::convert::{
 use crate::desired::Desired;
 use crate::flow::exchange::demote;
 use crate::link::Link;
-use crate::mover::{Mover, known_of_peer};
+use crate::mover::Mover;
 use crate::report::report;
 use crate::status::{Answer, from_state, invalid, refuse};
+use crate::told::Told;
 
 /// A watcher is told at most this often, and at least that often.
 const REPORT_INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -59,9 +60,7 @@ impl MoverService for MoverRpc {
         )))
     }
     async fn list_pending(&self, r: Request<ListPendingRequest>) -> Reply<ListPendingResponse> {
-        let (mover, request) = (Arc::clone(&self.0), r.into_inner());
-        let listed = tokio::task::spawn_blocking(move || pending(&mover, &request)).await;
-        reply(listed.unwrap_or_else(|_| Err(boxed(switchback_store::Error::Poisoned))))
+        reply(pending::list(&self.0, r.get_ref()).await)
     }
     async fn list_divergences(&self, r: Request<ListDivergencesRequest>) -> Reply<ListDivergencesResponse> {
         let (mover, request) = (Arc::clone(&self.0), r.into_inner());
@@ -173,9 +172,11 @@ impl MoverRpc {
         }
         if (before.peer_system, before.peer_incarnation) != (desired.peer_system, desired.peer_incarnation) {
             // Another life of the peer: what its former one told counts no more.
+            link.set_listed(None);
             for flow in link.flows() {
                 let mut state = flow.state();
                 state.peer = None;
+                state.told = Told::default();
                 state.peer_rolled_back = false;
                 state.horizon.reset();
                 state.receiver.cancel();
@@ -264,60 +265,7 @@ impl MoverRpc {
     }
 }
 
-fn find(mover: &Mover, id: &[u8]) -> Answer<Arc<Link>> {
+pub(super) fn find(mover: &Mover, id: &[u8]) -> Answer<Arc<Link>> {
     let no_link = || refuse(Code::NotFound, "NO_SUCH_LINK", "no flows of this link are known here");
     mover.link(link_id(id)?).ok_or_else(no_link)
-}
-
-fn pending(mover: &Mover, r: &ListPendingRequest) -> Answer<ListPendingResponse> {
-    let link = find(mover, &r.link_id)?;
-    let max = (r.records_max as usize).min(RECORDS_MAX);
-    let mut listed = ListPendingResponse::default();
-    for flow in link.flows() {
-        let Some(status) = mover.status(link.id, flow.content.id).map_err(boxed)? else { continue };
-        let (peer_feed, after) = known_of_peer(&flow, &status);
-        let Pending { objects, bytes } =
-            mover.catalogue.pending(flow.content.id, peer_feed, after).map_err(boxed)?;
-        listed.objects += objects;
-        listed.bytes += bytes;
-        let room = max.saturating_sub(listed.records.len());
-        if room > 0 && objects > 0 {
-            let records = first_changes(&mover.catalogue, flow.content.id, peer_feed, after, room)?;
-            listed.records.extend(records.iter().map(|change| PendingRecord {
-                content: Some(content_to_wire(&flow.content)),
-                namespace: change.record.key.namespace().to_owned(),
-                key: change.record.key.label(),
-                version: Some(version_to_wire(change.record.version)),
-                size: change.record.size(),
-                deleted: change.record.is_deleted(),
-            }));
-        }
-    }
-    listed.truncated = listed.objects > listed.records.len() as u64;
-    Ok(listed)
-}
-
-fn first_changes(
-    catalogue: &Catalogue,
-    content: ContentId,
-    exclude: Option<FeedId>,
-    mut after: u64,
-    max: usize,
-) -> Answer<Vec<Change>> {
-    let mut changes = Vec::new();
-    loop {
-        let request = ChangesRequest {
-            exclude,
-            after,
-            configuration_only: false,
-            changes_max: max - changes.len(),
-            bytes_max: 1 << 20,
-        };
-        let batch = catalogue.changes(content, &request).map_err(boxed)?;
-        changes.extend(batch.changes);
-        after = batch.through;
-        if changes.len() >= max || batch.through >= batch.head {
-            return Ok(changes);
-        }
-    }
 }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use switchback_kit::tls::Peer;
 use switchback_proto::replication::v1::replication_service_server::ReplicationService;
-use switchback_proto::replication::v1::{ExchangeMessage, ReceiverMessage, SenderMessage};
+use switchback_proto::replication::v1::{
+    ExchangeMessage, ListMissingRequest, ListMissingResponse, ReceiverMessage, SenderMessage,
+};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::pending;
 use crate::flow::limit::{QUEUE, WINDOW_BATCHES};
 use crate::flow::{exchange, receiver};
 use crate::mover::Mover;
@@ -56,5 +59,13 @@ impl ReplicationService for ReplicationRpc {
         let serve = receiver::serve(Arc::clone(&self.0), peer, request.into_inner(), messages);
         self.0.tasks.spawn(serve);
         Ok(Response::new(stream(outbound)))
+    }
+
+    async fn list_missing(
+        &self,
+        request: Request<ListMissingRequest>,
+    ) -> Result<Response<ListMissingResponse>, Status> {
+        let peer = peer_of(&request)?;
+        pending::answer(&self.0, &peer, request.into_inner()).await.map(Response::new)
     }
 }
