@@ -98,6 +98,11 @@ impl Desired {
         ])
     }
 
+    /// The life of the peer that was agreed on.
+    pub(crate) fn peer(&self) -> (SystemId, Incarnation) {
+        (self.peer_system, self.peer_incarnation)
+    }
+
     /// The part that a connection rests on: another one needs another connection.
     pub(crate) fn route(&self) -> (&str, SystemId, Incarnation, Incarnation) {
         (&self.peer_address, self.peer_system, self.peer_incarnation, self.local_incarnation)

@@ -12,6 +12,7 @@
 //! What it is not: it never makes anything writable by itself, and it knows nothing of links but
 //! the flows that it was told to run.
 
+mod absence;
 mod bell;
 mod config;
 mod convert;

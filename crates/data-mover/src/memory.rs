@@ -6,6 +6,7 @@
 //! | `retry`   | link, content, hash of the record's key        | `Retry`                         |
 //! | `feed`    | link, content, the peer's incarnation          | the peer's feed id              |
 //! | `told`    | link, content                                  | `Told`                          |
+//! | `absence` | link, epoch                                    | `Absence`                       |
 //! | `partial` | content, content hash                          | `Partial`                       |
 //! | `request` | a growing number                               | request id and meaning          |
 //!
@@ -14,9 +15,9 @@
 
 use prost::Message;
 use switchback_kit::durable::{Batch, Db, Error};
-use switchback_model::{ContentId, FeedId, Incarnation, LinkId};
+use switchback_model::{ContentId, Epoch, FeedId, Incarnation, LinkId};
 use switchback_proto::mover::record::v1::{Partial, Retry, Told};
-use switchback_proto::mover::v1::ApplyFlowsRequest;
+use switchback_proto::mover::v1::{Absence, ApplyFlowsRequest};
 
 use crate::flow::key::KeyHash;
 
@@ -24,6 +25,7 @@ const LINK: &str = "link";
 const RETRY: &str = "retry";
 const FEED: &str = "feed";
 const TOLD: &str = "told";
+const ABSENCE: &str = "absence";
 const PARTIAL: &str = "partial";
 
 /// Bytes of a piece of a link's flows.
@@ -90,6 +92,7 @@ impl Memory {
         self.remove_prefix(RETRY, &link.0).await?;
         self.remove_prefix(FEED, &link.0).await?;
         self.remove_prefix(TOLD, &link.0).await?;
+        self.remove_prefix(ABSENCE, &link.0).await?;
         self.remove_prefix(LINK, &link.0).await
     }
 
@@ -188,6 +191,24 @@ impl Memory {
         Ok(self.0.scan(TOLD)?.into_iter().filter_map(decode).collect())
     }
 
+    /// Notes, in its epoch, what was missing here.
+    pub(crate) async fn put_absence(&self, link: LinkId, absence: &Absence) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.put(ABSENCE, &absence_key(link, Epoch(absence.epoch)), &absence.encode_to_vec());
+        self.0.commit_async(batch).await
+    }
+
+    pub(crate) async fn remove_absence(&self, link: LinkId, epoch: Epoch) -> Result<(), Error> {
+        self.remove_keys(ABSENCE, vec![absence_key(link, epoch)]).await
+    }
+
+    /// By epoch.
+    pub(crate) fn absences(&self, link: LinkId) -> Result<Vec<Absence>, Error> {
+        let rows = self.0.scan_from(ABSENCE, &link.0, usize::MAX)?;
+        let mine = rows.into_iter().take_while(|(key, _)| key.starts_with(&link.0));
+        Ok(mine.filter_map(|(_, value)| Absence::decode(value.as_slice()).ok()).collect())
+    }
+
     pub(crate) fn partial(&self, content: ContentId, hash: &[u8; 32]) -> Result<Option<Partial>, Error> {
         let value = self.0.get(PARTIAL, &partial_key(content, hash))?;
         Ok(value.and_then(|value| Partial::decode(value.as_slice()).ok()))
@@ -252,6 +273,10 @@ fn retry_key(link: LinkId, content: ContentId, hash: &KeyHash) -> Vec<u8> {
 
 fn feed_key(link: LinkId, content: ContentId, peer: Incarnation) -> Vec<u8> {
     [&link.0[..], &content.0, &peer.0.to_be_bytes()].concat()
+}
+
+fn absence_key(link: LinkId, epoch: Epoch) -> Vec<u8> {
+    [&link.0[..], &epoch.0.to_be_bytes()].concat()
 }
 
 fn partial_key(content: ContentId, hash: &[u8; 32]) -> Vec<u8> {

@@ -12,25 +12,45 @@ use crate::convert::content_name;
 /// For operators.
 pub(crate) fn pending_out(answer: mover_wire::ListPendingResponse, view: Option<&LinkView>) -> wire::Pending {
     let peer = answer.peer.unwrap_or_default();
-    let name = view.map_or_else(|| "the other system".to_owned(), |view| view.link.peer.name.clone());
+    let name = match view {
+        // A rebuilt system holds nothing of what is told here.
+        Some(view) if view.broken => format!("the former {}", view.link.peer.name),
+        Some(view) => view.link.peer.name.clone(),
+        None => "the other system".to_owned(),
+    };
     wire::Pending {
         objects: answer.objects,
         bytes: answer.bytes,
         records: answer.records.iter().map(record_name).collect(),
         truncated: answer.truncated,
         unknown: unknown(&name, peer.knowledge(), view),
-        peer: Some(wire::PeerPending {
-            system: name,
-            knowledge: peer.knowledge,
-            told_unix_ms: peer.told_unix_ms,
-            objects: peer.objects,
-            bytes: peer.bytes,
-            records: peer.records.iter().map(record_name).collect(),
-            truncated: peer.truncated,
-            listed_unix_ms: peer.listed_unix_ms,
-            complete_as_of_unix_ms: peer.complete_as_of_unix_ms,
-            positions: peer.positions,
-        }),
+        peer: Some(peer_out(name, peer)),
+    }
+}
+
+fn peer_out(system: String, peer: mover_wire::PeerPending) -> wire::PeerPending {
+    wire::PeerPending {
+        system,
+        knowledge: peer.knowledge,
+        told_unix_ms: peer.told_unix_ms,
+        objects: peer.objects,
+        bytes: peer.bytes,
+        records: peer.records.iter().map(record_name).collect(),
+        truncated: peer.truncated,
+        listed_unix_ms: peer.listed_unix_ms,
+        complete_as_of_unix_ms: peer.complete_as_of_unix_ms,
+        positions: peer.positions,
+    }
+}
+
+/// What the other side held alone when this side went on without it.
+pub(crate) fn absence_out(absence: mover_wire::Absence) -> wire::Absence {
+    wire::Absence {
+        epoch: absence.epoch,
+        noted_unix_ms: absence.noted_unix_ms,
+        missing: Some(peer_out(absence.system, absence.missing.unwrap_or_default())),
+        gone_unix_ms: absence.gone_unix_ms,
+        arrived: absence.arrived,
     }
 }
 

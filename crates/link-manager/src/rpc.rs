@@ -258,6 +258,7 @@ impl LinkService for Rpc {
         Ok(Response::new(wire::ListDivergencesResponse {
             divergences: answer.divergences,
             next_page_token: answer.next_page_token,
+            absences: answer.absences.into_iter().map(plan::absence_out).collect(),
         }))
     }
 

@@ -7,6 +7,7 @@ use switchback_proto::mover::v1::{ListDivergencesRequest, ListDivergencesRespons
 use switchback_store::{Divergence, Payload, Record};
 
 use super::mover::RECORDS_MAX;
+use crate::absence;
 use crate::convert::{boxed, content_to_wire, link_id, version_to_wire};
 use crate::mover::Mover;
 use crate::status::{Answer, invalid};
@@ -23,7 +24,11 @@ pub(crate) fn list(mover: &Mover, r: &ListDivergencesRequest) -> Answer<ListDive
     let page = mover.catalogue.divergences(id, epochs, after, max).map_err(boxed)?;
     let divergences = page.divergences.into_iter().map(|(content, found)| to_wire(&content, found)).collect();
     let next_page_token = page.next.map(hex::encode).unwrap_or_default();
-    Ok(ListDivergencesResponse { divergences, next_page_token })
+    let absences = match after {
+        None => absence::list(mover, id, r.epoch_min, r.epoch_max.unwrap_or(u64::MAX))?,
+        Some(_) => Vec::new(),
+    };
+    Ok(ListDivergencesResponse { divergences, next_page_token, absences })
 }
 
 fn to_wire(content: &Content, divergence: Divergence) -> model::Divergence {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchback_model::{ContentId, Epoch};
+use switchback_model::{AccessMode, ContentId, Epoch};
 use switchback_proto::mover::v1::mover_service_server::MoverService;
 use switchback_proto::mover::v1::*;
 use switchback_store::{AccessRecord, RecordKey};
@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
 use super::{divergence, pending, reply};
+use crate::absence;
 use crate::convert::{
     boxed, content_from_wire, content_to_wire, link_id, mode_from_wire, position_to_wire, resolve,
     side_from_wire, system_id, version_to_wire,
@@ -127,6 +128,9 @@ impl MoverRpc {
         {
             return Err(boxed(switchback_store::Error::StaleEpoch { current: known, offered: access.epoch }));
         }
+        if let Some(link) = link.as_ref().filter(|_| access.mode == AccessMode::ReadWrite) {
+            absence::note(&self.0, link, access.epoch).await?;
+        }
         let positions = self.0.catalogue.set_access(contents, access).await.map_err(boxed)?;
         if let Some(link) = link {
             link.learn_epoch(Epoch(r.epoch));
@@ -150,6 +154,11 @@ impl MoverRpc {
         {
             self.renew_feeds(link).await?;
         }
+        if let Some(link) = &link
+            && link.desired().peer() != desired.peer()
+        {
+            absence::note_gone(&self.0, link).await?;
+        }
         let kept = self.0.memory.put_link(desired.link, &r).await.map_err(|error| from_state(&error))?;
         if !kept {
             return Err(invalid("contents: more than one link can hold; split the link"));
@@ -170,7 +179,7 @@ impl MoverRpc {
         if desired.epoch > link.known_epoch() {
             demote(&self.0, link, &before, desired.epoch).await.map_err(boxed)?;
         }
-        if (before.peer_system, before.peer_incarnation) != (desired.peer_system, desired.peer_incarnation) {
+        if before.peer() != desired.peer() {
             // Another life of the peer: what its former one told counts no more.
             link.set_listed(None);
             for flow in link.flows() {

@@ -119,7 +119,7 @@ fn first_changes(
 
 /// What the other side has beyond us, as it last told; names only if it was asked before, and then
 /// only those that have not arrived since.
-fn told(mover: &Mover, link: &Link) -> switchback_store::Result<PeerPending> {
+pub(crate) fn told(mover: &Mover, link: &Link) -> switchback_store::Result<PeerPending> {
     let mut told = PeerPending::default();
     let mut complete_as_of = i64::MAX;
     for flow in link.flows() {
@@ -164,10 +164,13 @@ fn has_arrived(mover: &Mover, record: &PendingRecord) -> switchback_store::Resul
         return Ok(false);
     };
     let version = version_from_wire(&record.version.unwrap_or_default());
-    let here = mover.catalogue.record(content, &key)?;
-    Ok(here.is_some_and(|here| {
-        here.version == version || here.replaced.contains(version) || here.absorbed.contains(version)
-    }))
+    Ok(match mover.catalogue.record(content, &key)? {
+        Some(here) => {
+            here.version == version || here.replaced.contains(version) || here.absorbed.contains(version)
+        }
+        // A delete of what is not here either.
+        None => record.deleted,
+    })
 }
 
 async fn ask(mover: &Arc<Mover>, link: &Arc<Link>, max: usize) -> Option<wire::ListMissingResponse> {

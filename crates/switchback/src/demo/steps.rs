@@ -315,7 +315,9 @@ pub(crate) async fn settle(stage: &mut Stage) -> anyhow::Result<Account> {
         outcome.west = read(west, key).await?;
     }
     for operator in [&stage.east, &stage.west] {
-        for divergence in crate::cli::divergences(operator, TENANT, crate::cli::Epochs::default()).await? {
+        for divergence in
+            crate::cli::divergences(operator, TENANT, crate::cli::Epochs::default()).await?.divergences
+        {
             let Some(outcome) = listed(&divergence, &mut outcomes) else { continue };
             outcome.delete_listed |= divergence.loser_deleted;
             if divergence.kept_at.is_empty() {

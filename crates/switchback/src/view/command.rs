@@ -129,7 +129,8 @@ impl PendingView {
 }
 
 impl PeerPendingView {
-    fn lines(&self) -> String {
+    /// For people.
+    pub(crate) fn lines(&self) -> String {
         let (system, count) = (&self.system, format!("{} changes, {}", self.objects, bytes(self.bytes)));
         let when = |unix_ms: i64| format!("{} ({})", timestamp(unix_ms), ago(unix_ms));
         let mut out = String::new();

@@ -7,6 +7,7 @@ use serde::Serialize;
 use switchback_proto::link::v1 as proto;
 use switchback_proto::model::v1::{Divergence, Version};
 
+use super::command::PeerPendingView;
 use super::kind_name;
 use crate::output::{Show, table};
 use crate::time::{bytes, timestamp};
@@ -152,14 +153,71 @@ impl ConfigurationView {
 pub struct DivergencesView {
     /// By content, then the oldest loser first: the same order on both systems.
     pub divergences: Vec<DivergenceView>,
+    /// What the other side held alone whenever this side went on without it: this side's own
+    /// knowledge, by epoch.
+    pub absences: Vec<AbsenceView>,
+}
+
+/// What the other side held alone when this side went on without it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AbsenceView {
+    /// The epoch in which this side went on.
+    pub epoch: u64,
+    /// When.
+    pub noted_unix_ms: i64,
+    /// As known then.
+    pub missing: PeerPendingView,
+    /// When the other system was replaced; 0: it was not. What had not arrived is lost then.
+    pub gone_unix_ms: i64,
+    /// All that it had told of has arrived since.
+    pub arrived: bool,
+}
+
+impl From<proto::ListDivergencesResponse> for DivergencesView {
+    fn from(from: proto::ListDivergencesResponse) -> Self {
+        let absence = |absence: proto::Absence| AbsenceView {
+            epoch: absence.epoch,
+            noted_unix_ms: absence.noted_unix_ms,
+            missing: absence.missing.unwrap_or_default().into(),
+            gone_unix_ms: absence.gone_unix_ms,
+            arrived: absence.arrived,
+        };
+        Self {
+            divergences: from.divergences.into_iter().map(Into::into).collect(),
+            absences: from.absences.into_iter().map(absence).collect(),
+        }
+    }
+}
+
+impl AbsenceView {
+    fn lines(&self) -> String {
+        let system = &self.missing.system;
+        let mut out =
+            format!("epoch {}: went on without {system} at {}\n", self.epoch, timestamp(self.noted_unix_ms));
+        out += &self.missing.lines();
+        out += &match (self.arrived, self.gone_unix_ms) {
+            (true, 0) => format!("all that {system} had told of has arrived since\n"),
+            (false, 0) => format!("not lost while {system} can come back with it\n"),
+            (true, gone) => format!(
+                "{system} was replaced at {}: what it had told of had arrived; what it never told of is lost\n",
+                timestamp(gone)
+            ),
+            (false, gone) => format!(
+                "LOST: {system} was replaced at {}, and what is named here with it, and what it never told of\n",
+                timestamp(gone)
+            ),
+        };
+        out
+    }
 }
 
 impl Show for DivergencesView {
     fn show(&self) -> String {
+        let absences: String = self.absences.iter().map(AbsenceView::lines).collect();
         if self.divergences.is_empty() {
-            return "no divergences\n".into();
+            return format!("no divergences\n{absences}");
         }
-        self.divergences.iter().fold(String::new(), |mut out, divergence| {
+        let divergences = self.divergences.iter().fold(String::new(), |mut out, divergence| {
             let _ = writeln!(
                 out,
                 "{} {} {}\n  won         {}\n  superseded  {}\n  rule        {}, epoch {}",
@@ -178,7 +236,8 @@ impl Show for DivergencesView {
                 let _ = writeln!(out, "  kept at     {}/{}", divergence.namespace, divergence.kept_at);
             }
             out
-        })
+        });
+        divergences + &absences
     }
 }
 

@@ -72,6 +72,8 @@ pub enum Command {
     },
     /// Writes, deletes and settings that were superseded by one that did not know of them, and where
     /// they are kept. Both systems list the same. Two deletes of one key agree and are not listed.
+    /// Beside them: what the other side held alone, as far as it could be known, whenever this side
+    /// went on without it.
     Divergences {
         /// Its name or id.
         link: String,

@@ -1,7 +1,6 @@
 //! What the commands of `switchback link` do.
 
 use switchback_proto::link::v1 as proto;
-use switchback_proto::model::v1::Divergence;
 
 use super::super::{Context, recovery, watch};
 use super::{Command, Epochs};
@@ -29,9 +28,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
         }
         Command::Recovery(command) => Box::pin(recovery::run(command, context)).await?,
         Command::Divergences { link, epochs } => {
-            let divergences =
-                divergences(operator, &link, epochs).await?.into_iter().map(Into::into).collect();
-            context.format.print(&DivergencesView { divergences });
+            let report = divergences(operator, &link, epochs).await?;
+            context.format.print(&DivergencesView::from(report));
         }
         Command::Retries { link } => {
             let answer = operator.ask(links.list_retries(proto::ListRetriesRequest { link })).await?;
@@ -61,25 +59,26 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
     Ok(())
 }
 
-/// The divergence report of a link, all pages of it.
+/// The divergence report of a link, all pages of it in one.
 pub(crate) async fn divergences(
     operator: &Operator,
     link: &str,
     epochs: Epochs,
-) -> anyhow::Result<Vec<Divergence>> {
-    let (mut found, mut page_token) = (Vec::new(), String::new());
+) -> anyhow::Result<proto::ListDivergencesResponse> {
+    let mut found = proto::ListDivergencesResponse::default();
     loop {
         let request = proto::ListDivergencesRequest {
             link: link.into(),
             divergences_max: PAGE,
-            page_token,
+            page_token: found.next_page_token,
             epoch_min: epochs.epoch.or(epochs.since_epoch).unwrap_or(0),
             epoch_max: epochs.epoch,
         };
         let answer = operator.ask(operator.links().list_divergences(request)).await?;
-        found.extend(answer.divergences);
-        page_token = answer.next_page_token;
-        if page_token.is_empty() {
+        found.divergences.extend(answer.divergences);
+        found.absences.extend(answer.absences);
+        found.next_page_token = answer.next_page_token;
+        if found.next_page_token.is_empty() {
             return Ok(found);
         }
     }
