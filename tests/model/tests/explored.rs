@@ -42,6 +42,19 @@ fn one_message_held_for_ever_breaks_nothing() {
 }
 
 #[test]
+fn systems_that_come_back_empty_break_nothing() {
+    let bounds = Bounds {
+        commands: 2,
+        rebuilds: 1,
+        in_order: true,
+        few_commands: true,
+        health_sample: 997,
+        ..Bounds::default()
+    };
+    explore(bounds, 50_000);
+}
+
+#[test]
 fn random_walks_with_crashes_and_cuts_hold_every_property_and_lead_back_to_health() {
     let bounds = Bounds {
         commands: 5,

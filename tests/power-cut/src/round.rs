@@ -44,8 +44,8 @@ pub enum Fault {
     /// Nothing: any error is wrong.
     None,
     /// One write of the product's own bytes fails and is gone; afterwards all is as if nothing had
-    /// been. Not one of the file system's journal: when that write fails, ext4 stops for good, and
-    /// has been seen to answer an fsync with success on the way there.
+    /// been. Not one of the file system's journal: when that write fails, ext4 gives it up for good,
+    /// and what an fsync is then worth is not for this test to say.
     OneWriteFails,
 }
 

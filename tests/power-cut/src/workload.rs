@@ -10,7 +10,7 @@ use switchback_kit::durable::{Batch, Db};
 use switchback_model::{AccessMode, Content, ContentKind, Epoch, FeedId, Incarnation, LinkId, Side, SiteId};
 use switchback_store::{
     AccessRecord, BlobId, Blobs, Body, Catalogue, ChangesRequest, Conditions, ConflictPolicy, Object,
-    Options, Sender,
+    Options, Sender, Systems,
 };
 
 use crate::account::{Account, Value};
@@ -235,7 +235,13 @@ async fn receive(
     let own = AccessRecord { side: Side::Primary, ..access(AccessMode::ReadOnly, 1) };
     kept.catalogue.set_access(vec![content.clone()], own).await?;
     let feed = peer.content(content.id)?.head.feed;
-    let sender = Sender { feed, link: LINK, primary_site: OURS, policy: ConflictPolicy::NewestWins };
+    let sender = Sender {
+        feed,
+        link: LINK,
+        primary_site: OURS,
+        policy: ConflictPolicy::NewestWins,
+        systems: Systems::default(),
+    };
     let mut cursor = 0;
     for step in 0..steps {
         let bytes = format!("change {step}").into_bytes();
