@@ -2,11 +2,13 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use switchback_machine::Timestamp;
-use switchback_model::{Epoch, LinkId, Side};
+use switchback_model::{Content, Epoch, LinkId, Side};
 
-use crate::machine::{LinkMachine, Out, PeerView};
+use crate::input::ContentView;
+use crate::machine::{LinkMachine, Out, PeerView, same_name};
 use crate::message::{Header, Heartbeat, Message};
 use crate::state::{Link, LinkState, Severity, Shared};
 
@@ -164,12 +166,22 @@ impl LinkMachine {
 
     /// What operators edit: the later edit wins, the epoch's holder a tie. The other is shown.
     fn adopt_edits(&mut self, now: Timestamp, id: LinkId, theirs: &Shared, out: &mut Out) {
+        let colliding = self.colliding(theirs);
+        if let Some(observed) = self.observed.get_mut(&id) {
+            observed.colliding.clone_from(&colliding);
+        }
         let Some(link) = self.state.links.get(&id) else { return };
         let ours = &link.shared;
+        // Without its mover this side cannot tell whether it may take them.
+        if self.mover.is_none() && theirs.contents != ours.contents {
+            return;
+        }
+        let contents: Vec<Content> =
+            theirs.contents.iter().filter(|content| !colliding.contains(content)).cloned().collect();
         let differs = theirs.suspended != ours.suspended
             || theirs.paused != ours.paused
             || theirs.settings != ours.settings
-            || theirs.contents != ours.contents
+            || contents != ours.contents
             || theirs.name != ours.name;
         let wins =
             theirs.edited > ours.edited || (theirs.edited == ours.edited && ours.epoch.holder() != link.side);
@@ -183,6 +195,7 @@ impl LinkMachine {
             epoch: link.shared.epoch,
             revision: link.shared.revision,
             state: link.shared.state,
+            contents,
             ..theirs.clone()
         };
         self.put(link, out);
@@ -195,6 +208,18 @@ impl LinkMachine {
         }
     }
 
+    /// What the peer has put on the link and what is another content of the same name here: kept on
+    /// both sides, merged on neither, and left off the link on this side, because an access that the
+    /// mover cannot set would keep the rest of the link from being failed over.
+    fn colliding(&self, theirs: &Shared) -> Vec<Content> {
+        let is_other = |view: &ContentView, content: &Content| {
+            same_name(&view.content, content) && view.content.id != content.id
+        };
+        let views = || self.mover.iter().flat_map(|mover| &mover.contents);
+        let taken = theirs.contents.iter().filter(|content| views().any(|view| is_other(view, content)));
+        taken.cloned().collect()
+    }
+
     pub(crate) fn heartbeat(&self, link: &Link, observed: &crate::machine::Observed) -> Heartbeat {
         let confirmed = observed.barrier(link.shared.epoch);
         let trouble = if self.mover.is_none() {
@@ -202,6 +227,11 @@ impl LinkMachine {
         } else if !observed.contact {
             // A line that is cut one way: the side that still hears must not call the link healthy.
             String::from("it does not hear this side")
+        } else if let Some(content) = observed.colliding.first() {
+            format!(
+                "{content} is a different {} there; rename or delete one of them, or take it off the link",
+                content.kind
+            )
         } else {
             observed.access_trouble.clone()
         };

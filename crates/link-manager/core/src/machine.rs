@@ -58,6 +58,8 @@ pub(crate) struct Observed {
     pub(crate) confirmed: Option<(Access, Vec<Position>)>,
     pub(crate) access_retry: Option<Timestamp>,
     pub(crate) access_trouble: String,
+    /// Contents that the peer wants on the link and that are others here.
+    pub(crate) colliding: Vec<Content>,
     pub(crate) flows: Option<FlowSpec>,
     pub(crate) generation: u64,
     pub(crate) flows_retry: Option<Timestamp>,

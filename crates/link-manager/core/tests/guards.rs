@@ -5,10 +5,11 @@
 mod world;
 
 use switchback_link_core::{
-    CommandKind, DigestView, Header, Input, LinkState, Message, Position, Sealed, TenantZone, Update,
+    CommandKind, DigestView, Header, Heartbeat, Input, LinkState, Message, Position, Sealed, TenantZone,
+    Update,
 };
 use switchback_model::AccessMode::{ReadOnly, ReadWrite};
-use switchback_model::{Epoch, FeedId, Incarnation};
+use switchback_model::{Content, ContentId, Epoch, FeedId, Incarnation};
 use world::{EAST, LINK, WEST, World, acme};
 
 /// A header as the side `from` would write it.
@@ -184,6 +185,29 @@ fn names_lead_to_a_side_only_while_or_after_it_writes() {
     world.systems[WEST].mover_up = true;
     world.run(3_000);
     assert_eq!(zone(&world, WEST).unwrap().target, "west");
+}
+
+/// A heartbeat of the primary whose operator has put one more content on the link.
+fn with_content_added(world: &World, content: Content) -> Message {
+    let mut shared = world.link(EAST).shared.clone();
+    shared.edited.1 += 1;
+    shared.contents.push(content);
+    let beat = Heartbeat { shared, mode: Some(ReadWrite), in_sync: true, trouble: String::new() };
+    Message::Heartbeat(header(world, EAST, 0), Box::new(beat))
+}
+
+#[test]
+fn a_content_that_is_another_one_here_is_left_off_the_link_and_the_rest_fails_over() {
+    let mut world = World::linked();
+    let other = Content { id: ContentId([77; 16]), ..acme() };
+    let message = with_content_added(&world, other.clone());
+    deliver(&mut world, EAST, message);
+    assert_eq!(world.link(WEST).shared.contents, [acme()]);
+    // One that is not here is taken.
+    let new = Content { name: "beta".into(), ..other };
+    let message = with_content_added(&world, new.clone());
+    deliver(&mut world, EAST, message);
+    assert_eq!(world.link(WEST).shared.contents, [acme(), new]);
 }
 
 #[test]
