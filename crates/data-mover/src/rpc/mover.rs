@@ -191,10 +191,28 @@ impl MoverRpc {
                 state.receiver.cancel();
             }
         }
-        for content in link.desire(desired) {
-            let removed = self.0.memory.remove_content(link.id, content).await;
+        let gone = link.desire(desired);
+        for content in &gone {
+            let removed = self.0.memory.remove_content(link.id, *content).await;
             removed.map_err(|error| from_state(&error))?;
         }
+        // As when the whole link is forgotten: free where it is written, elsewhere read-only until
+        // an operator releases it.
+        let mut here = Vec::new();
+        for content in gone {
+            if self.0.status(link.id, content).map_err(boxed)?.is_some() {
+                here.push(content);
+            }
+        }
+        if here.is_empty() {
+            return Ok(());
+        }
+        let freed = if link.known_epoch().holder() == before.side {
+            self.0.catalogue.release(here).await
+        } else {
+            self.0.catalogue.orphan(here).await
+        };
+        freed.map_err(boxed)?;
         Ok(())
     }
 
