@@ -18,6 +18,9 @@ from history import DONE, REFUSED, SYSTEMS, UNKNOWN
 
 LOST_AND_FOUND = ".lost+found/replication/acme/"
 
+# How long a request may still take effect after its client was told nothing. Every hop gives up far sooner.
+LINGERS_S = 30
+
 
 class Key:
     """The operations on one key, and the known order of its versions."""
@@ -58,6 +61,18 @@ class Key:
             if not (other.system != op.system and self.were_apart(op, other)) and self.took_effect(other):
                 return other
         return next((other for other in self.conditional[op.value] if self.took_effect(other)), None)
+
+    def may_have_lost_to(self, op, current):
+        """A write of what is current (a delete, if nothing is) that did not end before `op` began."""
+        for other in self.writes:
+            if other is op or other.value != current:
+                continue
+            # Of two at once either may be the later one.
+            lingers = LINGERS_S if other.outcome == UNKNOWN else 0
+            apart = other.system != op.system and self.were_apart(op, other) and self.were_apart(other, op)
+            if other.end + lingers >= op.start and not apart:
+                return other
+        return None
 
     def were_apart(self, first, second):
         """The second cannot have known the first."""
@@ -109,6 +124,8 @@ def nothing_acknowledged_is_lost(history):
     for key in keys_of(history):
         for op in key.writes:
             if op.outcome != DONE or now.get(key.name) == op.value or key.later(op):
+                continue
+            if key.may_have_lost_to(op, now.get(key.name)):
                 continue
             if op.value is not None and (key.name, op.value) in kept:
                 continue
@@ -169,10 +186,10 @@ def reads_return_what_was_written(history):
 
 
 def a_read_sees_the_last_write_of_its_system(history):
-    """Linearizable, per key: no read returns what an acknowledged write on the same system had replaced for good."""
+    """Linearizable, per key: nothing reads what an acknowledged write on the same system had replaced for good."""
     for key in keys_of(history):
-        for read in key.operations:
-            if read.kind != "get" or read.outcome != DONE:
+        for read in map(as_read, key.operations):
+            if read is None:
                 continue
             if read.value is None:
                 stale = absent_although_written(key, read)
@@ -181,6 +198,16 @@ def a_read_sees_the_last_write_of_its_system(history):
                 stale = write and key.overwritten(write, read.system, read.start)
             if stale:
                 yield f"stale: {read} after {stale}"
+
+
+def as_read(op):
+    """What a get returned, or what a conditional put must have found to succeed; None if neither."""
+    if op.outcome != DONE or (op.kind != "get" and not op.condition):
+        return None
+    if op.kind == "get":
+        return op
+    found = None if op.condition == "absent" else op.condition
+    return dataclasses.replace(op, kind="get", value=found)
 
 
 def absent_although_written(key, read):

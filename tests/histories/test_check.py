@@ -62,6 +62,24 @@ def test_a_write_that_vanished_is_lost():
     assert broken([op("put", "a", "1", 1, outcome=UNKNOWN)], {}) == []
 
 
+def test_of_two_writes_at_once_either_may_be_the_later_one():
+    operations = [op("put", "a", "1", 1), op("put", "a", "2", 1.2)]
+    assert broken(operations, {"a": "1"}) == broken(operations, {"a": "2"}) == []
+    assert broken(operations, {}) == ["nothing_acknowledged_is_lost"]
+    deleted = [op("put", "a", "1", 1), op("delete", "a", None, 1.2)]
+    assert broken(deleted, {"a": "1"}) == broken(deleted, {}) == []
+    on_both = [op("put", "a", "1", 1), op("put", "a", "2", 1.2, system="west")]
+    assert broken(on_both, {"a": "1"}, events=[Event("apart", 0, 9, {})]) == ["nothing_acknowledged_is_lost"]
+
+
+def test_what_nobody_knows_the_end_of_may_take_effect_later():
+    put = op("put", "a", "2", 2)
+    assert broken([put, op("delete", "a", None, 3, outcome=UNKNOWN)], {}) == []
+    assert broken([op("put", "a", "1", 1, outcome=UNKNOWN), put], {"a": "1"}) == []
+    long_ago = op("delete", "a", None, 2, outcome=UNKNOWN)
+    assert broken([long_ago, op("put", "a", "1", 99)], {}) == ["nothing_acknowledged_is_lost"]
+
+
 def test_what_only_a_destroyed_system_had_is_destroyed():
     wipe = Event("wipe", 5, 6, {"system": "east", "safe_until": 2})
     assert broken([op("put", "a", "1", 3)], {}, events=[wipe]) == []
@@ -113,6 +131,20 @@ def test_a_condition_that_held_twice_is_found():
         op("put", "a", "3", 2, condition="1"),
     ]
     assert "a_condition_holds_once" in broken(operations, {"a": "3"})
+
+
+def test_a_condition_on_what_was_replaced_is_found():
+    operations = [op("put", "a", "1", 1), op("put", "a", "2", 2), op("put", "a", "3", 3, condition="1")]
+    assert broken(operations, {"a": "3"}) == ["a_read_sees_the_last_write_of_its_system"]
+    at_once = [operations[0], op("put", "a", "2", 2.8), operations[2]]
+    assert broken(at_once, {"a": "2"}) == []
+
+
+def test_two_that_both_found_nothing_are_found():
+    first, second = op("put", "a", "1", 1, condition="absent"), op("put", "a", "2", 3, condition="absent")
+    assert broken([first, second], {"a": "2"}) == ["a_read_sees_the_last_write_of_its_system"]
+    for deleted in (op("delete", "a", None, 2), op("delete", "a", None, 0, outcome=UNKNOWN)):
+        assert broken([first, second, deleted], {"a": "2"}) == []
 
 
 def test_a_delete_that_was_undone_is_found():
