@@ -31,8 +31,8 @@ use anyhow::Context;
 use switchback_kit::config::Source;
 use switchback_kit::durable::Db;
 use switchback_kit::grpc;
+use switchback_kit::world::net::Listener;
 use switchback_proto::certificate::v1::certificate_service_server::CertificateServiceServer;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -77,7 +77,7 @@ pub enum Error {
 /// A bad configuration, unusable state, an address in use, or state that could not be kept.
 pub async fn run(source: Source, shutdown: CancellationToken) -> anyhow::Result<()> {
     let config = Config::read(&source)?;
-    let listener = TcpListener::bind(&config.listen)
+    let listener = Listener::bind(&config.listen)
         .await
         .with_context(|| format!("listen on {} for internal calls", config.listen))?;
     serve(config, listener, shutdown).await
@@ -87,13 +87,18 @@ pub async fn run(source: Source, shutdown: CancellationToken) -> anyhow::Result<
 ///
 /// # Errors
 /// As [`run`].
-pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(
+    config: Config,
+    listener: impl Into<Listener>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let db = Db::open(&config.state_dir).context("open the state of the certificate service")?;
     let keeper = Keeper::open(db, &config).await?;
     let service = rpc::Certificates::new(keeper.clone(), shutdown.clone());
     let service = CertificateServiceServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX);
     let watch = tokio::spawn(expiry::warn_each_minute(keeper.clone()));
     let ended = tokio::select! {
+        biased;
         ended = grpc::serve(listener, &config.secret, Routes::new(service), shutdown) => ended,
         () = keeper.failed() => Err(anyhow::anyhow!("state could not be made durable")),
     };

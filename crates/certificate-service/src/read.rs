@@ -1,6 +1,7 @@
 //! Certificates as bytes and text, read into what the core judges, and written back.
 
 use std::time::{SystemTime, UNIX_EPOCH};
+use switchback_kit::world::time;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,7 +23,7 @@ const PEM_LINE: usize = 64;
 
 /// The wall clock.
 pub(crate) fn now() -> WallTime {
-    wall(SystemTime::now())
+    wall(time::wall())
 }
 
 fn wall(time: SystemTime) -> WallTime {

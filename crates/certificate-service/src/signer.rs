@@ -9,6 +9,7 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 use switchback_kit::tls::system_urn;
+use switchback_kit::world::random;
 use switchback_model::{Incarnation, SystemId};
 
 use crate::Error;
@@ -74,5 +75,5 @@ pub(crate) fn make(
 }
 
 fn random(bytes: &mut [u8]) -> Result<(), Error> {
-    getrandom::fill(bytes).map_err(|error| Error::Sign(format!("no random bytes: {error}")))
+    random::fill(bytes).map_err(|error| Error::Sign(format!("no random bytes: {error}")))
 }

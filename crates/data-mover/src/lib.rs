@@ -38,12 +38,13 @@ use anyhow::Context;
 use switchback_kit::config::Source;
 use switchback_kit::durable::Db;
 use switchback_kit::tls::IdentityWatch;
+use switchback_kit::world::aside;
+use switchback_kit::world::net::Listener;
 use switchback_model::SiteId;
 use switchback_proto::mover::v1::mover_service_server::MoverServiceServer;
 use switchback_proto::replication::v1::replication_service_server::ReplicationServiceServer;
 use switchback_proto::store::v1::store_service_server::StoreServiceServer;
 use switchback_store::{Blobs, Catalogue, Options};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -62,9 +63,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// The listeners, bound by the caller, so that tests can take ports that the system chooses.
 pub struct Listeners {
     /// For the services of this system.
-    pub internal: TcpListener,
+    pub internal: Listener,
     /// For the movers of other systems.
-    pub replication: Vec<TcpListener>,
+    pub replication: Vec<Listener>,
 }
 
 /// Runs the service as `source` describes it until `shutdown`, then drains it.
@@ -85,8 +86,8 @@ pub async fn run(source: Source, shutdown: CancellationToken) -> anyhow::Result<
     serve(config, identity, Listeners { internal, replication }, shutdown).await
 }
 
-async fn bind(address: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("bind [data_mover] listener {address}"))
+async fn bind(address: &str) -> anyhow::Result<Listener> {
+    Listener::bind(address).await.with_context(|| format!("bind [data_mover] listener {address}"))
 }
 
 /// Serves on `listeners` with the state that `config` names, until `shutdown`.
@@ -136,6 +137,7 @@ pub async fn serve(
         .map(|_| ())
     };
     let ended = tokio::select! {
+        biased;
         ended = serving => ended,
         () = catalogue.poisoned() => Err(anyhow::anyhow!(
             "the store failed to make a write durable: start the service again"
@@ -152,7 +154,7 @@ async fn open_store(config: &Config) -> anyhow::Result<(Catalogue, Blobs)> {
     let folder = config.state_dir.join("catalogue");
     let blob_dir = config.blob_dir.clone();
     let options = Options { cache_bytes: config.cache_bytes, ..Options::new(SiteId::from(config.system_id)) };
-    tokio::task::spawn_blocking(move || {
+    aside(move || {
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let catalogue = Catalogue::open(&folder, options)
             .with_context(|| format!("open store in {}", folder.display()))?;
@@ -165,7 +167,7 @@ async fn open_store(config: &Config) -> anyhow::Result<(Catalogue, Blobs)> {
 
 async fn open_state(folder: &Path) -> anyhow::Result<Db> {
     let folder = folder.to_owned();
-    tokio::task::spawn_blocking(move || {
+    aside(move || {
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         Db::open(&folder).context("open state")
     })

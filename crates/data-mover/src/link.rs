@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use switchback_kit::tls::{Dial, Expect, IdentityWatch, Limits};
 use switchback_model::{Content, ContentId, Epoch, FeedId, LinkId};
@@ -17,6 +16,7 @@ use crate::progress::{Horizon, Meter};
 use crate::retry::Retries;
 use crate::rpc::pending::Listed;
 use crate::told::Told;
+use tokio::time::Instant;
 
 /// One link.
 pub(crate) struct Link {

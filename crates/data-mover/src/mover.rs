@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use switchback_kit::tls::IdentityWatch;
+use switchback_kit::world::random;
+use switchback_kit::world::time::unix_ms;
 use switchback_model::{ContentId, Epoch, FeedId, LinkId};
 use switchback_store::{Blobs, Catalogue, ContentStatus, Error as StoreError};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +46,7 @@ impl Mover {
         shutdown: CancellationToken,
     ) -> anyhow::Result<Arc<Self>> {
         let mut boot_id = [0; 8];
-        getrandom::fill(&mut boot_id)?;
+        random::fill(&mut boot_id)?;
         Ok(Arc::new(Self {
             catalogue,
             blobs,
@@ -179,6 +181,5 @@ pub(crate) fn known_of_peer(flow: &Flow, status: &ContentStatus) -> (Option<Feed
 
 /// Milliseconds since 1970, for what people read; never for a decision about who writes.
 pub(crate) fn now_unix_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(unix_ms()).unwrap_or(i64::MAX)
 }

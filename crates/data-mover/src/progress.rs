@@ -1,7 +1,8 @@
 //! What a person wants to know of a flow: how fast, and as of when.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Rates are smoothed over about this time.
 const SMOOTHING: Duration = Duration::from_secs(10);

@@ -1,7 +1,5 @@
 //! What the link manager is shown: one snapshot of everything.
 
-use std::time::Instant;
-
 use switchback_proto::mover::v1::{ContentStatus, FlowStatus, LinkFlows, MoverStatus};
 use switchback_store as store;
 
@@ -10,6 +8,7 @@ use crate::flow::agree::{Agreement, compare};
 use crate::flow::limit::DIFFERENCE_TIME;
 use crate::link::{Flow, FlowState, Link};
 use crate::mover::Mover;
+use tokio::time::Instant;
 
 pub(crate) fn report(mover: &Mover) -> store::Result<MoverStatus> {
     let contents = mover.catalogue.contents()?;

@@ -44,6 +44,7 @@ pub(crate) async fn run(mover: Arc<Mover>, interval: Duration, multipart_expiry:
         }
     };
     tokio::select! {
+        biased;
         () = mover.shutdown.cancelled() => {}
         () = sweeping => {}
     }

@@ -44,7 +44,7 @@ impl Service {
         let internal = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = internal.local_addr().unwrap().to_string();
         let shutdown = CancellationToken::new();
-        let listeners = Listeners { internal, replication: Vec::new() };
+        let listeners = Listeners { internal: internal.into(), replication: Vec::new() };
         let running = tokio::spawn(serve(config, IdentityWatch::new().1, listeners, shutdown.clone()));
         let channel = switchback_kit::grpc::channel(&address, &secret).unwrap();
         Self { client: StoreServiceClient::new(channel), shutdown, running }

@@ -31,6 +31,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use switchback_kit::config::Source;
 use switchback_kit::secret::Secret;
+use switchback_kit::world::is_simulated;
+use switchback_kit::world::net::Listener;
 use switchback_kit::{durable, grpc};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
@@ -76,7 +78,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Listeners {
     /// Internal gRPC.
-    pub grpc: TcpListener,
+    pub grpc: Listener,
     /// DNS by UDP.
     pub udp: Vec<UdpSocket>,
     /// DNS by TCP, on the same addresses.
@@ -89,11 +91,13 @@ impl Listeners {
     /// # Errors
     /// An address is taken, privileged or not of this machine.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let grpc = TcpListener::bind(&config.listen)
+        let grpc = Listener::bind(&config.listen)
             .await
             .with_context(|| format!("listen on {} for internal calls", config.listen))?;
         let (mut udp, mut tcp) = (Vec::new(), Vec::new());
-        for &address in &config.dns_listen {
+        // A simulation has no datagrams; there the zones are read by `ListZones`.
+        let addresses = if is_simulated() { &[][..] } else { &config.dns_listen };
+        for &address in addresses {
             let (socket, listener) = bind_dns(address).map_err(|source| Error::Listen { address, source })?;
             udp.push(socket);
             tcp.push(listener);
@@ -175,6 +179,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let tcp_idle = config.tcp_idle;
     let publisher = Arc::new(Publisher::open(config)?);
+    let is_silent = listeners.udp.is_empty() && listeners.tcp.is_empty();
     let mut dns = server::start(listeners.udp, listeners.tcp, publisher.snapshot(), tcp_idle);
     let routes = Routes::new(rpc::service(Arc::clone(&publisher)));
     // The name server ends with the drain, and the drain begins when the name server ends.
@@ -186,8 +191,9 @@ pub async fn serve(
         std::future::pending::<()>().await;
     };
     let ended = tokio::select! {
+        biased;
         ended = &mut calls => return ended,
-        ended = dns.block_until_done() => Err(Error::Answer(ended.err().map_or_else(|| "no socket".into(), |error| error.to_string())).into()),
+        ended = dns.block_until_done(), if !is_silent => Err(Error::Answer(ended.err().map_or_else(|| "no socket".into(), |error| error.to_string())).into()),
         () = publisher.broken() => Err(Error::State(durable::Error::Poisoned).into()),
         () = end.cancelled() => Ok(()),
         () = hold => Ok(()),

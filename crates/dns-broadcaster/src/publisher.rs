@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use switchback_kit::world::time::unix_ms;
 
 use arc_swap::ArcSwap;
 use switchback_proto::dns::v1 as wire;
@@ -158,7 +158,6 @@ fn log(plan: &Plan) {
 }
 
 fn now_seconds() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // Serials live on a circle of 32 bits; after 2106 the clock goes round with them.
-    (since.as_secs() & u64::from(u32::MAX)) as u32
+    ((unix_ms() / 1000) & u64::from(u32::MAX)) as u32
 }

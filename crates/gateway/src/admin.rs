@@ -13,7 +13,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use switchback_kit::config::Services;
 use switchback_kit::grpc;
-use tokio::net::TcpListener;
+use switchback_kit::world::net::Listener;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -27,7 +27,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(3);
 
 /// Serves `grpc.health.v1` for the gateway itself and forwards everything else until `shutdown`.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     config: &Config,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {

@@ -4,9 +4,10 @@
 //! tenant `default` has the directories as its buckets instead: each a content of its own, with
 //! one namespace of its name.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
@@ -84,7 +85,7 @@ struct Found {
 pub(crate) struct Keys {
     store: Store,
     domains: Domains,
-    remembered: Arc<Mutex<HashMap<String, Found>>>,
+    remembered: Arc<Mutex<BTreeMap<String, Found>>>,
 }
 
 impl Keys {

@@ -22,6 +22,7 @@ use crate::host::Domains;
 use crate::intake::{Intake, Unread};
 use crate::s3::Gateway;
 use crate::{signature, status};
+use switchback_kit::world::random;
 
 /// The longest body that s3s holds in memory: one in signed chunks, since it holds a chunk whole, of
 /// the size that the client says, and some clients send one chunk a body; and a form.
@@ -194,7 +195,7 @@ fn form_limits() -> S3Config {
 fn first_request() -> u64 {
     let mut random = [0; 8];
     // Without randomness the ids are only less unique.
-    let _ = getrandom::fill(&mut random[..4]);
+    let _ = random::fill(&mut random[..4]);
     u64::from_be_bytes(random)
 }
 

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use switchback_kit::world::net::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// How long a client may go on sending what nobody wants, before it is cut off.
@@ -80,13 +80,13 @@ impl Body for Intake {
 
 /// A connection's socket, which lingers at its end while a body is unread.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     unread: Unread,
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, unread: Unread) -> Self {
+    pub(crate) fn new(stream: Stream, unread: Unread) -> Self {
         Self { stream, unread, lingering: None }
     }
 

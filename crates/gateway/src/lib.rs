@@ -27,8 +27,8 @@ mod store;
 use anyhow::Context;
 use switchback_kit::config::Source;
 use switchback_kit::grpc;
+use switchback_kit::world::net::Listener;
 use switchback_store::Blobs;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, Limits};
@@ -37,9 +37,9 @@ pub use config::{Config, Limits};
 #[derive(Debug)]
 pub struct Listeners {
     /// Internal gRPC, forwarded to the services.
-    pub admin: TcpListener,
+    pub admin: Listener,
     /// S3.
-    pub s3: Vec<TcpListener>,
+    pub s3: Vec<Listener>,
 }
 
 /// Runs the gateway that `source` describes until `shutdown`, then drains it.
@@ -49,7 +49,7 @@ pub struct Listeners {
 pub async fn run(source: Source, shutdown: CancellationToken) -> anyhow::Result<()> {
     let config = Config::load(&source)?;
     let bind = async |address: &str| {
-        TcpListener::bind(address).await.with_context(|| format!("bind listener {address}"))
+        Listener::bind(address).await.with_context(|| format!("bind listener {address}"))
     };
     let mut s3 = Vec::new();
     for address in &config.s3_listen {

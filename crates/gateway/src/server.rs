@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::{TcpListener, TcpStream};
+use switchback_kit::world::net::{Listener, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,7 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves S3 on `listeners` until `shutdown`, then drains.
 pub(crate) async fn serve(
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     edge: Edge,
     limits: Limits,
     shutdown: CancellationToken,
@@ -66,7 +66,7 @@ struct Accepting {
 }
 
 impl Accepting {
-    async fn accept(self, listener: TcpListener) {
+    async fn accept(self, listener: Listener) {
         // The slot is taken before the accept: beyond the limit clients wait in the backlog.
         while let Ok(slot) = self.slots.clone().acquire_owned().await {
             match listener.accept().await {
@@ -83,11 +83,16 @@ impl Accepting {
     }
 }
 
-async fn connection(stream: TcpStream, edge: Edge, shutdown: CancellationToken, _slot: OwnedSemaphorePermit) {
+async fn connection(
+    mut stream: Stream,
+    edge: Edge,
+    shutdown: CancellationToken,
+    _slot: OwnedSemaphorePermit,
+) {
     // A client that never says anything must not hold its slot: the server waits without a limit
     // for the bytes that tell HTTP/1 from HTTP/2.
-    let spoke = tokio::time::timeout(HEAD_TIME, stream.peek(&mut [0])).await;
-    if stream.set_nodelay(true).is_err() || !matches!(spoke, Ok(Ok(1..))) {
+    let spoke = tokio::time::timeout(HEAD_TIME, stream.spoke()).await;
+    if stream.set_nodelay().is_err() || !matches!(spoke, Ok(Ok(true))) {
         return;
     }
     let (last, unread) = (CancellationToken::new(), Unread::default());

@@ -3,10 +3,12 @@
 //! If the changes cannot be made durable the loop ends with the error, and so must the process:
 //! a machine that remembers more than its disk does would make promises that a restart breaks.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use switchback_machine::{Machine, Outbox, Timestamp};
+use switchback_world::time::unix_ms;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::durable::{self, Batch, Db};
@@ -41,8 +43,7 @@ impl Clock {
     /// A clock anchored now.
     #[must_use]
     pub fn start() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { anchor: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+        Self { anchor: Instant::now(), unix_ms: unix_ms() }
     }
 
     /// The present.

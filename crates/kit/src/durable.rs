@@ -6,6 +6,9 @@
 //! An error is final: fsync must not be retried on a descriptor whose pages the kernel may have
 //! dropped, so the database is poisoned and its process must end and start again from disk.
 //!
+//! In a simulation the same interface stands on the simulation's disk ([`Table`]), which loses and
+//! refuses what a real one might.
+//!
 //! It is for small and precious records: values of a few KiB, a few writes a second.
 
 use std::fs::{DirBuilder, File};
@@ -15,6 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use switchback_world as world;
+use switchback_world::disk::{Change, Table};
 
 /// More operations in one sled batch than this make its memory grow without bound.
 const BATCH_OPERATIONS_MAX: usize = 100;
@@ -51,40 +57,46 @@ pub type Record = (Vec<u8>, Vec<u8>);
 /// Puts and removals that become durable together.
 #[derive(Debug, Default)]
 pub struct Batch {
-    inner: sled::Batch,
-    operations: usize,
+    changes: Vec<Change>,
     too_large: bool,
 }
 
 impl Batch {
     /// Upserts a record.
     pub fn put(&mut self, family: &str, key: &[u8], value: &[u8]) {
-        self.operations += 1;
         self.too_large |= value.len() > VALUE_BYTES_MAX;
-        self.inner.insert(record_key(family, key), value);
+        self.changes.push((record_key(family, key), Some(value.to_vec())));
     }
 
     /// Removes a record, if it is there.
     pub fn remove(&mut self, family: &str, key: &[u8]) {
-        self.operations += 1;
-        self.inner.remove(record_key(family, key));
+        self.changes.push((record_key(family, key), None));
     }
 
     /// True when nothing would change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.operations == 0
+        self.changes.is_empty()
     }
 }
 
 /// A durable table of records, in families. Cheap to clone.
 #[derive(Clone)]
-pub struct Db(Arc<Inner>);
+pub struct Db(Arc<State>);
 
-struct Inner {
+struct State {
+    engine: Engine,
+    poisoned: AtomicBool,
+}
+
+enum Engine {
+    Sled(Sled),
+    Simulated(Arc<dyn Table>),
+}
+
+struct Sled {
     sled: sled::Db,
     file: File,
-    poisoned: AtomicBool,
     /// Held while a sync runs; who waits for it finds its own batch covered by the next one.
     sync: Mutex<()>,
     applied: std::sync::atomic::AtomicU64,
@@ -98,26 +110,11 @@ impl Db {
     /// The folder cannot be made, or the database in it is damaged or in use.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let refuse = |source| Error::Open { path: folder.into(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refuse)?;
-        let sled = sled::Config::new()
-            .path(folder)
-            .flush_every_ms(None)
-            .cache_capacity(16 * 1024 * 1024)
-            .mode(sled::Mode::HighThroughput)
-            .open()
-            .map_err(|error| refuse(io::Error::other(error)))?;
-        let inner =
-            sync_tree(folder).and_then(|()| File::open(folder.join("db"))).map_err(refuse).map(|file| {
-                Inner {
-                    sled,
-                    file,
-                    poisoned: AtomicBool::new(false),
-                    sync: Mutex::new(()),
-                    applied: 0.into(),
-                    synced: 0.into(),
-                }
-            })?;
-        Ok(Self(Arc::new(inner)))
+        let engine = match world::simulated() {
+            Some(world) => Engine::Simulated(world.table(folder).map_err(refuse)?),
+            None => Engine::Sled(Sled::open(folder).map_err(refuse)?),
+        };
+        Ok(Self(Arc::new(State { engine, poisoned: AtomicBool::new(false) })))
     }
 
     /// The record, if it is there.
@@ -125,8 +122,14 @@ impl Db {
     /// # Errors
     /// The database failed.
     pub fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let found = self.0.sled.get(record_key(family, key)).map_err(Error::Read)?;
-        Ok(found.map(|value| value.to_vec()))
+        let key = record_key(family, key);
+        match &self.0.engine {
+            Engine::Sled(engine) => {
+                let found = engine.sled.get(key).map_err(Error::Read)?;
+                Ok(found.map(|value| value.to_vec()))
+            }
+            Engine::Simulated(table) => Ok(table.snapshot().get(&key).cloned()),
+        }
     }
 
     /// Every record of `family`, by key. For small families.
@@ -143,15 +146,23 @@ impl Db {
     /// The database failed.
     pub fn scan_from(&self, family: &str, from: &[u8], max: usize) -> Result<Vec<Record>, Error> {
         let prefix = record_key(family, &[]);
-        self.0
-            .sled
-            .range(record_key(family, from)..)
-            .take_while(|found| found.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
-            .take(max)
-            .map(|found| {
-                found.map(|(key, value)| (key[prefix.len()..].to_vec(), value.to_vec())).map_err(Error::Read)
-            })
-            .collect()
+        let from = record_key(family, from);
+        match &self.0.engine {
+            Engine::Sled(engine) => engine
+                .sled
+                .range(from..)
+                .take_while(|found| found.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+                .take(max)
+                .map(|found| found.map_err(Error::Read).map(|found| record(&prefix, found)))
+                .collect(),
+            Engine::Simulated(table) => Ok(table
+                .snapshot()
+                .range(from..)
+                .take_while(|(key, _)| key.starts_with(&prefix))
+                .take(max)
+                .map(|found| record(&prefix, found))
+                .collect()),
+        }
     }
 
     /// The last `max` records of `family`, newest key first.
@@ -160,15 +171,25 @@ impl Db {
     /// The database failed.
     pub fn scan_back(&self, family: &str, max: usize) -> Result<Vec<Record>, Error> {
         let prefix = record_key(family, &[]);
-        self.0
-            .sled
-            .scan_prefix(&prefix)
-            .rev()
-            .take(max)
-            .map(|found| {
-                found.map(|(key, value)| (key[prefix.len()..].to_vec(), value.to_vec())).map_err(Error::Read)
-            })
-            .collect()
+        match &self.0.engine {
+            Engine::Sled(engine) => engine
+                .sled
+                .scan_prefix(&prefix)
+                .rev()
+                .take(max)
+                .map(|found| found.map_err(Error::Read).map(|found| record(&prefix, found)))
+                .collect(),
+            Engine::Simulated(table) => Ok(table
+                .snapshot()
+                .range(prefix.clone()..)
+                .take_while(|(key, _)| key.starts_with(&prefix))
+                .map(|found| record(&prefix, found))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .take(max)
+                .collect()),
+        }
     }
 
     /// Applies `batch` atomically; it is durable when this returns. Blocks; see
@@ -177,14 +198,20 @@ impl Db {
     /// # Errors
     /// [`Error::TooLarge`] changes nothing. [`Error::Poisoned`] is final for this process.
     pub fn commit(&self, batch: Batch) -> Result<(), Error> {
-        if batch.too_large || batch.operations > BATCH_OPERATIONS_MAX {
+        if batch.too_large || batch.changes.len() > BATCH_OPERATIONS_MAX {
             return Err(Error::TooLarge);
         }
         if self.0.poisoned.load(Ordering::Acquire) {
             return Err(Error::Poisoned);
         }
-        self.0.commit(batch.inner).map_err(|error| {
-            tracing::error!(error = error.to_string(), "state could not be made durable");
+        let committed = match &self.0.engine {
+            Engine::Sled(engine) => {
+                engine.commit(batch.changes, &self.0.poisoned).map_err(|error| error.to_string())
+            }
+            Engine::Simulated(table) => table.commit(batch.changes).map_err(|error| error.to_string()),
+        };
+        committed.map_err(|error| {
+            tracing::error!(error, "state could not be made durable");
             self.0.poisoned.store(true, Ordering::Release);
             Error::Poisoned
         })
@@ -196,16 +223,49 @@ impl Db {
     /// As [`Db::commit`].
     pub async fn commit_async(&self, batch: Batch) -> Result<(), Error> {
         let db = self.clone();
+        if let Engine::Simulated(table) = &self.0.engine {
+            let (before, after) = table.pauses();
+            tokio::time::sleep(before).await;
+            let committed = db.commit(batch);
+            tokio::time::sleep(after).await;
+            return committed;
+        }
         tokio::task::spawn_blocking(move || db.commit(batch)).await.unwrap_or(Err(Error::Poisoned))
     }
 }
 
-impl Inner {
-    fn commit(&self, batch: sled::Batch) -> Result<(), sled::Error> {
+/// A record without the family before its key.
+fn record<K: AsRef<[u8]>, V: AsRef<[u8]>>(prefix: &[u8], (key, value): (K, V)) -> Record {
+    (key.as_ref()[prefix.len()..].to_vec(), value.as_ref().to_vec())
+}
+
+impl Sled {
+    fn open(folder: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let sled = sled::Config::new()
+            .path(folder)
+            .flush_every_ms(None)
+            .cache_capacity(16 * 1024 * 1024)
+            .mode(sled::Mode::HighThroughput)
+            .open()
+            .map_err(io::Error::other)?;
+        sync_tree(folder)?;
+        let file = File::open(folder.join("db"))?;
+        Ok(Self { sled, file, sync: Mutex::new(()), applied: 0.into(), synced: 0.into() })
+    }
+
+    fn commit(&self, changes: Vec<Change>, poisoned: &AtomicBool) -> Result<(), sled::Error> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
         self.sled.apply_batch(batch)?;
         let mine = self.applied.fetch_add(1, Ordering::AcqRel) + 1;
         let _turn = self.sync.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.poisoned.load(Ordering::Acquire) {
+        if poisoned.load(Ordering::Acquire) {
             return Err(sled::Error::Unsupported("an earlier sync failed".into()));
         }
         if self.synced.load(Ordering::Acquire) >= mine {
@@ -214,7 +274,7 @@ impl Inner {
         let covered = self.applied.load(Ordering::Acquire);
         let durable = self.sled.flush().and_then(|_| self.file.sync_all().map_err(sled::Error::from));
         // Set before the turn ends, so that nobody can sync the same descriptor again.
-        self.poisoned.fetch_or(durable.is_err(), Ordering::AcqRel);
+        poisoned.fetch_or(durable.is_err(), Ordering::AcqRel);
         durable?;
         self.synced.fetch_max(covered, Ordering::AcqRel);
         Ok(())

@@ -1,17 +1,24 @@
 //! gRPC inside a system: a listener that asks every caller for the system's secret, channels that
 //! carry it, and refusals whose reason a client can switch on.
 
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use prost::Message;
 use switchback_proto::store::v1::ErrorDetail;
-use tokio::net::{TcpListener, TcpStream};
+use switchback_world::net::{Listener, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
 use tonic::service::{Interceptor, Routes};
-use tonic::transport::{Endpoint, Server};
+use tonic::transport::server::Connected;
+use tonic::transport::{Endpoint, Server, Uri};
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -66,7 +73,20 @@ pub fn channel(address: &str, secret: &Secret) -> anyhow::Result<Channel> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(4 * 1024 * 1024)
         .initial_connection_window_size(16 * 1024 * 1024);
-    Ok(InterceptedService::new(endpoint.connect_lazy(), WithSecret(value)))
+    let channel = if switchback_world::is_simulated() {
+        endpoint.connect_with_connector_lazy(tower::service_fn(dial))
+    } else {
+        endpoint.connect_lazy()
+    };
+    Ok(InterceptedService::new(channel, WithSecret(value)))
+}
+
+/// The connector of a simulation. In production it is the library's, which knows more: names with
+/// several addresses, and the options above.
+async fn dial(uri: Uri) -> io::Result<TokioIo<Stream>> {
+    let address = uri.authority().map_or("", |authority| authority.as_str());
+    let dialled = tokio::time::timeout(CONNECT_TIME, Stream::connect(address)).await;
+    dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(TokioIo::new)
 }
 
 /// Serves `routes` and `grpc.health.v1` on `listener` until `shutdown`, then drains. Every call
@@ -75,7 +95,7 @@ pub fn channel(address: &str, secret: &Secret) -> anyhow::Result<Channel> {
 /// # Errors
 /// The listener failed.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     secret: &Secret,
     routes: Routes,
     shutdown: CancellationToken,
@@ -84,7 +104,11 @@ pub async fn serve(
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
     let ask = tonic::service::InterceptorLayer::new(AskSecret(secret.clone()));
     let guarded = Routes::from(routes.into_axum_router().layer(ask));
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener).filter_map(accepted);
+    let incoming = futures::stream::unfold(listener.into(), async |listener| {
+        let accepted = listener.accept().await;
+        Some((accepted, listener))
+    });
+    let incoming = Box::pin(incoming.filter_map(accepted));
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .max_frame_size(FRAME_BYTES)
@@ -95,6 +119,7 @@ pub async fn serve(
         .add_routes(guarded.add_service(health_service))
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     tokio::select! {
+        biased;
         ended = server => ended.map_err(Into::into),
         () = drained(shutdown) => Ok(()),
     }
@@ -107,10 +132,58 @@ async fn drained(shutdown: CancellationToken) {
 }
 
 /// A connection that failed before it was accepted concerns nobody; the listener goes on.
-fn accepted(connection: std::io::Result<TcpStream>) -> Option<std::io::Result<TcpStream>> {
-    let connection =
+fn accepted(connection: io::Result<(Stream, SocketAddr)>) -> Option<io::Result<Incoming>> {
+    let (connection, _) =
         connection.inspect_err(|error| tracing::debug!(%error, "connection not accepted")).ok()?;
-    connection.set_nodelay(true).is_ok().then_some(Ok(connection))
+    connection.set_nodelay().is_ok().then_some(Ok(Incoming(connection)))
+}
+
+/// A connection of a caller, who is known by the secret and not by the address.
+struct Incoming(Stream);
+
+impl Connected for Incoming {
+    type ConnectInfo = ();
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Incoming {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Incoming {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
 }
 
 /// Asks each call for the system's secret. It guards all routes but health.
@@ -183,7 +256,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_without_the_systems_secret_is_refused_and_health_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = Listener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (ours, other) = (secret(&folder, "ours"), secret(&folder, "other"));
         let shutdown = CancellationToken::new();

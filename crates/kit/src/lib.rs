@@ -15,3 +15,6 @@ pub mod secret;
 pub mod service;
 pub mod telemetry;
 pub mod tls;
+
+/// What a service asks of the machine, or of a simulation instead.
+pub use switchback_world as world;

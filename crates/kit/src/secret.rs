@@ -23,7 +23,7 @@ impl Secret {
     /// The file exists already or cannot be written durably.
     pub fn create(path: &Path) -> io::Result<Self> {
         let mut random = [0; 32];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        switchback_world::random::fill(&mut random).map_err(io::Error::other)?;
         let text = hex::encode(random);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())?;

@@ -53,6 +53,7 @@ pub(crate) async fn publish(
             }
         }
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             changed = zones.changed() => {
                 if changed.is_err() {

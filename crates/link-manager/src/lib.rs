@@ -30,11 +30,12 @@ use switchback_kit::durable::Db;
 use switchback_kit::grpc;
 use switchback_kit::secret::Secret;
 use switchback_kit::tls::{self, IdentityWatch};
+use switchback_kit::world::net::Listener;
+use switchback_kit::world::{aside, random};
 use switchback_link_core::{Identity, Input, LinkMachine};
 use switchback_proto::dns::v1::SystemZone;
 use switchback_proto::link::v1::link_service_server::LinkServiceServer;
 use switchback_proto::peer::v1::peer_service_server::PeerServiceServer;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -54,9 +55,9 @@ pub async fn run(source: Source, shutdown: CancellationToken) -> anyhow::Result<
 #[derive(Debug)]
 pub struct Listeners {
     /// Operators and the system's own services.
-    pub internal: TcpListener,
+    pub internal: Listener,
     /// Other systems.
-    pub peer: Vec<TcpListener>,
+    pub peer: Vec<Listener>,
 }
 
 impl Listeners {
@@ -65,9 +66,8 @@ impl Listeners {
     /// # Errors
     /// An address is taken or not ours.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let bind = async |address: &String| {
-            TcpListener::bind(address).await.with_context(|| format!("bind {address}"))
-        };
+        let bind =
+            async |address: &String| Listener::bind(address).await.with_context(|| format!("bind {address}"));
         let mut peer = Vec::new();
         for address in &config.peer_listen {
             peer.push(bind(address).await?);
@@ -83,10 +83,10 @@ impl Listeners {
 pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
     let secret = Secret::load(&config.system.secret_file).context("read the system's secret")?;
     let state_dir = config.state_dir.clone();
-    let db = tokio::task::spawn_blocking(move || Db::open(&state_dir)).await??;
+    let db = aside(move || Db::open(&state_dir)).await??;
     let clock = Clock::start();
     let state = store::load(&db).context("read the links")?;
-    let boot = getrandom::u64()?;
+    let boot = random::number()?;
     let machine = LinkMachine::recover(config.policy, state, boot, clock.now());
 
     let identity = IdentityWatch::follow(

@@ -62,6 +62,7 @@ impl Mover {
         let mut known = false;
         while !self.shutdown.is_cancelled() {
             let ended = tokio::select! {
+                biased;
                 () = self.shutdown.cancelled() => return,
                 ended = self.watch_once(&mut known) => ended,
             };
@@ -73,7 +74,7 @@ impl Mover {
             if std::mem::take(&mut known) {
                 self.tell(Input::MoverLost).await;
             }
-            tokio::select! { () = self.shutdown.cancelled() => return, () = tokio::time::sleep(REWATCH) => {} }
+            tokio::select! { biased; () = self.shutdown.cancelled() => return, () = tokio::time::sleep(REWATCH) => {} }
         }
     }
 

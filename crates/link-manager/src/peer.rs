@@ -138,7 +138,7 @@ impl Inner {
             } else {
                 last_trouble = None;
             }
-            tokio::select! { () = cut.cancelled() => return, () = tokio::time::sleep(REDIAL) => {} }
+            tokio::select! { biased; () = cut.cancelled() => return, () = tokio::time::sleep(REDIAL) => {} }
         }
     }
 
@@ -146,6 +146,7 @@ impl Inner {
     /// a stream that was followed no further would stay registered, and swallow what is sent.
     async fn dial(self: Arc<Self>, address: &str, cut: &CancellationToken) -> Result<(), Trouble> {
         let opened = tokio::select! {
+            biased;
             () = cut.cancelled() => return Ok(()),
             opened = self.open(address) => opened?,
         };
@@ -230,6 +231,7 @@ impl Inner {
         let mut heard = tokio::time::Instant::now();
         loop {
             let message = tokio::select! {
+                biased;
                 () = cut.cancelled() => return Ok(()),
                 () = queue.closed() => return Ok(()),
                 () = tokio::time::sleep_until(heard + SILENCE) => return Err(Status::unavailable("silence")),

@@ -1,18 +1,21 @@
 //! The operators' service: decode, hand to the machine, await its reply, encode.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use switchback_kit::durable::Db;
 use switchback_kit::tls::IdentityWatch;
+use switchback_kit::world::time::unix_ms;
+use switchback_kit::world::{aside, random};
 use switchback_link_core::{Command, CommandKind, Done, Error, Input};
 use switchback_model::LinkId;
 use switchback_proto::link::v1 as wire;
 use switchback_proto::link::v1::link_service_server::LinkService;
 use switchback_proto::mover::v1 as mover_wire;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -131,7 +134,7 @@ impl LinkService for Rpc {
     async fn create_link(&self, request: Request<wire::CreateLinkRequest>) -> Answer {
         let request = request.into_inner();
         let mut id = LinkId::default();
-        getrandom::fill(&mut id.0).map_err(|error| Status::internal(error.to_string()))?;
+        random::fill(&mut id.0).map_err(|error| Status::internal(error.to_string()))?;
         let kind = convert::command::create(&request, id)?;
         self.run(&request.request_id, request.plan, &request.name, kind).await
     }
@@ -305,8 +308,7 @@ impl LinkService for Rpc {
         let db = self.db.clone();
         let read =
             move || store::events(&db, request.after_sequence, usize::try_from(max).unwrap_or(usize::MAX));
-        let events =
-            tokio::task::spawn_blocking(read).await.map_err(|error| Status::internal(error.to_string()))?;
+        let events = aside(read).await.map_err(|error| Status::internal(error.to_string()))?;
         let mut events = events.map_err(|error| Status::internal(format!("{error:#}")))?;
         events.retain(|event| request.link.is_empty() || event.link.eq_ignore_ascii_case(&request.link));
         Ok(Response::new(wire::ListEventsResponse { events }))
@@ -318,14 +320,13 @@ impl LinkService for Rpc {
     ) -> Result<Response<wire::GetSystemResponse>, Status> {
         let system = &self.config.system;
         let incarnation = self.identity.current().map_or(0, |identity| identity.incarnation().0);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Response::new(wire::GetSystemResponse {
             system_id: system.id.as_bytes().to_vec().into(),
             name: system.name.clone(),
             domain: system.domain.clone(),
             incarnation,
             version: env!("CARGO_PKG_VERSION").into(),
-            now_unix_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+            now_unix_ms: i64::try_from(unix_ms()).unwrap_or(i64::MAX),
         }))
     }
 }

@@ -67,7 +67,7 @@ async fn blocking<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|error| failed(operation, error))?;
+    let done = switchback_world::aside(work).await.map_err(|error| failed(operation, error))?;
     done.map_err(|error| failed(operation, error))
 }
 

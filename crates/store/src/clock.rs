@@ -1,7 +1,6 @@
 //! Wall time, as an argument: the catalogue never asks the machine itself.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A wall clock, in Unix milliseconds. It may go backwards; versions do not.
 pub trait Clock: Send + Sync + 'static {
@@ -9,15 +8,13 @@ pub trait Clock: Send + Sync + 'static {
     fn now_unix_ms(&self) -> u64;
 }
 
-/// The machine's clock.
+/// The machine's clock, or that of a simulation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_unix_ms(&self) -> u64 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        switchback_world::time::unix_ms()
     }
 }
 

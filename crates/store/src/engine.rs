@@ -3,13 +3,17 @@
 //! The boundary is narrow on purpose, so that another engine can carry it: ordered byte rows in a
 //! few families, snapshots that do not move, and one atomic batch that is flushed before it can be
 //! seen. Measured: with `SyncAll` fjall loses nothing of what it acknowledged in a power cut, and
-//! holds millions of records in bounded memory.
+//! holds millions of records in bounded memory. A simulation gives a table of its own disk instead.
 
 use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
+
+use switchback_world::disk::{Records, Table};
 
 use crate::error::{Error, Result};
 
@@ -56,7 +60,12 @@ pub(crate) trait Rows {
 }
 
 /// An open database.
-pub(crate) struct Engine {
+pub(crate) enum Engine {
+    Fjall(Fjall),
+    Simulated(Arc<dyn Table>),
+}
+
+pub(crate) struct Fjall {
     database: Database,
     keyspaces: Vec<Keyspace>,
 }
@@ -64,6 +73,10 @@ pub(crate) struct Engine {
 impl Engine {
     /// Opens or creates the database in `path`. After creation its folders' entries are durable.
     pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<Self> {
+        if let Some(world) = switchback_world::simulated() {
+            let table = world.table(path).map_err(|error| Error::engine("open", error))?;
+            return Ok(Self::Simulated(table));
+        }
         let io = |what| move |error: std::io::Error| Error::engine(what, error);
         if is_empty(path).map_err(io("look at its folder"))? {
             create(path, cache_bytes)?;
@@ -72,10 +85,10 @@ impl Engine {
         for folder in path.ancestors().take(2).filter(|folder| !folder.as_os_str().is_empty()) {
             sync_folder(folder).map_err(io("flush its folder"))?;
         }
-        Ok(engine)
+        Ok(Self::Fjall(engine))
     }
 
-    fn load(path: &Path, cache_bytes: u64) -> Result<Self> {
+    fn load(path: &Path, cache_bytes: u64) -> Result<Fjall> {
         let failed = |error| Error::engine("open", error);
         let database = Database::builder(path)
             .cache_size(cache_bytes)
@@ -89,72 +102,113 @@ impl Engine {
             .map(|(_, name)| database.keyspace(name, options))
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
-        Ok(Self { database, keyspaces })
+        Ok(Fjall { database, keyspaces })
     }
 
     /// What is durable now, for as long as the view lives. Keep it short: rows it sees stay on disk.
     pub(crate) fn view(&self) -> View<'_> {
-        View { snapshot: self.database.snapshot(), keyspaces: &self.keyspaces }
+        match self {
+            Self::Fjall(engine) => {
+                View::Fjall { snapshot: engine.database.snapshot(), keyspaces: &engine.keyspaces }
+            }
+            Self::Simulated(table) => View::Simulated(table.snapshot()),
+        }
     }
 
     /// Writes all rows or none, flushed to the disk before any of them can be read. An error is
     /// final: nothing more may be written through this engine.
     pub(crate) fn commit(&self, rows: Vec<Row>) -> Result<()> {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        for (family, key, value) in rows {
-            let keyspace = &self.keyspaces[family as usize];
-            match value {
-                Some(value) => batch.insert(keyspace, key, value),
-                None => batch.remove(keyspace, key),
+        match self {
+            Self::Fjall(engine) => {
+                let mut batch = engine.database.batch().durability(Some(PersistMode::SyncAll));
+                for (family, key, value) in rows {
+                    let keyspace = &engine.keyspaces[family as usize];
+                    match value {
+                        Some(value) => batch.insert(keyspace, key, value),
+                        None => batch.remove(keyspace, key),
+                    }
+                }
+                batch.commit().map_err(|error| Error::engine("commit", error))
+            }
+            Self::Simulated(table) => {
+                let changes = rows.into_iter().map(|(family, key, value)| (tagged(family, &key), value));
+                table.commit(changes.collect()).map_err(|error| Error::engine("commit", error))
             }
         }
-        batch.commit().map_err(|error| Error::engine("commit", error))
+    }
+
+    /// What a simulated disk takes before a commit counts and before it says so; none for a real
+    /// one, which takes its time itself.
+    pub(crate) fn pauses(&self) -> Option<(Duration, Duration)> {
+        match self {
+            Self::Fjall(_) => None,
+            Self::Simulated(table) => Some(table.pauses()),
+        }
     }
 }
 
+/// A key of `family` among all keys of a simulated table.
+fn tagged(family: Family, key: &[u8]) -> Vec<u8> {
+    [&[family as u8], key].concat()
+}
+
 /// A snapshot.
-pub(crate) struct View<'a> {
-    snapshot: Snapshot,
-    keyspaces: &'a [Keyspace],
+pub(crate) enum View<'a> {
+    Fjall { snapshot: Snapshot, keyspaces: &'a [Keyspace] },
+    Simulated(Arc<Records>),
 }
 
 impl Rows for View<'_> {
     fn row(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.snapshot
-            .get(&self.keyspaces[family as usize], key)
-            .map(|value| value.map(|value| value.to_vec()))
-            .map_err(|error| Error::engine("read", error))
+        match self {
+            Self::Fjall { snapshot, keyspaces } => snapshot
+                .get(&keyspaces[family as usize], key)
+                .map(|value| value.map(|value| value.to_vec()))
+                .map_err(|error| Error::engine("read", error)),
+            Self::Simulated(records) => Ok(records.get(&tagged(family, key)).cloned()),
+        }
     }
 }
 
+/// Rows that a scan finds.
+type Found = Box<dyn Iterator<Item = Result<KeyValue>>>;
+
 impl View<'_> {
     /// The rows from `from` up to the end of the range that `prefix` spans, in order of key bytes.
-    pub(crate) fn scan(
-        &self,
-        family: Family,
-        prefix: &[u8],
-        from: Bound<Vec<u8>>,
-    ) -> impl Iterator<Item = Result<KeyValue>> + use<> {
+    pub(crate) fn scan(&self, family: Family, prefix: &[u8], from: Bound<Vec<u8>>) -> Found {
         let end = prefix_end(prefix).map_or(Bound::Unbounded, Bound::Excluded);
         // A start beyond the end is an empty range, which the engine would refuse.
         let empty = match (&from, &end) {
             (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(end)) => from >= end,
             _ => false,
         };
-        let rows = (!empty)
-            .then(|| self.snapshot.range::<Vec<u8>, _>(&self.keyspaces[family as usize], (from, end)));
-        rows.into_iter().flatten().map(|row| {
-            let (key, value) = row.into_inner().map_err(|error| Error::engine("scan", error))?;
-            Ok((key.to_vec(), value.to_vec()))
-        })
+        if empty {
+            return Box::new(std::iter::empty());
+        }
+        match self {
+            Self::Fjall { snapshot, keyspaces } => {
+                let rows = snapshot.range::<Vec<u8>, _>(&keyspaces[family as usize], (from, end));
+                Box::new(rows.map(|row| {
+                    let (key, value) = row.into_inner().map_err(|error| Error::engine("scan", error))?;
+                    Ok((key.to_vec(), value.to_vec()))
+                }))
+            }
+            Self::Simulated(records) => {
+                let from = from.map(|from| tagged(family, &from));
+                let from = if from == Bound::Unbounded { Bound::Included(vec![family as u8]) } else { from };
+                let end = match end {
+                    Bound::Excluded(end) => tagged(family, &end),
+                    Bound::Included(_) | Bound::Unbounded => vec![family as u8 + 1],
+                };
+                let rows = records.range((from, Bound::Excluded(end)));
+                let rows = rows.map(|(key, value)| Ok((key[1..].to_vec(), value.clone())));
+                Box::new(rows.collect::<Vec<_>>().into_iter())
+            }
+        }
     }
 
     /// All rows whose keys begin with `prefix`, in order.
-    pub(crate) fn prefix(
-        &self,
-        family: Family,
-        prefix: &[u8],
-    ) -> impl Iterator<Item = Result<KeyValue>> + use<> {
+    pub(crate) fn prefix(&self, family: Family, prefix: &[u8]) -> Found {
         self.scan(family, prefix, Bound::Included(prefix.to_vec()))
     }
 }

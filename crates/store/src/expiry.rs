@@ -38,7 +38,7 @@ pub async fn expire_uploads(catalogue: &Catalogue, idle_time: Duration) -> Resul
     let (mut ended, mut from) = (0, Bound::Included(key::UPLOADS.to_vec()));
     loop {
         let reader = catalogue.clone();
-        let look = tokio::task::spawn_blocking(move || look(&reader, from, idle_ms));
+        let look = switchback_world::aside(move || look(&reader, from, idle_ms));
         let round = look.await.unwrap_or(Err(Error::Poisoned))?;
         for row in round.idle {
             ended += u64::from(catalogue.commit(move |batch| end_if_idle(batch, row, idle_ms)).await?);

@@ -1,9 +1,9 @@
-//! Randomness: identifiers only, from the operating system.
+//! Randomness: identifiers only, from the operating system (or a simulation).
 
 /// `N` random bytes.
 pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    switchback_world::random::fill(&mut bytes).expect("the operating system gives random bytes");
     bytes
 }
 

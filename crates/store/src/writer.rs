@@ -5,10 +5,13 @@
 //! of the same batch. An error of the engine is final: the catalogue is poisoned, everybody is told,
 //! and the process is expected to exit and start again from disk (a failed flush may have dropped
 //! the pages it failed to write, so a second try that succeeds proves nothing).
+//!
+//! In a simulation there is no thread: each commit is a batch of its own, made where it is asked for
+//! after the time that the simulated disk takes.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use switchback_model::{ContentId, Hlc, SiteId};
@@ -55,17 +58,28 @@ pub(crate) struct Writer {
     queue: Option<mpsc::Sender<Job>>,
     poisoned: watch::Receiver<bool>,
     thread: Option<JoinHandle<()>>,
+    /// In a simulation, instead of the queue and the thread.
+    inline: Option<Mutex<Inline>>,
+}
+
+struct Inline {
+    setup: Setup,
+    poison: watch::Sender<bool>,
 }
 
 impl Writer {
     pub(crate) fn start(setup: Setup) -> Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let (poison, poisoned) = watch::channel(false);
+        if setup.engine.pauses().is_some() {
+            let inline = Some(Mutex::new(Inline { setup, poison }));
+            return Ok(Self { queue: None, poisoned, thread: None, inline });
+        }
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || run(&setup, jobs, Poison(poison)))
             .map_err(|error| Error::engine("start its writer", error))?;
-        Ok(Self { queue: Some(queue), poisoned, thread: Some(thread) })
+        Ok(Self { queue: Some(queue), poisoned, thread: Some(thread), inline: None })
     }
 
     /// Runs `write` in the next batch; returns its result once that is durable.
@@ -74,6 +88,9 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Batch<'_>) -> Result<T> + Send + 'static,
     {
+        if let Some(inline) = &self.inline {
+            return Inline::commit(inline, write).await;
+        }
         let (job, answer) = job(write);
         let queue = self.queue.as_ref().ok_or(Error::Poisoned)?;
         queue.send(job).await.map_err(|_| Error::Poisoned)?;
@@ -87,9 +104,46 @@ impl Writer {
     }
 }
 
-/// One write on the caller's thread, before the writer starts.
+impl Inline {
+    async fn commit<T, F>(inline: &Mutex<Self>, write: F) -> Result<T>
+    where
+        F: FnOnce(&mut Batch<'_>) -> Result<T>,
+    {
+        let lock = || inline.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, after) = lock().setup.engine.pauses().unwrap_or_default();
+        tokio::time::sleep(before).await;
+        let result = lock().write(write);
+        tokio::time::sleep(after).await;
+        result
+    }
+
+    fn write<T>(&mut self, write: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
+        if *self.poison.borrow() {
+            return Err(Error::Poisoned);
+        }
+        let mut result = None;
+        let done = run_once(&mut self.setup, |batch| {
+            let written = write(batch);
+            let failure = match &written {
+                Err(error) if error.is_fatal() => Err(error.clone()),
+                Ok(_) | Err(_) => Ok(()),
+            };
+            result = Some(written);
+            failure
+        });
+        if let Err(error) = done {
+            tracing::error!(error = &error as &dyn std::error::Error, "store failed and stops");
+            self.poison.send_replace(true);
+            return Err(error);
+        }
+        result.unwrap_or(Err(Error::Poisoned))
+    }
+}
+
+/// One write on the caller's thread: before the writer starts, and in a simulation.
 pub(crate) fn run_once(setup: &mut Setup, write: impl FnOnce(&mut Batch<'_>) -> Result<()>) -> Result<()> {
-    let (confirmed, mut hlc) = (BTreeSet::new(), setup.hlc);
+    let confirmed = setup.confirmed.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut hlc = setup.hlc;
     let mut batch = begin(setup, hlc, &confirmed);
     write(&mut batch)?;
     flush(setup, &mut hlc, batch)?;

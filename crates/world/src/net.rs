@@ -109,9 +109,7 @@ impl Stream {
         let simulated = crate::simulated().map(|world| world.dial(address));
         match simulated {
             None => TcpStream::connect(address).await.map(Self::Tcp),
-            Some(stream) => {
-                stream.await.map(|stream| Self::Simulated(Simulated { stream, peeked: None }))
-            }
+            Some(stream) => stream.await.map(|stream| Self::Simulated(Simulated { stream, peeked: None })),
         }
     }
 

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use switchback_kit::tls::{Peer, Trouble};
+use switchback_kit::world::random;
 use switchback_model::{ContentId, Epoch, FeedId};
 use switchback_proto::replication::v1::exchange_message::Body;
 use switchback_proto::replication::v1::refusal::Reason;
@@ -27,6 +28,7 @@ use crate::desired::Desired;
 use crate::link::{Flow, Link};
 use crate::mover::{Mover, now_unix_ms};
 use crate::told;
+use tokio::time::Instant;
 
 /// Changes are told at once, but no more often than this.
 const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(25);
@@ -37,6 +39,7 @@ pub(crate) async fn run(mover: Arc<Mover>, link: Arc<Link>) {
     let mut desired = link.watch_desired();
     loop {
         let ended = tokio::select! {
+            biased;
             () = link.stop.cancelled() => {
                 remember(&mover, &link).await;
                 return;
@@ -50,6 +53,7 @@ pub(crate) async fn run(mover: Arc<Mover>, link: Arc<Link>) {
             pause.reset();
         }
         tokio::select! {
+            biased;
             () = link.stop.cancelled() => return,
             // A new address or incarnation is tried at once.
             _ = desired.changed() => pause.reset(),
@@ -160,6 +164,7 @@ async fn answer_until_end(
     let mut told = Told::default();
     loop {
         let message = tokio::select! {
+            biased;
             () = mover.shutdown.cancelled() => return,
             message = tokio::time::timeout(CONTACT_TIME * 2, inbound.message()) => message,
         };
@@ -423,7 +428,7 @@ impl Pause {
         self.0 = (self.0 * 2).min(RECONNECT_PAUSE_MAX);
         let mut random = [0];
         // Without random numbers there is no jitter, which harms nobody.
-        let _ = getrandom::fill(&mut random);
+        let _ = random::fill(&mut random);
         pause.mul_f64(0.5 + f64::from(random[0]) / 512.0)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use switchback_kit::world::aside;
 use switchback_model::{ContentId, FeedId};
 use switchback_proto::replication::v1::Change as WireChange;
 use switchback_store::{Body, Change, ChangeBatch, ChangesRequest, Error, Record, RecordKey, Result};
@@ -168,5 +169,5 @@ pub(crate) async fn by_key(
 pub(crate) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(read).await.unwrap_or(Err(Error::Poisoned))
+    aside(read).await.unwrap_or(Err(Error::Poisoned))
 }

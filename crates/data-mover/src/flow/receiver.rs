@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use switchback_kit::tls::Peer;
 use switchback_model::{ContentId, FeedId};
@@ -30,6 +29,7 @@ use super::limit::{HELLO_TIME, WINDOW_BATCHES};
 use crate::convert::{content_from_wire, digest_to_wire};
 use crate::link::{Flow, Link};
 use crate::mover::Mover;
+use tokio::time::Instant;
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -210,6 +210,7 @@ impl Receiver {
         let mut desired = self.link.watch_desired();
         loop {
             let message = tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return Ended::Closed,
                 () = self.mover.shutdown.cancelled() => return Ended::Closed,
                 _ = desired.changed() => {

@@ -2,7 +2,7 @@
 //! stream itself is a [`Session`].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use switchback_kit::tls::Trouble;
 use switchback_model::Epoch;
@@ -21,6 +21,7 @@ use super::session::Session;
 use crate::convert::content_to_wire;
 use crate::link::{Flow, Link};
 use crate::mover::Mover;
+use tokio::time::Instant;
 
 /// The wish to send at all is looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -36,6 +37,7 @@ pub(crate) async fn run(mover: Arc<Mover>, link: Arc<Link>, flow: Arc<Flow>, sto
         let mut changed = link.listen();
         if !is_ready(&link, &flow) {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 _ = changed.changed() => {}
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
@@ -48,6 +50,7 @@ pub(crate) async fn run(mover: Arc<Mover>, link: Arc<Link>, flow: Arc<Flow>, sto
             repaired = Some(Instant::now());
         }
         let ended = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             ended = session(&mover, &link, &flow, compare, repaired) => ended,
         };
@@ -58,6 +61,7 @@ pub(crate) async fn run(mover: Arc<Mover>, link: Arc<Link>, flow: Arc<Flow>, sto
                 flow.state().sending_trouble = trouble;
                 mover.bells.ring_status();
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(pause.next()) => {}
                 }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use switchback_model::FeedId;
 use switchback_proto::replication::v1::receiver_message::Body as Answer;
@@ -28,6 +28,7 @@ use crate::convert::digest_from_wire;
 use crate::link::{Flow, Link};
 use crate::mover::{Mover, now_unix_ms};
 use crate::retry::Failure;
+use tokio::time::Instant;
 
 /// Retries, stalls and the wish to send at all are looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);

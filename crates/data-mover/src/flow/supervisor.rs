@@ -44,6 +44,7 @@ async fn supervise(mover: Arc<Mover>, link: Arc<Link>) {
             }
         }
         tokio::select! {
+            biased;
             () = link.stop.cancelled() => return,
             changed = desired.changed() => if changed.is_err() { return },
         }

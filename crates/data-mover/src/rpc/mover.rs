@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use switchback_kit::world::aside;
 use switchback_model::{AccessMode, ContentId, Epoch};
 use switchback_proto::mover::v1::mover_service_server::MoverService;
 use switchback_proto::mover::v1::*;
@@ -65,7 +66,7 @@ impl MoverService for MoverRpc {
     }
     async fn list_divergences(&self, r: Request<ListDivergencesRequest>) -> Reply<ListDivergencesResponse> {
         let (mover, request) = (Arc::clone(&self.0), r.into_inner());
-        let listed = tokio::task::spawn_blocking(move || divergence::list(&mover, &request)).await;
+        let listed = aside(move || divergence::list(&mover, &request)).await;
         reply(listed.unwrap_or_else(|_| Err(boxed(switchback_store::Error::Poisoned))))
     }
     async fn list_retries(&self, r: Request<ListRetriesRequest>) -> Reply<ListRetriesResponse> {
@@ -82,13 +83,14 @@ async fn tell(mover: Arc<Mover>, statuses: mpsc::Sender<Result<MoverStatus, Box<
     loop {
         bell.mark_unchanged();
         let reading = Arc::clone(&mover);
-        let status = tokio::task::spawn_blocking(move || report(&reading).map_err(boxed)).await;
+        let status = aside(move || report(&reading).map_err(boxed)).await;
         let status = status.unwrap_or_else(|_| Err(boxed(switchback_store::Error::Poisoned)));
         if statuses.send(status).await.is_err() {
             return;
         }
         tokio::time::sleep(REPORT_INTERVAL_MIN).await;
         tokio::select! {
+            biased;
             () = mover.shutdown.cancelled() => {
                 let end = refuse(Code::Unavailable, "UNAVAILABLE", "the data mover is shutting down");
                 let _ = statuses.try_send(Err(end));

@@ -109,7 +109,7 @@ impl System {
         let address = internal.local_addr().unwrap().to_string();
         self.line.lead_to(replication.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let listeners = Listeners { internal, replication: vec![replication] };
+        let listeners = Listeners { internal: internal.into(), replication: vec![replication.into()] };
         let task = tokio::spawn(serve(config, self.identity.clone(), listeners, shutdown.clone()));
         let channel = switchback_kit::grpc::channel(&address, &secret).unwrap();
         let store = StoreServiceClient::new(channel.clone()).max_decoding_message_size(16 << 20);

@@ -3,6 +3,7 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
+use switchback_kit::world::random;
 use switchback_proto::model::v1::{Content, ContentKind};
 use switchback_proto::store::v1::{
     CreateContentRequest, CreateNamespaceRequest, DeleteContentRequest, DeleteNamespaceRequest,
@@ -103,7 +104,7 @@ pub(super) async fn create(
 /// Each S3 request is a command of its own: S3 knows no repeats.
 fn request_id() -> S3Result<String> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|_| s3_error!(InternalError, "the system gives no random bytes"))?;
+    random::fill(&mut random).map_err(|_| s3_error!(InternalError, "the system gives no random bytes"))?;
     Ok(hex::encode(random))
 }
 

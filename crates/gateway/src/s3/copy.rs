@@ -2,6 +2,7 @@
 //! and die apart.
 
 use std::ops::Range;
+use switchback_kit::world::time::wall;
 
 use s3s::dto::{
     CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopyPartResult, CopySource, MetadataDirective,
@@ -191,7 +192,7 @@ pub(super) async fn part(
         body: Some(received.body.clone()),
     };
     received.commit(gateway.store.client().put_part(call)).await.map_err(refused)?;
-    result.last_modified = Some(std::time::SystemTime::now().into());
+    result.last_modified = Some(wall().into());
     Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
 }
 

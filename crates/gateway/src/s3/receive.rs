@@ -9,7 +9,9 @@
 //! outcome is unknown it must stay, since the commit may have landed: the sweep decides later.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+use switchback_kit::world::time::wall;
+use tokio::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
@@ -255,7 +257,7 @@ impl Lease {
         let lease = answer(store.client().lease_blob(request)).await?;
         let expires =
             SystemTime::UNIX_EPOCH + Duration::from_millis(lease.expires_unix_ms.max(0).unsigned_abs());
-        let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+        let left = expires.duration_since(wall()).unwrap_or_default();
         Ok(Self { id, renew_at: Instant::now() + left / 2 })
     }
 

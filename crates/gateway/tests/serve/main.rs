@@ -93,7 +93,7 @@ impl Site {
             region: "us-east-1".into(),
             limits: Limits::default(),
         };
-        let listeners = Listeners { admin: admin_listener, s3: vec![s3_listener] };
+        let listeners = Listeners { admin: admin_listener.into(), s3: vec![s3_listener.into()] };
         let serving = tokio::spawn(switchback_gateway::serve(config, listeners, shutdown.clone()));
         let site = Self { store, folder, secret, s3, admin, shutdown, serving };
         site.store.0.lock().unwrap().namespaces = BTreeMap::from([("photos".to_owned(), 0)]);
@@ -153,7 +153,7 @@ fn keys() -> Credentials {
 
 fn random(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    getrandom::fill(&mut bytes).unwrap();
+    switchback_kit::world::random::fill(&mut bytes).unwrap();
     bytes
 }
 

@@ -4,13 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use switchback_model::{Incarnation, SystemId};
+use switchback_world::net::Stream;
+use switchback_world::time::wall;
 use tokio::io::AsyncBufReadExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -148,7 +148,7 @@ struct Dialer {
     contact: Arc<Contact>,
 }
 
-type Io = TokioIo<Connection<TlsStream<TcpStream>>>;
+type Io = TokioIo<Connection<TlsStream<Stream>>>;
 
 impl Dialer {
     fn new(address: &str, identity: &IdentityWatch, expect: Expect, limits: &Limits, faithful: bool) -> Self {
@@ -185,7 +185,7 @@ impl Dialer {
         }
     }
 
-    async fn handshake(&self) -> Result<(Connection<TlsStream<TcpStream>>, Peer), Trouble> {
+    async fn handshake(&self) -> Result<(Connection<TlsStream<Stream>>, Peer), Trouble> {
         let identity = self.identity.current().ok_or(Trouble::NoIdentity)?;
         let socket = self.reach().await?;
         let verdict = Arc::new(OnceLock::new());
@@ -203,7 +203,7 @@ impl Dialer {
             Ok(Ok(done)) => done,
             Ok(Err(error)) => {
                 let judged = verdict.get().cloned();
-                let refused = || Trouble::of_handshake(&error, identity.own(), SystemTime::now());
+                let refused = || Trouble::of_handshake(&error, identity.own(), wall());
                 return Err(judged.unwrap_or_else(refused));
             }
             Err(_) => return Err(unreachable("the handshake took too long")),
@@ -220,9 +220,9 @@ impl Dialer {
         Ok((connection, peer))
     }
 
-    async fn reach(&self) -> Result<TcpStream, Trouble> {
+    async fn reach(&self) -> Result<Stream, Trouble> {
         let unreachable = |reason: String| Trouble::Unreachable(format!("{}: {reason}", self.address));
-        let socket = timeout(self.limits.connect_time, TcpStream::connect(&*self.address))
+        let socket = timeout(self.limits.connect_time, Stream::connect(&self.address))
             .await
             .map_err(|_| unreachable("no answer".into()))?
             .map_err(|error| unreachable(error.to_string()))?;

@@ -11,8 +11,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use socket2::{SockRef, TcpKeepalive};
+use switchback_world::net::Stream;
+use switchback_world::time::wall;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
@@ -28,7 +29,8 @@ const TCP_KEEPALIVE_TIME: Duration = Duration::from_secs(15);
 
 /// Small messages must not wait for acknowledgements (a factor of 200 was measured), and gRPC's
 /// own socket settings do not reach sockets that we open ourselves.
-pub(super) fn set_options(socket: &TcpStream) -> io::Result<()> {
+pub(super) fn set_options(stream: &Stream) -> io::Result<()> {
+    let Some(socket) = stream.socket() else { return Ok(()) };
     socket.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE_TIME).with_interval(Duration::from_secs(5));
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
@@ -113,7 +115,7 @@ async fn watch_over(basis: Basis, mut watch: IdentityWatch, cut: CancellationTok
     // The first look also finds what changed while the handshake ran.
     let mut identity = watch.seen();
     loop {
-        let now = SystemTime::now();
+        let now = wall();
         if let Some(reason) = basis.lost(identity.as_deref(), now) {
             tracing::info!(peer = ?basis.peer, reason, "connection cut");
             return cut.cancel();

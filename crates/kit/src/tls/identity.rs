@@ -211,6 +211,7 @@ impl IdentityWatch {
         let (keeper, watch) = Self::new();
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 () = follow(channel, &keeper) => {}
                 () = shutdown.cancelled() => {}
             }

@@ -7,9 +7,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use switchback_world::net::{Listener, Stream};
+use switchback_world::time::unix_ms;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -44,7 +45,7 @@ const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// # Errors
 /// The server failed.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     identity: IdentityWatch,
     routes: Routes,
     shutdown: CancellationToken,
@@ -57,7 +58,7 @@ pub async fn serve(
 /// # Errors
 /// The server failed.
 pub async fn serve_with(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     identity: IdentityWatch,
     routes: Routes,
     limits: &Limits,
@@ -75,9 +76,11 @@ pub async fn serve_with(
         verified,
         cut,
     };
+    let listener = listener.into();
     let accepting = shutdown.clone();
     let accept = async move {
         tokio::select! {
+            biased;
             () = door.accept_all(listener) => {}
             () = accepting.cancelled() => {}
         }
@@ -93,6 +96,7 @@ pub async fn serve_with(
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming), shutdown.clone().cancelled_owned());
     let serve = async { tokio::join!(accept, server).1 };
     tokio::select! {
+        biased;
         ended = serve => ended.map_err(Into::into),
         () = drained(shutdown) => Ok(()),
     }
@@ -104,7 +108,7 @@ async fn drained(shutdown: CancellationToken) {
     tokio::time::sleep(DRAIN_TIME).await;
 }
 
-type Admitted = Connection<TlsStream<TcpStream>>;
+type Admitted = Connection<TlsStream<Stream>>;
 
 #[derive(Clone)]
 struct Door {
@@ -117,7 +121,7 @@ struct Door {
 }
 
 impl Door {
-    async fn accept_all(&self, listener: TcpListener) {
+    async fn accept_all(&self, listener: Listener) {
         loop {
             let (Ok(place), Ok(turn)) = (
                 Arc::clone(&self.connections).acquire_owned().await,
@@ -139,12 +143,13 @@ impl Door {
 
     async fn admit(
         self,
-        socket: TcpStream,
+        socket: Stream,
         from: SocketAddr,
         place: OwnedSemaphorePermit,
         turn: OwnedSemaphorePermit,
     ) {
         let shaken = tokio::select! {
+            biased;
             shaken = timeout(self.handshake_time, self.handshake(socket)) => shaken,
             () = self.cut.cancelled() => return,
         };
@@ -159,7 +164,7 @@ impl Door {
         }
     }
 
-    async fn handshake(&self, socket: TcpStream) -> io::Result<Admitted> {
+    async fn handshake(&self, socket: Stream) -> io::Result<Admitted> {
         set_options(&socket)?;
         let Some(identity) = self.identity.current() else {
             return Err(io::Error::other("own identity is not known yet"));
@@ -180,7 +185,7 @@ impl Door {
 /// Notes in the log that a system was turned away, unless that was just done.
 pub(super) fn refused(trouble: &Trouble) {
     static LAST: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = unix_ms() / 1000;
     let last = LAST.load(Ordering::Relaxed);
     let due = now >= last + REFUSAL_LOG_INTERVAL.as_secs() || now < last;
     if due && LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {

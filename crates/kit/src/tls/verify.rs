@@ -11,10 +11,12 @@ use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use switchback_world::time::wall;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::certificate::{Fingerprint, Peer};
@@ -47,6 +49,7 @@ pub(super) fn server_config(
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
+    config.time_provider = Arc::new(Wall);
     config
 }
 
@@ -68,7 +71,18 @@ pub(super) fn client_config(
     config.resumption = Resumption::disabled();
     // The other end is known by its pin; its name in the clear would only tell listeners.
     config.enable_sni = false;
+    config.time_provider = Arc::new(Wall);
     config
+}
+
+/// The clock by which certificates are judged: the same as everywhere.
+#[derive(Debug)]
+struct Wall;
+
+impl TimeProvider for Wall {
+    fn current_time(&self) -> Option<UnixTime> {
+        wall().duration_since(UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
+    }
 }
 
 /// The own certificate, whatever the other end asks for: there is one.

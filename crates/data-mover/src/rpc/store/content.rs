@@ -1,5 +1,6 @@
 //! Tenants, directories, namespaces and credentials.
 
+use switchback_kit::world::random;
 use switchback_model::ContentKind;
 use switchback_proto::store::v1::*;
 use switchback_store::{CredentialRecord, Error};
@@ -175,7 +176,7 @@ const SECRET_KEY_LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 /// Random text of `length` letters. The alphabets' sizes divide 256, so no letter is favoured.
 fn random_text(length: usize, letters: &[u8]) -> Answer<String> {
     let mut random = vec![0; length];
-    getrandom::fill(&mut random)
+    random::fill(&mut random)
         .map_err(|_| refuse(Code::Unavailable, "UNAVAILABLE", "the machine gives no random numbers"))?;
     Ok(random.iter().map(|byte| char::from(letters[usize::from(*byte) % letters.len()])).collect())
 }

@@ -5,6 +5,7 @@ mod content;
 mod object;
 mod upload;
 
+use switchback_kit::world::aside;
 use switchback_model::ContentId;
 use switchback_proto::store::v1::store_service_server::StoreService;
 use switchback_proto::store::v1::*;
@@ -39,7 +40,7 @@ impl StoreRpc {
         read: impl FnOnce(&Catalogue) -> switchback_store::Result<T> + Send + 'static,
     ) -> Answer<T> {
         let catalogue = self.catalogue.clone();
-        let read = tokio::task::spawn_blocking(move || read(&catalogue)).await;
+        let read = aside(move || read(&catalogue)).await;
         read.unwrap_or(Err(switchback_store::Error::Poisoned)).map_err(crate::convert::boxed)
     }
 }
