@@ -129,15 +129,23 @@ def nothing_acknowledged_is_lost(history):
                 continue
             if op.value is not None and (key.name, op.value) in kept:
                 continue
-            if op.value is None and (key.name in deletes or concurrent_put(key, op)):
+            if op.value is None and (key.name in deletes or not was_there(key, now.get(key.name), op)):
                 continue
             if not is_destroyed(history, key, op):
                 yield f"lost: {op}; now {now.get(key.name)}"
 
 
-def concurrent_put(key, delete):
-    """A put of the other system that did not know of the delete may have won against it."""
-    return any(op.system != delete.system and op.end > delete.start for op in key.written.values())
+def was_there(key, value, delete):
+    """The system of a delete is known to have had `value` when it was asked. A delete of what is not there is no version:
+    what arrives later from where it was not known is current."""
+    return any(
+        op.value == value
+        and op.system == delete.system
+        and op.outcome == DONE
+        and op.end < delete.start
+        and key.same_life(op.system, op.start, delete.end)
+        for op in key.operations
+    )
 
 
 def is_destroyed(history, key, op):

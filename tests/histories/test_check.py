@@ -57,6 +57,13 @@ def test_a_conflict_whose_loser_is_kept_and_listed_passes():
     assert broken(operations, {"a": "2"}) == [], "in contact the second may have known the first"
 
 
+def test_a_delete_of_nothing_gives_way_to_what_it_could_not_know():
+    operations = [op("put", "a", "1", 1), op("delete", "a", None, 3, system="west")]
+    assert broken(operations, {"a": "1"}) == []
+    known = [*operations, op("get", "a", "1", 2, system="west")]
+    assert broken(known, {"a": "1"}) == ["nothing_acknowledged_is_lost"]
+
+
 def test_a_write_that_vanished_is_lost():
     assert broken([op("put", "a", "1", 1)], {}) == ["nothing_acknowledged_is_lost"]
     assert broken([op("put", "a", "1", 1, outcome=UNKNOWN)], {}) == []
