@@ -242,6 +242,7 @@ fn record<K: AsRef<[u8]>, V: AsRef<[u8]>>(prefix: &[u8], (key, value): (K, V)) -
 impl Sled {
     fn open(folder: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        remove_unfinished_snapshots(folder)?;
         let sled = sled::Config::new()
             .path(folder)
             .flush_every_ms(None)
@@ -279,6 +280,21 @@ impl Sled {
         self.synced.fetch_max(covered, Ordering::AcqRel);
         Ok(())
     }
+}
+
+/// Removes snapshots that a crash, or a failed write, left before they had their name. sled takes such a
+/// file for a snapshot, finds it damaged, and would never open again. Nothing is lost with it: the
+/// snapshot before it is removed only after it has its name, and the log holds everything since that.
+fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// A family's name, a zero byte, then the key: families never mix and scan in key order.
@@ -335,6 +351,15 @@ mod tests {
         assert_eq!(db.scan_from("link", b"2", 9).unwrap().len(), 1);
         assert_eq!(db.scan_back("link", 1).unwrap()[0].0, b"3");
         assert_eq!(db.get("links", b"2").unwrap().as_deref(), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn a_snapshot_that_a_crash_left_half_written_does_not_keep_the_state_shut() {
+        let folder = tempfile::tempdir().unwrap();
+        Db::open(folder.path()).unwrap().commit(put("n", b"k", b"v")).unwrap();
+        std::fs::write(folder.path().join("snap.FFFFFFFFFFFFFFFF.generating"), b"the first half").unwrap();
+        let db = Db::open(folder.path()).unwrap();
+        assert_eq!(db.get("n", b"k").unwrap().as_deref(), Some(&b"v"[..]));
     }
 
     #[test]
