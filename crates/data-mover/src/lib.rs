@@ -108,7 +108,7 @@ pub async fn serve(
     // Whatever ends first ends the rest: a service that is half there helps nobody.
     let stop = shutdown.child_token();
     let _stop_at_the_end = stop.clone().drop_guard();
-    let memory = Memory::new(db);
+    let memory = Memory::new(db.clone());
     let mover = Mover::new(catalogue.clone(), blobs, memory, bells, identity.clone(), stop.clone())?;
     mover.resume().context("resume flows")?;
     mover.tasks.spawn(sweep::run(Arc::clone(&mover), config.sweep_interval, config.multipart_expiry));
@@ -141,6 +141,9 @@ pub async fn serve(
         ended = serving => ended,
         () = catalogue.poisoned() => Err(anyhow::anyhow!(
             "the store failed to make a write durable: start the service again"
+        )),
+        () = db.poisoned() => Err(anyhow::anyhow!(
+            "what the mover remembers could not be made durable: start the service again"
         )),
     };
     stop.cancel();

@@ -16,11 +16,12 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use switchback_world as world;
 use switchback_world::disk::{Change, Table};
+use tokio_util::sync::CancellationToken;
 
 /// More operations in one sled batch than this make its memory grow without bound.
 const BATCH_OPERATIONS_MAX: usize = 100;
@@ -86,7 +87,8 @@ pub struct Db(Arc<State>);
 
 struct State {
     engine: Engine,
-    poisoned: AtomicBool,
+    /// Cancelled by the first failure, for good.
+    poisoned: CancellationToken,
 }
 
 enum Engine {
@@ -114,7 +116,7 @@ impl Db {
             Some(world) => Engine::Simulated(world.table(folder).map_err(refuse)?),
             None => Engine::Sled(Sled::open(folder).map_err(refuse)?),
         };
-        Ok(Self(Arc::new(State { engine, poisoned: AtomicBool::new(false) })))
+        Ok(Self(Arc::new(State { engine, poisoned: CancellationToken::new() })))
     }
 
     /// The record, if it is there.
@@ -201,7 +203,7 @@ impl Db {
         if batch.too_large || batch.changes.len() > BATCH_OPERATIONS_MAX {
             return Err(Error::TooLarge);
         }
-        if self.0.poisoned.load(Ordering::Acquire) {
+        if self.0.poisoned.is_cancelled() {
             return Err(Error::Poisoned);
         }
         let committed = match &self.0.engine {
@@ -212,9 +214,15 @@ impl Db {
         };
         committed.map_err(|error| {
             tracing::error!(error, "state could not be made durable");
-            self.0.poisoned.store(true, Ordering::Release);
+            self.0.poisoned.cancel();
             Error::Poisoned
         })
+    }
+
+    /// Resolves when nothing more will be kept. The process must then end: parts of it that only log
+    /// a failure would otherwise go on for ever beside state that has stopped.
+    pub async fn poisoned(&self) {
+        self.0.poisoned.cancelled().await;
     }
 
     /// As [`Db::commit`], from async code.
@@ -255,7 +263,7 @@ impl Sled {
         Ok(Self { sled, file, sync: Mutex::new(()), applied: 0.into(), synced: 0.into() })
     }
 
-    fn commit(&self, changes: Vec<Change>, poisoned: &AtomicBool) -> Result<(), sled::Error> {
+    fn commit(&self, changes: Vec<Change>, poisoned: &CancellationToken) -> Result<(), sled::Error> {
         let mut batch = sled::Batch::default();
         for (key, value) in changes {
             match value {
@@ -266,7 +274,7 @@ impl Sled {
         self.sled.apply_batch(batch)?;
         let mine = self.applied.fetch_add(1, Ordering::AcqRel) + 1;
         let _turn = self.sync.lock().unwrap_or_else(PoisonError::into_inner);
-        if poisoned.load(Ordering::Acquire) {
+        if poisoned.is_cancelled() {
             return Err(sled::Error::Unsupported("an earlier sync failed".into()));
         }
         if self.synced.load(Ordering::Acquire) >= mine {
@@ -275,8 +283,10 @@ impl Sled {
         let covered = self.applied.load(Ordering::Acquire);
         let durable = self.sled.flush().and_then(|_| self.file.sync_all().map_err(sled::Error::from));
         // Set before the turn ends, so that nobody can sync the same descriptor again.
-        poisoned.fetch_or(durable.is_err(), Ordering::AcqRel);
-        durable?;
+        if let Err(error) = durable {
+            poisoned.cancel();
+            return Err(error);
+        }
         self.synced.fetch_max(covered, Ordering::AcqRel);
         Ok(())
     }
