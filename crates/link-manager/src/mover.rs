@@ -120,11 +120,15 @@ impl Mover {
         self.tell(Input::FlowsApplied { link, generation, taken: applied.is_ok() }).await;
     }
 
+    /// Until the mover has done it: it may be starting again, and nobody else would ask it later.
+    /// Asked twice, it does nothing; content that is on another link by then is not touched.
     async fn forget(self, link: LinkId, release: bool) {
-        let request = wire::ForgetLinkRequest { link_id: link.as_bytes().to_vec().into(), release };
-        let mut client = self.client();
-        if let Err(status) = in_time(client.forget_link(request)).await {
-            tracing::error!(%link, reason = status.message(), "link not forgotten by the data mover; release its content by hand");
+        while !self.shutdown.is_cancelled() {
+            let request = wire::ForgetLinkRequest { link_id: link.as_bytes().to_vec().into(), release };
+            let mut client = self.client();
+            let Err(status) = in_time(client.forget_link(request)).await else { return };
+            tracing::warn!(%link, reason = status.message(), "link not yet forgotten by the data mover");
+            tokio::select! { biased; () = self.shutdown.cancelled() => return, () = tokio::time::sleep(REWATCH) => {} }
         }
     }
 
