@@ -86,6 +86,10 @@ where
         let now = clock.now();
         if machine.deadline().is_some_and(|at| at <= now) {
             machine.tick(now, &mut outbox);
+            debug_assert!(
+                machine.deadline().is_none_or(|at| at > now),
+                "a deadline that has passed would be waited for without a pause"
+            );
         }
         if !outbox.changes.is_empty() {
             // In order and each a whole record: a crash between two batches is a crash a step ago.

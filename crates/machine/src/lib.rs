@@ -63,7 +63,8 @@ pub trait Machine {
     /// Takes the passing of time: called when [`Machine::deadline`] has been reached.
     fn tick(&mut self, now: Timestamp, outbox: &mut Outbox<Self>);
 
-    /// The next instant at which `tick` has something to do, if any.
+    /// The next instant at which `tick` has something to do, if any. After a `tick` it lies in the
+    /// future: what waits for an input has no deadline.
     fn deadline(&self) -> Option<Timestamp>;
 }
 

@@ -190,13 +190,13 @@ struct Effects {
     flaws: Flaws,
 }
 
-/// Every duration is one unit, but for silence: any passing of time may end contact, and the next
+/// Every duration is one unit, that of silence too: any passing of time ends contact, and the next
 /// message brings it back.
 fn policy() -> Policy {
     let unit = Duration::from_millis(UNIT);
     Policy {
         heartbeat: unit,
-        contact_timeout: Duration::ZERO,
+        contact_timeout: unit,
         contact_wait: unit,
         fence_time: unit,
         drain_time: unit,

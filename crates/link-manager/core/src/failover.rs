@@ -126,13 +126,7 @@ impl LinkMachine {
     /// Drives an intent to fail over on: after the fence, or its time, to the drain; after that,
     /// or its time, to the opening.
     pub(crate) fn advance_failover(&mut self, now: Timestamp, id: LinkId, out: &mut Out) {
-        let Some(link) = self.state.links.get(&id) else { return };
-        if link.shared.state != LinkState::FailingOver
-            || link.side != Side::Replica
-            || link.shared.epoch.holder() != Side::Replica
-        {
-            return;
-        }
+        let Some(link) = self.state.links.get(&id).filter(|link| link.is_failing_over_here()) else { return };
         let epoch = link.shared.epoch;
         let fenced_by_mover =
             self.flows_of(id).is_some_and(|flows| flows.contact && flows.peer_epoch >= epoch);

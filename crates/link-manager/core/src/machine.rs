@@ -462,12 +462,16 @@ impl LinkMachine {
         }
     }
 
+    fn may_ask_mover(&self) -> bool {
+        self.own.is_some() && self.mover.is_some()
+    }
+
     /// Offers what is desired to the mover, wherever it differs from what was asked last.
     fn reconcile(&mut self, now: Timestamp, out: &mut Out) {
-        let Some(own) = self.own.clone() else { return };
-        if self.mover.is_none() {
+        if !self.may_ask_mover() {
             return;
         }
+        let Some(own) = self.own.clone() else { return };
         let ids: Vec<LinkId> = self.state.links.keys().copied().collect();
         for id in ids {
             let Some(link) = self.state.links.get(&id) else { continue };
@@ -557,11 +561,7 @@ impl LinkMachine {
         for id in ids {
             let Some(link) = self.state.links.get(&id) else { continue };
             let Some(observed) = self.observed.get(&id) else { continue };
-            let agreed = self
-                .peers
-                .get(&link.peer.domain)
-                .is_some_and(|(hello, _)| hello.incarnation == link.peer.incarnation);
-            if observed.next_heartbeat > now || !agreed || !link.is_established() || observed.silent {
+            if observed.next_heartbeat > now || !self.is_spoken_to(link, observed) {
                 continue;
             }
             let heartbeat = self.heartbeat(link, observed);
@@ -576,6 +576,13 @@ impl LinkMachine {
                 observed.next_heartbeat = now + self.policy.heartbeat;
             }
         }
+    }
+
+    /// The system that the link was agreed with is connected, and the link may speak.
+    fn is_spoken_to(&self, link: &Link, observed: &Observed) -> bool {
+        let peer = self.peers.get(&link.peer.domain);
+        let agreed = peer.is_some_and(|(hello, _)| hello.incarnation == link.peer.incarnation);
+        agreed && link.is_established() && !observed.silent
     }
 
     fn finish(&mut self, now: Timestamp, out: &mut Out) {
@@ -595,7 +602,7 @@ impl LinkMachine {
         for id in ids {
             let timeout = self.policy.contact_timeout;
             let Some(observed) = self.observed.get_mut(&id) else { continue };
-            if observed.contact && now.since(observed.last_heard) > timeout {
+            if observed.contact && now.since(observed.last_heard) >= timeout {
                 lose_contact(observed, now);
             }
             if observed.hold_until.is_some_and(|until| until <= now) {
@@ -675,26 +682,25 @@ impl Machine for LinkMachine {
         self.finish(now, out);
     }
 
+    /// Only what time alone brings on: what can be done no sooner than an input comes is not waited
+    /// for, or who drives this machine would spin until then.
     fn deadline(&self) -> Option<Timestamp> {
-        let links = self.observed.values().flat_map(|observed| {
-            let phase = observed.phase.as_ref().map(|phase| match phase {
+        let links = self.state.links.iter().filter_map(|(id, link)| Some((link, self.observed.get(id)?)));
+        let times = links.flat_map(|(link, observed)| {
+            let phase = observed.phase.as_ref().filter(|_| link.is_failing_over_here());
+            let phase = phase.map(|phase| match phase {
                 Phase::Fencing { until } | Phase::Draining { until, .. } => *until,
             });
             let silence = observed.contact.then(|| observed.last_heard + self.policy.contact_timeout);
-            let heartbeat =
-                (observed.next_heartbeat > Timestamp::default()).then_some(observed.next_heartbeat);
-            [
-                phase,
-                silence,
-                heartbeat,
-                observed.hold_until,
-                observed.access_retry,
-                observed.flows_retry,
-                observed.proposal_until,
-            ]
+            let heartbeat = self.is_spoken_to(link, observed).then_some(observed.next_heartbeat);
+            let may_ask = self.may_ask_mover() && link.is_established();
+            let access_retry = observed.access_retry.filter(|_| may_ask);
+            let flows_retry = observed.flows_retry.filter(|_| may_ask);
+            let proposal = observed.proposal_until.filter(|_| link.proposing.is_some());
+            [phase, silence, heartbeat, observed.hold_until, access_retry, flows_retry, proposal]
         });
         let creating = self.creating.iter().map(|creating| Some(creating.until));
-        links.chain(creating).flatten().min()
+        times.chain(creating).flatten().min()
     }
 }
 

@@ -170,6 +170,13 @@ impl Link {
         self.proposing.as_ref().is_none_or(|proposing| proposing.restore)
     }
 
+    /// This side, the replica, is on its way to being read-write.
+    pub(crate) fn is_failing_over_here(&self) -> bool {
+        self.shared.state == LinkState::FailingOver
+            && self.side == Side::Replica
+            && self.shared.epoch.holder() == Side::Replica
+    }
+
     /// The system ids of the primary and the replica.
     #[must_use]
     pub fn systems(&self, own: SystemId) -> (SystemId, SystemId) {
