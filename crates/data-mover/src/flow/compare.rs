@@ -76,6 +76,12 @@ impl Comparison {
         self.extra.extend(missing.extra.into_iter().filter_map(from_wire));
     }
 
+    /// There is something to send before the peer answers.
+    pub(crate) fn has_work(&self) -> bool {
+        self.needless || self.asked.is_none() || !self.wanted.is_empty() || !self.extra.is_empty()
+    }
+
+    /// What to send next; [`Next::Wait`] only if it has no work.
     pub(crate) async fn next(&mut self, mover: &Arc<Mover>, content: ContentId) -> Result<Next> {
         if self.needless {
             return Ok(Next::Done(0));
@@ -202,6 +208,26 @@ fn unpack(bits: &[u8]) -> [bool; 256] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comparison_that_waits_for_an_answer_has_nothing_to_do() {
+        let key = RecordKey::Namespace("photos".to_owned());
+        let mut comparison = Comparison {
+            ranges: [true; 256],
+            through: 1,
+            needless: false,
+            after: None,
+            asked: None,
+            wanted: VecDeque::new(),
+            extra: VecDeque::new(),
+            is_listed: false,
+        };
+        assert!(comparison.has_work(), "it has to ask first");
+        comparison.asked = Some(vec![key]);
+        assert!(!comparison.has_work());
+        comparison.answer(Missing { wanted: vec![0], ..Missing::default() });
+        assert!(comparison.has_work(), "the peer wants something");
+    }
 
     #[test]
     fn ranges_cross_the_wire_as_bits() {

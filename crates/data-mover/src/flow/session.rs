@@ -148,10 +148,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// There is something to send now. A comparison holds back the feed, so while it waits for the
+    /// peer there is nothing else to do either.
     fn has_work(&self) -> bool {
-        !self.answers.is_empty()
-            || !self.bodies.is_empty()
-            || (self.window.is_open() && (self.may_have_more || self.comparison.is_some()))
+        let feed = match &self.comparison {
+            Some(comparison) => comparison.has_work(),
+            None => self.may_have_more,
+        };
+        !self.answers.is_empty() || !self.bodies.is_empty() || (self.window.is_open() && feed)
     }
 
     /// What time alone brings. False: sending is not wished any more, or a repair is due.

@@ -262,7 +262,10 @@ impl World {
                     self.systems[at].machine.tick(self.now, &mut outbox);
                     self.release(at, outbox);
                     let next = self.systems[at].machine.deadline();
-                    assert!(next.is_none_or(|next| next > self.now), "a deadline that has passed comes again");
+                    assert!(
+                        next.is_none_or(|next| next > self.now),
+                        "a deadline that has passed comes again"
+                    );
                 }
             }
         }
