@@ -1,0 +1,89 @@
+//! What must be true at the end: both sides hold the same, and nothing that was ever made durable
+//! is missing without a word.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::StatusCode;
+
+use crate::client::Connection;
+use crate::site::System;
+use crate::story::Story;
+use crate::watch::{Contents, Kind, Version, Write};
+
+/// Compares everything once the link is healthy.
+pub async fn check(story: &Story) {
+    let of = |system| Contents::of(&story.disks.read(&story.folder(system), Kind::Catalogue));
+    let (east, west) = (of(System::East), of(System::West));
+    // S7: tombstones are each side's own matter.
+    let visible = |contents: &Contents| -> BTreeMap<String, _> {
+        let objects = contents.objects.iter().filter(|(_, held)| !held.etag.is_empty());
+        objects.map(|(key, held)| (key.clone(), held.clone())).collect()
+    };
+    let objects = visible(&east);
+    if objects != visible(&west) {
+        let text = format!("S7: the sides differ: {objects:?} and {:?}", visible(&west));
+        story.record.violation(&text);
+    }
+    if east.notes != west.notes {
+        let only = |here: &Contents, there: &Contents| -> Vec<Version> {
+            here.notes.keys().filter(|loser| !there.notes.contains_key(loser)).copied().collect()
+        };
+        let text =
+            format!("the reports differ: only east {:?}, only west {:?}", only(&east, &west), only(&west, &east));
+        story.record.violation(&text);
+    }
+    let writes = story.watch.writes();
+    nothing_is_lost(story, &writes, &east);
+    for system in System::ALL {
+        if let Err(error) = readable(story, system, &east, &writes).await {
+            story.record.violation(&format!("{system} cannot be read: {error:#}"));
+        }
+    }
+}
+
+/// S5: each durable write is current, or somebody who wrote later had it before, or it is noted as
+/// the loser of a conflict, or it went with the only system that held it.
+fn nothing_is_lost(story: &Story, writes: &BTreeMap<Version, Write>, contents: &Contents) {
+    let destroyed = story.watch.destroyed();
+    let there = writes.iter().filter(|(version, _)| !destroyed.contains(version));
+    let mut known: BTreeSet<Version> = there.flat_map(|(_, write)| &write.replaced).copied().collect();
+    known.extend(contents.objects.values().map(|held| held.version));
+    known.extend(contents.notes.keys());
+    known.extend(&destroyed);
+    for (version, write) in writes.iter().filter(|(version, _)| !known.contains(version)) {
+        // A mark of a deletion goes once the other side has it too, and then nothing is there.
+        let is_gone = write.etag.is_empty() && !contents.objects.contains_key(&write.key);
+        if !is_gone {
+            story.record.violation(&format!("S5: {version:?} is lost: {write:?}"));
+        }
+    }
+}
+
+/// What the catalogue holds is what a client reads, and what lost is where its note says.
+async fn readable(
+    story: &Story,
+    system: System,
+    contents: &Contents,
+    writes: &BTreeMap<Version, Write>,
+) -> anyhow::Result<()> {
+    let credentials = story.credentials.borrow().clone().unwrap_or_else(|| unreachable!("made in the set-up"));
+    let mut connection = Connection::open(system, &credentials).await?;
+    for (key, held) in &contents.objects {
+        let answer = connection.get(key).await?;
+        let expected = if held.etag.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        if answer.status != expected || (expected == StatusCode::OK && answer.etag != held.etag) {
+            let text = format!("{system} shows {key} as {} {}, and holds {held:?}", answer.status, answer.etag);
+            story.record.violation(&text);
+        }
+    }
+    for (loser, note) in &contents.notes {
+        // Nobody but the store writes there, so it is still what it was.
+        let kept = contents.objects.get(&note.kept_at).map(|held| held.etag.as_str()).unwrap_or_default();
+        let lost = writes.get(loser).map(|write| write.etag.as_str()).unwrap_or_default();
+        if kept != lost {
+            let text = format!("S5: {loser:?} lost and is not kept at {:?}: {kept:?}, not {lost:?}", note.kept_at);
+            story.record.violation(&text);
+        }
+    }
+    Ok(())
+}
