@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType, SerialNumber, date_time_ymd,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
+    SerialNumber, date_time_ymd,
 };
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use switchback_kit::tls::system_urn;
 use switchback_kit::world::random;
 use switchback_model::{Incarnation, SystemId};
@@ -24,6 +24,9 @@ const BACKDATED: Duration = Duration::from_secs(60 * 60);
 /// is two years and the month of notice.
 const VALID: Duration = Duration::from_secs(825 * 24 * 60 * 60);
 
+/// What stands before the 32 bytes of an Ed25519 private key in PKCS #8 (RFC 8410 section 7).
+const ED25519_PKCS8: [u8; 16] = *b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+
 /// A new life of a system's state.
 ///
 /// # Errors
@@ -35,7 +38,10 @@ pub(crate) fn new_incarnation() -> Result<Incarnation, Error> {
     Ok(Incarnation(u64::from_be_bytes(bytes).max(1)))
 }
 
-/// A fresh P-256 key and a certificate for it that names the system.
+/// A fresh Ed25519 key and a certificate for it that names the system.
+///
+/// Why Ed25519: its signatures take no randomness, so that a machine whose randomness fails later
+/// does not give the key away; and a simulation, which decides the key, decides every signature.
 ///
 /// # Errors
 /// The operating system gave no random bytes, or the domain fits into no certificate.
@@ -66,12 +72,19 @@ pub(crate) fn make(
     // Each system is the server of one connection and the client of another.
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(refuse)?;
+    let key = new_key()?;
     let made = params.self_signed(&key).map_err(refuse)?;
     let der = CertificateDer::from(made.der().to_vec());
     let certificate = read::certificate(&der)
         .ok_or_else(|| Error::Sign(format!("the domain {domain:?} fits into no certificate")))?;
     Ok(Own { certificate, key: PrivateKey(key.serialize_der()), made: now })
+}
+
+fn new_key() -> Result<KeyPair, Error> {
+    let mut secret = [0; 32];
+    random(&mut secret)?;
+    let pkcs8 = PrivatePkcs8KeyDer::from([&ED25519_PKCS8[..], &secret].concat());
+    KeyPair::try_from(&pkcs8).map_err(|error| Error::Sign(error.to_string()))
 }
 
 fn random(bytes: &mut [u8]) -> Result<(), Error> {
