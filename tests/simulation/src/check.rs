@@ -28,8 +28,11 @@ pub async fn check(story: &Story) {
         let only = |here: &Contents, there: &Contents| -> Vec<Version> {
             here.notes.keys().filter(|loser| !there.notes.contains_key(loser)).copied().collect()
         };
-        let text =
-            format!("the reports differ: only east {:?}, only west {:?}", only(&east, &west), only(&west, &east));
+        let text = format!(
+            "the reports differ: only east {:?}, only west {:?}",
+            only(&east, &west),
+            only(&west, &east)
+        );
         story.record.violation(&text);
     }
     let writes = story.watch.writes();
@@ -45,16 +48,26 @@ pub async fn check(story: &Story) {
 /// the loser of a conflict, or it went with the only system that held it.
 fn nothing_is_lost(story: &Story, writes: &BTreeMap<Version, Write>, contents: &Contents) {
     let destroyed = story.watch.destroyed();
-    let there = writes.iter().filter(|(version, _)| !destroyed.contains(version));
-    let mut known: BTreeSet<Version> = there.flat_map(|(_, write)| &write.replaced).copied().collect();
+    let mut known: BTreeSet<Version> = destroyed.clone();
     known.extend(contents.objects.values().map(|held| held.version));
     known.extend(contents.notes.keys());
-    known.extend(&destroyed);
+    // What was replaced by a write that is there, or by one that such a write replaced in its turn.
+    let mut there: Vec<Version> =
+        writes.keys().filter(|version| !destroyed.contains(version)).copied().collect();
+    let mut replaced = BTreeSet::new();
+    while let Some(version) = there.pop() {
+        let before = writes.get(&version).map(|write| &write.replaced[..]).unwrap_or_default();
+        there.extend(before.iter().filter(|version| replaced.insert(**version)));
+    }
+    known.extend(replaced);
     for (version, write) in writes.iter().filter(|(version, _)| !known.contains(version)) {
-        // A mark of a deletion goes once the other side has it too, and then nothing is there.
-        let is_gone = write.etag.is_empty() && !contents.objects.contains_key(&write.key);
-        if !is_gone {
+        // The mark of a deletion goes when both sides have it, and what is written then knows nothing
+        // of it. What it deleted must stay away.
+        let current = contents.objects.get(&write.key).filter(|held| !held.etag.is_empty());
+        if !write.etag.is_empty() {
             story.record.violation(&format!("S5: {version:?} is lost: {write:?}"));
+        } else if current.is_some_and(|held| write.replaced.contains(&held.version)) {
+            story.record.violation(&format!("what was deleted by {version:?} is there again: {write:?}"));
         }
     }
 }
@@ -66,13 +79,15 @@ async fn readable(
     contents: &Contents,
     writes: &BTreeMap<Version, Write>,
 ) -> anyhow::Result<()> {
-    let credentials = story.credentials.borrow().clone().unwrap_or_else(|| unreachable!("made in the set-up"));
+    let credentials =
+        story.credentials.borrow().clone().unwrap_or_else(|| unreachable!("made in the set-up"));
     let mut connection = Connection::open(system, &credentials).await?;
     for (key, held) in &contents.objects {
         let answer = connection.get(key).await?;
         let expected = if held.etag.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
         if answer.status != expected || (expected == StatusCode::OK && answer.etag != held.etag) {
-            let text = format!("{system} shows {key} as {} {}, and holds {held:?}", answer.status, answer.etag);
+            let text =
+                format!("{system} shows {key} as {} {}, and holds {held:?}", answer.status, answer.etag);
             story.record.violation(&text);
         }
     }
@@ -81,7 +96,8 @@ async fn readable(
         let kept = contents.objects.get(&note.kept_at).map(|held| held.etag.as_str()).unwrap_or_default();
         let lost = writes.get(loser).map(|write| write.etag.as_str()).unwrap_or_default();
         if kept != lost {
-            let text = format!("S5: {loser:?} lost and is not kept at {:?}: {kept:?}, not {lost:?}", note.kept_at);
+            let text =
+                format!("S5: {loser:?} lost and is not kept at {:?}: {kept:?}, not {lost:?}", note.kept_at);
             story.record.violation(&text);
         }
     }

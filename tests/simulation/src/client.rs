@@ -68,7 +68,12 @@ impl Connection {
     ///
     /// # Errors
     /// There was no answer: it may have been done.
-    pub async fn put(&mut self, key: &str, body: Bytes, condition: Option<(HeaderName, String)>) -> anyhow::Result<Answer> {
+    pub async fn put(
+        &mut self,
+        key: &str,
+        body: Bytes,
+        condition: Option<(HeaderName, String)>,
+    ) -> anyhow::Result<Answer> {
         let url = self.bucket.put_object(Some(&self.credentials), key).sign(SIGNED_FOR);
         self.send(Method::PUT, url.as_str(), body, condition).await
     }
@@ -112,7 +117,11 @@ impl Connection {
             let (head, body) = self.sender.send_request(request).await?.into_parts();
             let etag = head.headers.get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default();
             let etag = etag.trim_matches('"').to_owned();
-            Ok::<_, hyper::Error>(Answer { status: head.status, etag, body: body.collect().await?.to_bytes() })
+            Ok::<_, hyper::Error>(Answer {
+                status: head.status,
+                etag,
+                body: body.collect().await?.to_bytes(),
+            })
         };
         Ok(timeout(PATIENCE, exchange).await??)
     }
@@ -167,7 +176,8 @@ async fn operate(
             let condition = match what {
                 0 => Some((IF_NONE_MATCH, "*".to_owned())),
                 1 => {
-                    let etag = open.get(&key).await.ok().filter(|answer| answer.status == StatusCode::OK)?.etag;
+                    let etag =
+                        open.get(&key).await.ok().filter(|answer| answer.status == StatusCode::OK)?.etag;
                     Some((IF_MATCH, format!("\"{etag}\"")))
                 }
                 _ => None,

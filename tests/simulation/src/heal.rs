@@ -68,9 +68,8 @@ async fn look(story: &Story, system: System) -> anyhow::Result<Link> {
 /// Both certificates, both ways: what is trusted already changes nothing.
 async fn exchange(story: &Story) {
     for system in System::ALL {
-        let exchanged = async {
-            Operator::at(story, system)?.introduce(&mut Operator::at(story, system.other())?).await
-        };
+        let exchanged =
+            async { Operator::at(story, system)?.introduce(&mut Operator::at(story, system.other())?).await };
         if let Err(error) = exchanged.await {
             story.record.event(&format!("{system} cannot be introduced: {error:#}"));
         }

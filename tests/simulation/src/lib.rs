@@ -6,6 +6,7 @@
 //! the link is healthy, and compares. The same seed gives the same run, event by event, in any
 //! process.
 
+pub mod batch;
 pub mod chance;
 pub mod check;
 pub mod client;

@@ -115,7 +115,8 @@ impl Operator {
         let request = CreateNamespaceRequest { content: Some(tenant()), name: NAMESPACE.into() };
         ask(self.store.create_namespace(request)).await?;
         let request = CreateCredentialRequest { content: Some(tenant()), ..Default::default() };
-        let credential = ask(self.store.create_credential(request)).await?.credential.context("no credential")?;
+        let credential =
+            ask(self.store.create_credential(request)).await?.credential.context("no credential")?;
         Ok((credential.access_key, credential.secret_key))
     }
 
@@ -143,12 +144,8 @@ impl Operator {
     pub async fn give(&mut self, story: &Story, command: Command) -> anyhow::Result<()> {
         let link = || NAME.to_owned();
         let plain = LinkCommand { request_id: request_id()?, plan: false, link: link() };
-        let about_content = ContentCommand {
-            request_id: request_id()?,
-            plan: false,
-            link: link(),
-            content: Some(tenant()),
-        };
+        let about_content =
+            ContentCommand { request_id: request_id()?, plan: false, link: link(), content: Some(tenant()) };
         let fail_over = FailOverRequest { request_id: request_id()?, link: link(), ..Default::default() };
         let links = &mut self.links;
         match command {
@@ -161,7 +158,8 @@ impl Operator {
             }
             Command::BeginRecovery => ask(links.begin_recovery(plain)).await,
             Command::CompleteRecovery => {
-                let request = CompleteRecoveryRequest { request_id: request_id()?, link: link(), ..Default::default() };
+                let request =
+                    CompleteRecoveryRequest { request_id: request_id()?, link: link(), ..Default::default() };
                 ask(links.complete_recovery(request)).await
             }
             Command::Restore => ask(links.restore_link(plain)).await,
@@ -204,10 +202,14 @@ impl Operator {
 /// Something is refused although nothing is wrong yet.
 pub async fn set_up(story: &Story) -> anyhow::Result<()> {
     let mut east = Operator::at(story, System::East)?;
-    patiently(async || Operator::at(story, System::West)?.introduce(&mut Operator::at(story, System::East)?).await)
-        .await?;
-    patiently(async || Operator::at(story, System::East)?.introduce(&mut Operator::at(story, System::West)?).await)
-        .await?;
+    patiently(async || {
+        Operator::at(story, System::West)?.introduce(&mut Operator::at(story, System::East)?).await
+    })
+    .await?;
+    patiently(async || {
+        Operator::at(story, System::East)?.introduce(&mut Operator::at(story, System::West)?).await
+    })
+    .await?;
     let (access_key, secret_key) = east.create_tenant().await?;
     *story.credentials.borrow_mut() = Some(rusty_s3::Credentials::new(access_key, secret_key));
     patiently(async || Operator::at(story, System::East)?.create_link().await).await?;

@@ -48,8 +48,12 @@ pub fn run(seed: u64, left_out: &BTreeSet<usize>, prints: bool) -> anyhow::Resul
     for system in System::ALL {
         story.rebuild(system)?;
     }
-    let steps: VecDeque<Step> =
-        plan.iter().enumerate().filter(|(place, _)| !left_out.contains(place)).map(|(_, step)| *step).collect();
+    let steps: VecDeque<Step> = plan
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| !left_out.contains(place))
+        .map(|(_, step)| *step)
+        .collect();
     play(&story, steps);
     Ok(record.ending(plan.len()))
 }
@@ -59,7 +63,7 @@ fn play(story: &Rc<Story>, mut steps: VecDeque<Step>) {
         .rng_seed(Chance::new(story.seed, "network").below(u64::MAX))
         .epoch(UNIX_EPOCH)
         .simulation_duration(RUN_MAX)
-        .tick_duration(Duration::from_millis(1))
+        .tick_duration(Duration::from_millis(5))
         .min_message_latency(Duration::ZERO)
         .max_message_latency(Duration::from_millis(2))
         .tcp_capacity(1 << 16)
@@ -86,8 +90,8 @@ fn play(story: &Rc<Story>, mut steps: VecDeque<Step>) {
             Stage::Live => {
                 let since = *live_since.get_or_insert(now);
                 let passed = u64::try_from((now - since).as_millis()).unwrap_or(u64::MAX);
-                while let Some(step) = steps.pop_front_if(|step| step.at_ms <= passed) {
-                    hosts.perform(step);
+                while steps.front().is_some_and(|step| step.at_ms <= passed) {
+                    steps.pop_front().into_iter().for_each(|step| hosts.perform(step));
                 }
                 if passed >= plan::STORY_MS {
                     hosts.mend_all();

@@ -173,7 +173,8 @@ impl<'a> Stage<'a> {
     /// Ends the faults whose time is over, and starts again what ended by itself.
     pub fn mend(&mut self) {
         let now = self.now_ms();
-        let (due, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.undos).into_iter().partition(|(at, _)| *at <= now);
+        let (due, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.undos).into_iter().partition(|(at, _)| *at <= now);
         self.undos = rest;
         due.into_iter().for_each(|(_, undo)| self.undo(undo));
         while let Some(place) = { self.story.ended.borrow_mut().pop_front() } {

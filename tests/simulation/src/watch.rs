@@ -132,11 +132,14 @@ impl Watch {
     /// S4: a client was told that its write is durable.
     pub fn acknowledged(&self, system: System, key: &str, etag: &str) {
         let seen = self.seen();
-        let found =
-            seen.writes.values().any(|write| write.system == system && write.key == key && write.etag == etag);
+        let found = seen
+            .writes
+            .values()
+            .any(|write| write.system == system && write.key == key && write.etag == etag);
         drop(seen);
         if !found {
-            self.record.violation(&format!("S4: {system} acknowledged {key} {etag} and never made it durable"));
+            self.record
+                .violation(&format!("S4: {system} acknowledged {key} {etag} and never made it durable"));
         }
     }
 
@@ -187,7 +190,10 @@ impl Watch {
         }
         let before = before.filter(|before| before.link == access.link);
         if let Some(before) = before.filter(|before| before.epoch > access.epoch) {
-            let text = format!("S1: the epoch of content on {system} went from {} to {}", before.epoch, access.epoch);
+            let text = format!(
+                "S1: the epoch of content on {system} went from {} to {}",
+                before.epoch, access.epoch
+            );
             self.record.violation(&text);
         }
         if access.read_write && holder(access.epoch) != access.side {
@@ -217,7 +223,8 @@ impl Watch {
                 let same = first.key == write.key && first.etag == write.etag;
                 drop(seen);
                 if !same {
-                    self.record.violation(&format!("version {version:?} names two writes; one of {}", write.key));
+                    self.record
+                        .violation(&format!("version {version:?} names two writes; one of {}", write.key));
                 }
                 return;
             }
@@ -229,7 +236,8 @@ impl Watch {
         let access = content.and_then(|row| Content::decode(&row[..]).ok()).unwrap_or_default().access;
         let access = access.unwrap_or_default();
         if !own {
-            self.record.violation(&format!("{system} holds version {version:?} that nobody was seen to write"));
+            self.record
+                .violation(&format!("{system} holds version {version:?} that nobody was seen to write"));
         } else if !access.read_write || (!access.link.is_empty() && row.epoch != access.epoch) {
             let text = format!(
                 "S3: {system} wrote in epoch {} while its content was at {}, read-write: {}",
@@ -245,7 +253,8 @@ impl Watch {
         let now = (link.shared.unwrap_or_default().epoch, link.heard);
         let before = self.seen().links.insert((system, id.to_vec()), now);
         if let Some(before) = before.filter(|before| before.0 > now.0 || before.1 > now.1) {
-            self.record.violation(&format!("S1: the link on {system} went from epochs {before:?} to {now:?}"));
+            self.record
+                .violation(&format!("S1: the link on {system} went from epochs {before:?} to {now:?}"));
         }
     }
 
@@ -256,7 +265,8 @@ impl Watch {
         // RFC 1982: in the arithmetic of serials, the difference of a later one is below half.
         if let Some(before) = before.filter(|before| serial.wrapping_sub(*before) > u32::MAX / 2) {
             let name = String::from_utf8_lossy(name);
-            self.record.violation(&format!("the serial of {name} on {system} went from {before} to {serial}"));
+            self.record
+                .violation(&format!("the serial of {name} on {system} went from {before} to {serial}"));
         }
     }
 }
