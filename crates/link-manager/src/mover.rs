@@ -117,7 +117,8 @@ impl Mover {
         if let Err(status) = &applied {
             tracing::warn!(%link, reason = status.message(), "flows not applied");
         }
-        self.tell(Input::FlowsApplied { link, generation, taken: applied.is_ok() }).await;
+        let current = applied.ok().map(|answer| answer.current_generation);
+        self.tell(Input::FlowsApplied { link, generation, current }).await;
     }
 
     /// Until the mover has done it: it may be starting again, and nobody else would ask it later.

@@ -372,7 +372,10 @@ impl Site {
                 if let Some(spec) = self.flows.take() {
                     let generation = spec.generation;
                     self.mover.apply_flows(spec);
-                    self.input(Input::FlowsApplied { link: LINK, generation, taken: true }, effects);
+                    self.input(
+                        Input::FlowsApplied { link: LINK, generation, current: Some(generation) },
+                        effects,
+                    );
                 }
             }
             Event::Look => {

@@ -314,13 +314,14 @@ pub enum Input {
         /// For the operator.
         trouble: String,
     },
-    /// The mover took, or did not take, the flows of this generation.
+    /// The mover answered the flows of this generation, or did not.
     FlowsApplied {
         /// Whose.
         link: LinkId,
         /// As asked.
         generation: u64,
-        /// Taken.
-        taken: bool,
+        /// What the mover has now. Higher than what was asked: that was ignored, for it is older.
+        /// `None`: no answer, or a refusal.
+        current: Option<u64>,
     },
 }

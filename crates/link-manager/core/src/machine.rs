@@ -666,12 +666,20 @@ impl Machine for LinkMachine {
                     observed.access_trouble = trouble;
                 }
             }
-            Input::FlowsApplied { link, generation, taken } => {
+            Input::FlowsApplied { link, generation, current } => {
                 let retry = now + self.policy.retry;
                 if let Some(observed) =
                     self.observed.get_mut(&link).filter(|observed| observed.generation == generation)
                 {
-                    observed.flows_retry = (!taken).then_some(retry);
+                    observed.flows_retry = match current {
+                        // Left by an earlier run of ours whose clock was ahead. What we want follows it.
+                        Some(current) if current > generation => {
+                            observed.generation = current;
+                            Some(now)
+                        }
+                        Some(_) => None,
+                        None => Some(retry),
+                    };
                 }
             }
         }

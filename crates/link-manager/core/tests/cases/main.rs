@@ -5,6 +5,7 @@
 mod world;
 
 mod amnesia_replay;
+mod clock_was_ahead;
 mod early_failover;
 mod heard_grant;
 mod lost_restore_answer;

@@ -329,8 +329,9 @@ impl World {
                 if system.mover_up && newer {
                     system.flows = Some(*spec);
                 }
-                let taken = system.mover_up;
-                self.input(at, Input::FlowsApplied { link: LINK, generation, taken });
+                let current = system.flows.as_ref().map(|flows| flows.generation);
+                let current = current.filter(|_| system.mover_up);
+                self.input(at, Input::FlowsApplied { link: LINK, generation, current });
             }
             Output::ForgetLink { release, .. } => {
                 system.flows = None;
