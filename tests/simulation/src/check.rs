@@ -2,6 +2,7 @@
 //! is missing without a word.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -9,6 +10,10 @@ use crate::client::Connection;
 use crate::site::System;
 use crate::story::Story;
 use crate::watch::{Contents, Kind, Version, Write};
+
+/// A client tries again so often, with this between two tries.
+const TRIES: u32 = 20;
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Compares everything once the link is healthy.
 pub async fn check(story: &Story) {
@@ -83,7 +88,15 @@ async fn readable(
         story.credentials.borrow().clone().unwrap_or_else(|| unreachable!("made in the set-up"));
     let mut connection = Connection::open(system, &credentials).await?;
     for (key, held) in &contents.objects {
-        let answer = connection.get(key).await?;
+        let mut answer = connection.get(key).await?;
+        // A gateway that was cut off from its services finds them again.
+        for _ in 0..TRIES {
+            if answer.status != StatusCode::SERVICE_UNAVAILABLE {
+                break;
+            }
+            tokio::time::sleep(RETRY).await;
+            answer = connection.get(key).await?;
+        }
         let expected = if held.etag.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
         if answer.status != expected || (expected == StatusCode::OK && answer.etag != held.etag) {
             let text =

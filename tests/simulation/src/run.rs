@@ -1,12 +1,14 @@
 //! One run: a seed, and the steps of its plan that are left out.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use mad_turmoil::time::SimClocksGuard;
+use tempfile::TempDir;
 
 use crate::chance::Chance;
 use crate::client;
@@ -35,7 +37,7 @@ const SET_UP_MAX: Duration = Duration::from_secs(60);
 pub fn run(seed: u64, left_out: &BTreeSet<usize>, prints: bool) -> anyhow::Result<Ending> {
     mad_turmoil::rand::set_rng(Chance::new(seed, "process").generator());
     let _clocks = SimClocksGuard::init();
-    let folder = tempfile::Builder::new().prefix("simulation").tempdir().context("make a folder")?;
+    let folder = folder().context("make a folder")?;
     let record = Arc::new(Record::new(prints));
     let watch = Arc::new(Watch::new(Arc::clone(&record)));
     let disks = Rc::new(Disks::new(folder.path(), seed, Arc::clone(&record), Arc::clone(&watch)));
@@ -56,6 +58,14 @@ pub fn run(seed: u64, left_out: &BTreeSet<usize>, prints: bool) -> anyhow::Resul
         .collect();
     play(&story, steps);
     Ok(record.ending(plan.len()))
+}
+
+/// For configurations and the folders of blobs, which are real: in memory where there is such a place.
+fn folder() -> std::io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("simulation");
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }
 }
 
 fn play(story: &Rc<Story>, mut steps: VecDeque<Step>) {
