@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::StatusCode;
+use rusty_s3::Credentials;
 
-use crate::client::Connection;
+use crate::client::{Answer, Connection};
 use crate::site::System;
 use crate::story::Story;
-use crate::watch::{Contents, Kind, Version, Write};
+use crate::watch::{self, Contents, Kind, Version, Write};
 
 /// A client tries again so often, with this between two tries.
 const TRIES: u32 = 20;
@@ -40,13 +41,32 @@ pub async fn check(story: &Story) {
         );
         story.record.violation(&text);
     }
+    names_lead_to_the_primary(story).await;
     let writes = story.watch.writes();
     nothing_is_lost(story, &writes, &east);
+    losers_are_kept(story, &east, &writes);
     for system in System::ALL {
-        if let Err(error) = readable(story, system, &east, &writes).await {
+        if let Err(error) = readable(story, system, &east).await {
             story.record.violation(&format!("{system} cannot be read: {error:#}"));
         }
     }
+}
+
+/// DNS follows authority: in both systems the link's names lead to the primary again.
+async fn names_lead_to_the_primary(story: &Story) {
+    let mut stray = Vec::new();
+    for _ in 0..TRIES {
+        let zones = System::ALL.into_iter().flat_map(|system| {
+            let rows = story.disks.read(&story.folder(system), Kind::Zones);
+            watch::zones(&rows).into_iter().map(move |zone| (system, zone))
+        });
+        stray = zones.filter(|(_, (_, target))| target != System::East.name()).collect();
+        if stray.is_empty() {
+            return;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    story.record.violation(&format!("names lead elsewhere: {stray:?}"));
 }
 
 /// S5: each durable write is current, or somebody who wrote later had it before, or it is noted as
@@ -77,26 +97,13 @@ fn nothing_is_lost(story: &Story, writes: &BTreeMap<Version, Write>, contents: &
     }
 }
 
-/// What the catalogue holds is what a client reads, and what lost is where its note says.
-async fn readable(
-    story: &Story,
-    system: System,
-    contents: &Contents,
-    writes: &BTreeMap<Version, Write>,
-) -> anyhow::Result<()> {
+/// What the catalogue holds is what a client reads.
+async fn readable(story: &Story, system: System, contents: &Contents) -> anyhow::Result<()> {
     let credentials =
         story.credentials.borrow().clone().unwrap_or_else(|| unreachable!("made in the set-up"));
-    let mut connection = Connection::open(system, &credentials).await?;
+    let mut connection = None;
     for (key, held) in &contents.objects {
-        let mut answer = connection.get(key).await?;
-        // A gateway that was cut off from its services finds them again.
-        for _ in 0..TRIES {
-            if answer.status != StatusCode::SERVICE_UNAVAILABLE {
-                break;
-            }
-            tokio::time::sleep(RETRY).await;
-            answer = connection.get(key).await?;
-        }
+        let answer = read(system, &credentials, &mut connection, key).await?;
         let expected = if held.etag.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
         if answer.status != expected || (expected == StatusCode::OK && answer.etag != held.etag) {
             let text =
@@ -104,8 +111,39 @@ async fn readable(
             story.record.violation(&text);
         }
     }
+    Ok(())
+}
+
+/// Reads as a client does who tries again: a gateway that was cut off from its services finds them.
+async fn read(
+    system: System,
+    credentials: &Credentials,
+    connection: &mut Option<Connection>,
+    key: &str,
+) -> anyhow::Result<Answer> {
+    let mut last = anyhow::anyhow!("never tried");
+    for _ in 0..TRIES {
+        let answer = async {
+            let open = match connection.take() {
+                Some(open) => open,
+                None => Connection::open(system, credentials).await?,
+            };
+            connection.insert(open).get(key).await
+        };
+        match answer.await {
+            Ok(answer) if answer.status != StatusCode::SERVICE_UNAVAILABLE => return Ok(answer),
+            Ok(answer) => last = anyhow::anyhow!("{}", answer.status),
+            Err(error) => last = error,
+        }
+        *connection = None;
+        tokio::time::sleep(RETRY).await;
+    }
+    Err(last)
+}
+
+/// S5: what lost is where its note says. Nobody but the store writes there.
+fn losers_are_kept(story: &Story, contents: &Contents, writes: &BTreeMap<Version, Write>) {
     for (loser, note) in &contents.notes {
-        // Nobody but the store writes there, so it is still what it was.
         let kept = contents.objects.get(&note.kept_at).map(|held| held.etag.as_str()).unwrap_or_default();
         let lost = writes.get(loser).map(|write| write.etag.as_str()).unwrap_or_default();
         if kept != lost {
@@ -114,5 +152,4 @@ async fn readable(
             story.record.violation(&text);
         }
     }
-    Ok(())
 }

@@ -8,7 +8,8 @@ use switchback_kit::grpc::{self, Channel};
 use switchback_kit::secret::Secret;
 use switchback_proto::certificate::v1::certificate_service_client::CertificateServiceClient;
 use switchback_proto::certificate::v1::{
-    GetServerCertificateRequest, RenewServerCertificateRequest, UploadCertificateRequest,
+    DeleteCertificateRequest, GetServerCertificateRequest, ListCertificatesRequest,
+    RenewServerCertificateRequest, UploadCertificateRequest,
 };
 use switchback_proto::link::v1::link_service_client::LinkServiceClient;
 use switchback_proto::link::v1::{
@@ -87,6 +88,21 @@ impl Operator {
         let pem = shown.certificate.unwrap_or_default().pem;
         let request = UploadCertificateRequest { request_id: request_id()?, pem };
         ask(other.certificates.upload_certificate(request)).await?;
+        Ok(())
+    }
+
+    /// Deletes every certificate of the other system here.
+    ///
+    /// # Errors
+    /// Refused or unanswered.
+    pub async fn distrust(&mut self) -> anyhow::Result<()> {
+        let trusted = ask(self.certificates.list_certificates(ListCertificatesRequest {})).await?;
+        let domain = self.system.other().domain();
+        for certificate in trusted.certificates.into_iter().filter(|one| one.domain == domain) {
+            let fingerprint = certificate.fingerprint;
+            let request = DeleteCertificateRequest { request_id: request_id()?, fingerprint };
+            ask(self.certificates.delete_certificate(request)).await?;
+        }
         Ok(())
     }
 
@@ -185,6 +201,7 @@ impl Operator {
                 };
                 ask(links.update_link(request)).await
             }
+            Command::Distrust => return self.distrust().await,
             Command::RenewCertificate => return self.renew(false).await,
             Command::ExchangeCertificates => {
                 let mut other = Self::at(story, self.system.other())?;

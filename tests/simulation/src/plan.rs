@@ -54,6 +54,7 @@ pub enum Command {
     Update,
     RenewCertificate,
     ExchangeCertificates,
+    Distrust,
 }
 
 /// What goes wrong.
@@ -173,6 +174,7 @@ fn command(chance: &mut Chance) -> Step {
         C::Unpause,
         C::Update,
         C::RenewCertificate,
+        C::Distrust,
         C::ExchangeCertificates,
         C::ExchangeCertificates,
     ]);

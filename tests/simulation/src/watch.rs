@@ -287,6 +287,16 @@ fn etag_of(row: &Row) -> String {
     }
 }
 
+/// The zones of links among the rows of a broadcaster: their names, and the systems they lead to.
+#[must_use]
+pub fn zones(rows: &Records) -> Vec<(String, String)> {
+    let zones = rows.iter().filter_map(|(key, value)| {
+        let name = key.strip_prefix(b"zone\0")?;
+        Some((String::from_utf8_lossy(name).into_owned(), ZoneRecord::decode(&value[..]).unwrap_or_default()))
+    });
+    zones.filter(|(_, zone)| !zone.link.is_empty()).map(|(name, zone)| (name, zone.target)).collect()
+}
+
 /// One object, or the mark of its deletion, as a catalogue holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
