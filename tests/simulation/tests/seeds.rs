@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
-/// Each takes some seconds in a debug build, and is run twice.
-const SEEDS: &str = "12";
+/// Each takes some seconds in a debug build, and is run twice. `tests/run` runs more.
+const SEEDS: &str = "4";
 
 fn setting(name: &str, default: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| default.into())
