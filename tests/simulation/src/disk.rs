@@ -30,6 +30,10 @@ pub struct Trouble {
     pub failures: u32,
 }
 
+/// What the tables of a system held at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Backup(BTreeMap<PathBuf, Arc<Records>>);
+
 /// The disks of both systems.
 pub struct Disks {
     root: PathBuf,
@@ -90,6 +94,22 @@ impl Disks {
     /// Everything beneath `folder` is gone.
     pub fn wipe(&self, folder: &Path) {
         held(&self.tables).retain(|path, _| !path.starts_with(folder));
+    }
+
+    /// A backup of what is beneath `folder`.
+    #[must_use]
+    pub fn back_up(&self, folder: &Path) -> Backup {
+        let tables = held(&self.tables);
+        let ours = tables.iter().filter(|(path, _)| path.starts_with(folder));
+        Backup(ours.map(|(path, disk)| (path.clone(), disk.snapshot())).collect())
+    }
+
+    /// What is beneath `folder` is what it was when it was backed up. What was made since is empty.
+    pub fn restore(&self, folder: &Path, backup: &Backup) {
+        let tables = held(&self.tables);
+        for (path, disk) in tables.iter().filter(|(path, _)| path.starts_with(folder)) {
+            *held(&disk.records) = backup.0.get(path).cloned().unwrap_or_default();
+        }
     }
 
     /// What is on record in the table of `kind` beneath `folder`.

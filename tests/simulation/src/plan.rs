@@ -66,6 +66,8 @@ pub enum Fault {
     CrashSystem(System),
     /// All of a system is, and comes back empty.
     Wipe(System),
+    /// All of a system is, and comes back as it was so many milliseconds before: from a backup.
+    RollBack(System, u64),
     /// Nothing passes between the systems.
     Cut,
     /// Nothing passes from this system to the other.
@@ -98,6 +100,7 @@ impl Fault {
             Self::Crash(_) => "fault: crash of a service",
             Self::CrashSystem(_) => "fault: crash of a system",
             Self::Wipe(_) => "fault: wipe",
+            Self::RollBack(..) => "fault: restored from a backup",
             Self::Cut => "fault: cut",
             Self::CutFrom(_) => "fault: cut one way",
             Self::Hold => "fault: hold",
@@ -129,14 +132,19 @@ pub fn of(seed: u64) -> Vec<Step> {
     // Calm and stormy seeds find different things.
     let faults = chance.between(0, 16);
     let commands = chance.between(2, 18);
-    let may_wipe = chance.one_in(3);
+    let is_lost = chance.one_in(3);
     let mut steps: Vec<Step> = (0..faults).map(|_| fault(&mut chance)).collect();
-    if may_wipe {
+    if is_lost {
         // Once: what both systems lost is lost.
         let system = chance.pick(&System::ALL);
+        let fault = if chance.one_in(2) {
+            Fault::Wipe(system)
+        } else {
+            Fault::RollBack(system, chance.below(STORY_MS))
+        };
         steps.push(Step {
             at_ms: chance.below(STORY_MS),
-            what: What::Fault(Fault::Wipe(system), chance.below(LAST_MAX_MS)),
+            what: What::Fault(fault, chance.below(LAST_MAX_MS)),
         });
     }
     steps.extend((0..commands).map(|_| command(&mut chance)));

@@ -61,11 +61,15 @@ pub fn run(seed: u64, left_out: &BTreeSet<usize>, prints: bool) -> anyhow::Resul
 }
 
 /// For configurations and the folders of blobs, which are real: in memory where there is such a place.
+/// Its name is the process's, and not random: two runs of one seed would draw the same name, and the
+/// one that came late would draw once more.
 fn folder() -> std::io::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("simulation");
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let name = format!("simulation-{}", std::process::id());
+    // What a process of this number left when it was killed.
+    let _ = std::fs::remove_dir_all(parent.join(&name));
+    tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(parent)
 }
 
 fn play(story: &Rc<Story>, mut steps: VecDeque<Step>) {
@@ -98,6 +102,7 @@ fn play(story: &Rc<Story>, mut steps: VecDeque<Step>) {
         match story.stage() {
             Stage::Setup if now > SET_UP_MAX => story.record.violation("the set-up does not end"),
             Stage::Live => {
+                hosts.back_up();
                 let since = *live_since.get_or_insert(now);
                 let passed = u64::try_from((now - since).as_millis()).unwrap_or(u64::MAX);
                 while steps.front().is_some_and(|step| step.at_ms <= passed) {

@@ -8,6 +8,7 @@ use switchback_kit::config::Source;
 use tokio_util::sync::CancellationToken;
 use turmoil::Sim;
 
+use crate::disk::Backup;
 use crate::plan::{Fault, Step, What};
 use crate::site::{Place, Service, System};
 use crate::story::Story;
@@ -18,11 +19,15 @@ const LATENCY: Duration = Duration::from_millis(2);
 /// A service that ended is started again after this, as its supervisor would.
 const RESTART_MS: u64 = 1_000;
 
+/// Between two backups.
+const BACKUP_MS: u64 = 2_000;
+
 /// What ends a fault.
 #[derive(Clone, Copy, Debug)]
 enum Undo {
     Start(Place),
     Rebuild(System),
+    RollBack(System, u64),
     Repair,
     RepairInside(Place, Service),
     Release,
@@ -40,6 +45,8 @@ pub struct Stage<'a> {
     /// How many faults keep a service down.
     down: BTreeMap<Place, u32>,
     undos: Vec<(u64, Undo)>,
+    /// Backups of both systems, and when they were made.
+    backups: Vec<(u64, [Backup; 2])>,
 }
 
 impl<'a> Stage<'a> {
@@ -50,7 +57,7 @@ impl<'a> Stage<'a> {
             let story = Rc::clone(story);
             sim.host(place.host(), move || serve(place, Rc::clone(&story)));
         }
-        Self { sim, story: Rc::clone(story), down: BTreeMap::new(), undos: Vec::new() }
+        Self { sim, story: Rc::clone(story), down: BTreeMap::new(), undos: Vec::new(), backups: Vec::new() }
     }
 
     fn now_ms(&self) -> u64 {
@@ -83,6 +90,11 @@ impl<'a> Stage<'a> {
                 Place::of(system).into_iter().for_each(|place| self.crash(place, until));
                 // Before the services, which were put down first, are started.
                 self.undos.insert(0, (until, Undo::Rebuild(system)));
+                return;
+            }
+            Fault::RollBack(system, back_ms) => {
+                Place::of(system).into_iter().for_each(|place| self.crash(place, until));
+                self.undos.insert(0, (until, Undo::RollBack(system, self.now_ms().saturating_sub(back_ms))));
                 return;
             }
             Fault::Cut => {
@@ -158,6 +170,14 @@ impl<'a> Stage<'a> {
                     self.story.record.violation(&format!("{system} cannot be made anew: {error:#}"));
                 }
             }
+            Undo::RollBack(system, to_ms) => {
+                let backups = self.backups.iter().rev();
+                let backup = backups.into_iter().find(|(at_ms, _)| *at_ms <= to_ms).map(|(_, both)| both);
+                match backup {
+                    Some(both) => self.story.restore(system, &both[system as usize]),
+                    None => self.story.record.event("there is no backup"),
+                }
+            }
             Undo::Repair => self.between(|sim, east, west| sim.repair(east, west)),
             Undo::RepairInside(place, service) => {
                 self.sim.repair(place.host(), Place(place.0, service).host());
@@ -167,6 +187,15 @@ impl<'a> Stage<'a> {
             Undo::Room(system) => self.story.disks.trouble(system, |trouble| trouble.full = false),
             Undo::QuickDisk(system) => self.story.disks.trouble(system, |trouble| trouble.slow = false),
             Undo::Ahead(system, ms) => self.story.world.skew(system, |skew| skew.ahead_ms += ms),
+        }
+    }
+
+    /// Backs both systems up, now and then.
+    pub fn back_up(&mut self) {
+        let now = self.now_ms();
+        if self.backups.last().is_none_or(|(last, _)| *last + BACKUP_MS <= now) {
+            let both = System::ALL.map(|system| self.story.disks.back_up(&self.story.folder(system)));
+            self.backups.push((now, both));
         }
     }
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use rusty_s3::Credentials;
 
-use crate::disk::Disks;
+use crate::disk::{Backup, Disks};
 use crate::plan::Command;
 use crate::record::Record;
 use crate::site::{self, Place, System};
-use crate::watch::Watch;
+use crate::watch::{Kind, Watch};
 use crate::world::Simulated;
 
 /// How far a run is.
@@ -91,6 +91,13 @@ impl Story {
     /// The folder of the present life of `system`.
     pub fn folder(&self, system: System) -> PathBuf {
         self.root.join(format!("{system}-{}", self.lives.get()[system as usize]))
+    }
+
+    /// `system` goes back to `backup`.
+    pub fn restore(&self, system: System, backup: &Backup) {
+        let folder = self.folder(system);
+        self.disks.restore(&folder, backup);
+        self.watch.restored(system, &self.disks.read(&folder, Kind::Catalogue));
     }
 
     /// A new, empty system takes the place of `system`.

@@ -83,6 +83,15 @@ struct Seen {
     destroyed: BTreeSet<Version>,
 }
 
+impl Seen {
+    /// The state of `system` is another, older or empty: it may begin again.
+    fn forget(&mut self, system: System) {
+        self.accesses.retain(|(at, _), _| *at != system);
+        self.links.retain(|(at, _), _| *at != system);
+        self.serials.retain(|(at, _), _| *at != system);
+    }
+}
+
 /// Watches the commits of one run.
 #[derive(Debug)]
 pub struct Watch {
@@ -110,9 +119,19 @@ impl Watch {
         let other = seen.held.entry(system.other()).or_default();
         seen.destroyed.extend(before.difference(other));
         seen.sites.insert(system, site);
-        seen.accesses.retain(|(at, _), _| *at != system);
-        seen.links.retain(|(at, _), _| *at != system);
-        seen.serials.retain(|(at, _), _| *at != system);
+        seen.forget(system);
+    }
+
+    /// `system` went back to a backup, whose catalogue holds `rows`; what only it held since is
+    /// destroyed.
+    pub fn restored(&self, system: System, rows: &Records) {
+        let back: BTreeSet<Version> = Contents::of(rows).objects.values().map(|held| held.version).collect();
+        let mut seen = self.seen();
+        let seen = &mut *seen;
+        let before = seen.held.insert(system, back).unwrap_or_default();
+        let other = seen.held.entry(system.other()).or_default();
+        seen.destroyed.extend(before.difference(other));
+        seen.forget(system);
     }
 
     /// Every write that was made durable.
