@@ -308,9 +308,10 @@ impl Mover {
                 digest: self.store.digest(),
             });
         }
-        if self.flows.is_some() {
+        if let Some(flows) = &self.flows {
             view.links.push(LinkFlowsView {
                 link: LINK,
+                generation: flows.generation,
                 contact: self.contact,
                 peer_epoch: self.peer_epoch,
                 flows: vec![self.flow_view()],

@@ -82,9 +82,7 @@ impl LinkMachine {
         suspended: bool,
         out: &mut Out,
     ) -> Result<Option<Done>, Error> {
-        if matches!(link.shared.state, LinkState::FailingOver | LinkState::Completing) {
-            return Err(self.wrong_state(link, "wait until it has ended, or fail over to leave it"));
-        }
+        self.expect_flows_may_change(link, suspended)?;
         let mut next = link.clone();
         next.shared.suspended = suspended;
         let what = if suspended { "suspended" } else { "resumed" };
@@ -96,6 +94,20 @@ impl LinkMachine {
         self.edit(now, command, link, next, vec![step.to_string()], what, out)
     }
 
+    /// Data can be let flow again in a completion, which ends no sooner: the order to hold it was given
+    /// on the other side just before the completion began, and had not been heard here.
+    fn expect_flows_may_change(&self, link: &Link, held: bool) -> Result<(), Error> {
+        match link.shared.state {
+            LinkState::FailingOver => {}
+            LinkState::Completing if held => {}
+            LinkState::Replicating
+            | LinkState::FailedOver
+            | LinkState::Recovering
+            | LinkState::Completing => return Ok(()),
+        }
+        Err(self.wrong_state(link, "wait until it has ended, or fail over to leave it"))
+    }
+
     fn set_paused(
         &mut self,
         now: Timestamp,
@@ -105,9 +117,7 @@ impl LinkMachine {
         paused: bool,
         out: &mut Out,
     ) -> Result<Option<Done>, Error> {
-        if matches!(link.shared.state, LinkState::FailingOver | LinkState::Completing) {
-            return Err(self.wrong_state(link, "wait until it has ended, or fail over to leave it"));
-        }
+        self.expect_flows_may_change(link, paused)?;
         let found = link.shared.contents.iter().find(|one| same_name(one, content));
         let found = found.ok_or_else(|| Error::Invalid {
             reason: format!("{content} is not on link {}", link.shared.name),

@@ -29,8 +29,14 @@ impl LinkMachine {
         let observed = self.observed.get(&link.id).cloned().unwrap_or_default();
         let shared = &link.shared;
         let name = &shared.name;
-        if observed.silent {
-            troubles.push(format!("this system's store was lost or replaced: `switchback certificate renew --new-incarnation`, exchange certificates, then restore link {name} from {}", link.peer.name));
+        let renewed = self.own.as_ref().is_some_and(|own| own.incarnation != link.local_incarnation);
+        if observed.silent && renewed {
+            troubles.push(format!(
+                "this system's store began a new life: exchange certificates, then restore link {name} from {}",
+                link.peer.name
+            ));
+        } else if observed.silent {
+            troubles.push(format!("this system's store was lost, replaced or rolled back: `switchback certificate renew --new-incarnation`, exchange certificates, then restore link {name} from {}", link.peer.name));
         }
         if shared.epoch < link.heard {
             troubles.push(format!("this side is at epoch {} but epoch {} has been in force: its record is old, so its content is read-only; restore the link from {}", shared.epoch, link.heard, link.peer.name));
@@ -63,10 +69,18 @@ impl LinkMachine {
                 .push("suspended by an operator; `switchback link resume` lets data flow again".to_string());
         }
         for content in shared.contents.iter().filter(|content| shared.paused.contains(&content.id)) {
-            troubles.push(format!("{content} is paused by an operator"));
+            troubles.push(format!(
+                "{content} is paused by an operator; `switchback link resume {name} --{} {}` lets its data flow again",
+                content.kind, content.name
+            ));
         }
         let healthy = troubles.is_empty() && shared.state == LinkState::Replicating && self.in_sync(link);
-        Health { healthy, next_step: next_step(link, observed.contact, observed.broken.is_some()), troubles }
+        let next_step = match observed.silent {
+            true if renewed => format!("on {}: switchback link restore {name}", link.peer.name),
+            true => "switchback certificate renew --new-incarnation".into(),
+            false => next_step(link, observed.contact, observed.broken.is_some()),
+        };
+        Health { healthy, next_step, troubles }
     }
 
     fn flow_troubles(&self, link: &Link, contact: bool, troubles: &mut Vec<String>) {
@@ -87,7 +101,10 @@ impl LinkMachine {
                 troubles.push(format!("{name}: this system's store went back to an older state"));
             }
             if flow.peer_rolled_back {
-                troubles.push(format!("{name}: the store of {} went back to an older state", link.peer.name));
+                troubles.push(format!(
+                    "{name}: the store of {} went back to an older state; its status says what to do there",
+                    link.peer.name
+                ));
             }
             if !flow.trouble.is_empty() {
                 troubles.push(format!("{name}: {}", flow.trouble));

@@ -119,6 +119,8 @@ impl Hash for FlowView {
 pub struct LinkFlowsView {
     /// Which.
     pub link: LinkId,
+    /// Which of the flows that we asked for.
+    pub generation: u64,
     /// The movers talk.
     pub contact: bool,
     /// The highest epoch the peer's mover has named.

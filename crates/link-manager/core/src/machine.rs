@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use switchback_machine::{Machine, Outbox, Timestamp};
-use switchback_model::{AccessMode, Content, ContentId, Epoch, LinkId, RequestId};
+use switchback_model::{AccessMode, Content, ContentId, Epoch, Incarnation, LinkId, RequestId};
 
 use crate::access::Access;
 use crate::flow::FlowSpec;
@@ -272,8 +272,9 @@ impl LinkMachine {
         self.judge_store(now, out);
     }
 
-    /// A store that is not the one known to this incarnation was lost or replaced: this side is
-    /// silent and read-only until it has a new incarnation and its links are restored.
+    /// A store that is not the one known to this incarnation was lost or replaced, and one that is
+    /// behind what the peer has of it was restored from a backup: this side is silent and read-only
+    /// until it has a new incarnation and its links are restored.
     fn judge_store(&mut self, now: Timestamp, out: &mut Out) {
         let (Some(own), Some(mover)) = (&self.own, &self.mover) else { return };
         let seen = Meta { store_id: mover.store, incarnation: own.incarnation };
@@ -285,6 +286,11 @@ impl LinkMachine {
             Some(meta) if meta.incarnation != seen.incarnation => {
                 self.commit(Change::PutMeta(seen), out);
                 false
+            }
+            Some(meta) if meta.store_id == seen.store_id && self.is_rolled_back(own.incarnation) => {
+                // For good: who is silent is not told again.
+                self.commit(Change::PutMeta(Meta { store_id: 0, ..meta }), out);
+                true
             }
             Some(meta) => meta.store_id != seen.store_id,
         };
@@ -304,6 +310,17 @@ impl LinkMachine {
             );
             self.event(now, Severity::Error, "store-lost", &name, text, out);
         }
+    }
+
+    /// Our mover learned from the peer's that our store has gone back, in the life `incarnation` of it.
+    fn is_rolled_back(&self, incarnation: Incarnation) -> bool {
+        let links = self.mover.iter().flat_map(|mover| &mover.links);
+        links.filter(|flows| flows.flows.iter().any(|flow| flow.local_rolled_back)).any(|flows| {
+            let asked = self.observed.get(&flows.link).and_then(|observed| observed.flows.as_ref());
+            asked.is_some_and(|asked| {
+                asked.generation == flows.generation && asked.local_incarnation == incarnation
+            })
+        })
     }
 
     fn mover_seen(&mut self, now: Timestamp, view: Box<MoverView>, out: &mut Out) {

@@ -240,7 +240,8 @@ pub struct RequestRecord {
 /// Facts about this system that outlive a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Meta {
-    /// The store under our mover; another one means that content was lost or replaced.
+    /// The store under our mover; another one means that content was lost or replaced. 0, which no
+    /// store has: this one went back to an older state.
     pub store_id: u64,
     /// The incarnation in which that store was first seen.
     pub incarnation: Incarnation,

@@ -79,6 +79,7 @@ fn content_view(wire: &wire::ContentStatus) -> Result<ContentView, Malformed> {
 
 fn link_flows(wire: &wire::LinkFlows) -> Result<LinkFlowsView, Malformed> {
     Ok(LinkFlowsView {
+        generation: wire.generation,
         link: link_id(&wire.link_id)?,
         contact: wire.contact,
         peer_epoch: Epoch(wire.peer_epoch),

@@ -9,4 +9,6 @@ mod clock_was_ahead;
 mod early_failover;
 mod heard_grant;
 mod lost_restore_answer;
+mod paused_in_completion;
+mod restored_from_backup;
 mod stale_seal;

@@ -34,6 +34,8 @@ pub struct System {
     pub access: (AccessMode, Epoch),
     pub linked: bool,
     pub flows: Option<FlowSpec>,
+    /// The mover has learned that its store went back to an older state.
+    pub rolled_back: bool,
     /// Everything written here or received; the digest is its sum.
     pub written: BTreeSet<u64>,
     pub feed: u64,
@@ -85,6 +87,7 @@ fn system(index: usize, now: Timestamp) -> System {
         access: (AccessMode::ReadWrite, Epoch(0)),
         linked: false,
         flows: None,
+        rolled_back: false,
         written: BTreeSet::new(),
         feed: u64::from(byte) * 10,
         replies: BTreeMap::new(),
@@ -327,6 +330,8 @@ impl World {
                 // As a mover does: what is older than what it has is ignored.
                 let newer = system.flows.as_ref().is_none_or(|flows| flows.generation < generation);
                 if system.mover_up && newer {
+                    let life = system.flows.as_ref().map(|flows| flows.local_incarnation);
+                    system.rolled_back &= life == Some(spec.local_incarnation);
                     system.flows = Some(*spec);
                 }
                 let current = system.flows.as_ref().map(|flows| flows.generation);
@@ -397,10 +402,12 @@ impl World {
                 ..head(other)
             }),
             in_sync: reached && other.written == system.written,
+            local_rolled_back: system.rolled_back,
             ..FlowView::default()
         };
         let links = system.flows.iter().map(|spec| LinkFlowsView {
             link: spec.link,
+            generation: spec.generation,
             contact: reached,
             peer_epoch: if reached { other.access.1 } else { Epoch(0) },
             flows: vec![flow.clone()],
@@ -487,6 +494,15 @@ impl World {
         let system = &mut self.systems[at];
         system.machine = LinkMachine::recover(Policy::default(), system.durable.clone(), now.0, now);
         let identity = system.identity.clone();
+        self.input(at, Input::IdentityKnown(identity));
+        self.heal();
+    }
+
+    /// `certificate renew --new-incarnation`, and certificates are exchanged.
+    pub fn renew(&mut self, at: usize) {
+        self.cut();
+        self.systems[at].identity.incarnation.0 += 1;
+        let identity = self.systems[at].identity.clone();
         self.input(at, Input::IdentityKnown(identity));
         self.heal();
     }
