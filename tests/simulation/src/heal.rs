@@ -79,7 +79,7 @@ async fn exchange(story: &Story) {
 /// Does what `link`, as `system` describes it, asks for; what came of it.
 async fn follow(story: &Story, system: System, link: &Link) -> Option<String> {
     let troubles = link.troubles.join("; ");
-    if troubles.contains("certificate renew --new-incarnation") {
+    if link.next_step.contains("certificate renew --new-incarnation") {
         let renewed = async { Operator::at(story, system)?.renew(true).await }.await;
         return Some(format!("renew --new-incarnation: {}", outcome(&renewed)));
     }
