@@ -312,15 +312,19 @@ impl LinkMachine {
         }
     }
 
-    /// Our mover learned from the peer's that our store has gone back, in the life `incarnation` of it.
+    /// Our store has gone back, as our mover learned from the peer's, or a link's record has: in the
+    /// life `incarnation` of them.
     fn is_rolled_back(&self, incarnation: Incarnation) -> bool {
         let links = self.mover.iter().flat_map(|mover| &mover.links);
-        links.filter(|flows| flows.flows.iter().any(|flow| flow.local_rolled_back)).any(|flows| {
+        let mut behind = links.filter(|flows| flows.flows.iter().any(|flow| flow.local_rolled_back));
+        let is_store = behind.any(|flows| {
             let asked = self.observed.get(&flows.link).and_then(|observed| observed.flows.as_ref());
             asked.is_some_and(|asked| {
                 asked.generation == flows.generation && asked.local_incarnation == incarnation
             })
-        })
+        });
+        let mut ours = self.state.links.values().filter(|link| link.local_incarnation == incarnation);
+        is_store || ours.any(Link::is_rolled_back)
     }
 
     fn mover_seen(&mut self, now: Timestamp, view: Box<MoverView>, out: &mut Out) {

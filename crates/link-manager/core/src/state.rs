@@ -170,6 +170,15 @@ impl Link {
         self.proposing.as_ref().is_none_or(|proposing| proposing.restore)
     }
 
+    /// An epoch that names this side is in force and not on this record. This side made it, or was
+    /// granted it: so the record is an older one than there was. Only a grant may be heard of before it
+    /// arrives, and then this side is asking for just that one.
+    pub(crate) fn is_rolled_back(&self) -> bool {
+        let asks = self.side == Side::Primary && self.shared.state == LinkState::Completing;
+        let granted = asks && self.heard == self.shared.epoch.next_for(Side::Primary);
+        self.heard > self.shared.epoch && self.heard.holder() == self.side && !granted
+    }
+
     /// This side, the replica, is on its way to being read-write.
     pub(crate) fn is_failing_over_here(&self) -> bool {
         self.shared.state == LinkState::FailingOver

@@ -1,6 +1,7 @@
 //! A system that came back from a backup of its whole state.
 
 use switchback_link_core::CommandKind;
+use switchback_model::{AccessMode, Epoch};
 
 use crate::world::{EAST, LINK, WEST, World};
 
@@ -40,4 +41,28 @@ fn a_new_incarnation_is_not_judged_by_what_was_said_of_the_old_one() {
     world.command(EAST, CommandKind::Restore).unwrap();
     world.run(3_000);
     world.assert_back_to_normal(0);
+}
+
+/// Found by the simulator: the replica came back as it was before it failed over. It heard of the
+/// epoch that it had made, so its content stayed read-only; the primary could neither restore the link,
+/// because that epoch is not its own, nor declare lost a peer that is there.
+#[test]
+fn a_side_whose_record_is_older_than_an_epoch_of_its_own_is_silent_until_it_is_restored() {
+    let mut world = World::linked();
+    let backup = world.systems[WEST].durable.clone();
+    world.fail_over().unwrap();
+    world.run(1_000);
+    world.crash(WEST);
+    world.systems[WEST].durable = backup;
+    world.systems[WEST].access.1 = Epoch(0);
+    world.start(WEST);
+    world.run(3_000);
+    assert!(world.logged(WEST, "store-lost"));
+    assert_eq!(world.modes(), (AccessMode::ReadOnly, AccessMode::ReadOnly), "nobody holds epoch 1");
+    world.renew(WEST);
+    world.run(3_000);
+    world.command(EAST, CommandKind::DeclareLost { confirm: "acme".into() }).unwrap();
+    world.command(EAST, CommandKind::Restore).unwrap();
+    world.run(3_000);
+    world.assert_back_to_normal(2);
 }
