@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::feed::{CHANGES_MAX, Change, ChangeBatch, ChangesRequest, Pending};
 use crate::key::{self, BUCKET, Class, LOCAL};
 use crate::read::{content_row, load_body};
-use crate::record::{Body, Payload, Record};
+use crate::record::{Body, Payload, Record, RecordKey};
 
 impl Catalogue {
     /// A stretch of a content's feed, in order.
@@ -106,6 +106,23 @@ impl Catalogue {
             last = Some(place);
         }
         Ok(page)
+    }
+
+    /// The keys of at most `max` notes of conflicts of `link` in `content`, after the given one.
+    pub fn notes(
+        &self,
+        link: LinkId,
+        content: ContentId,
+        after: Option<&RecordKey>,
+        max: usize,
+    ) -> Result<Vec<RecordKey>> {
+        let (view, prefix) = (self.view(), [key::divergence_prefix(link), content.0.to_vec()].concat());
+        let from = match after {
+            Some(after) => Bound::Excluded(key::divergence(link, content, after)),
+            None => Bound::Included(prefix.clone()),
+        };
+        let rows = view.scan(Family::Meta, &prefix, from).take(max);
+        rows.map(|row| key::parse_name(&row?.0[prefix.len()..])).collect()
     }
 
     /// How many conflicts of `link` are noted in `content`. Costs what it counts.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use switchback_model::{ContentId, Version};
+use switchback_model::{ContentId, LinkId, Version};
 use switchback_proto::replication::v1::{Manifest, ManifestEntry, Missing};
 use switchback_store::{
     Catalogue, ContentDigest, Digest, Record, RecordKey, Result, VersionsPage, VersionsRequest,
@@ -37,6 +37,15 @@ pub(crate) struct Comparison {
     /// written since is in the feed, or came from the peer itself.
     extra: VecDeque<RecordKey>,
     is_listed: bool,
+    /// Notes of conflicts are in no digest, and the feed that tells of them will be skipped: all of
+    /// them are sent, and the peer takes those that it has not. `None` once they are.
+    notes: Option<Notes>,
+}
+
+/// How far the notes of a link's conflicts have been sent.
+struct Notes {
+    link: LinkId,
+    after: Option<RecordKey>,
 }
 
 /// What comes next in a comparison.
@@ -53,7 +62,7 @@ pub(crate) enum Next {
 
 impl Comparison {
     /// `is_first`: the peer has applied nothing of our feed yet.
-    pub(crate) fn new(ours: &ContentDigest, theirs: &[Digest], is_first: bool) -> Self {
+    pub(crate) fn new(link: LinkId, ours: &ContentDigest, theirs: &[Digest], is_first: bool) -> Self {
         let ranges = differing(&ours.ranges, theirs);
         Self {
             is_listed: ranges.iter().all(|differs| !differs),
@@ -65,6 +74,7 @@ impl Comparison {
             asked: None,
             wanted: VecDeque::new(),
             extra: VecDeque::new(),
+            notes: is_first.then_some(Notes { link, after: None }),
         }
     }
 
@@ -96,7 +106,9 @@ impl Comparison {
             return Ok(Next::Wait);
         }
         if self.is_listed {
-            return Ok(Next::Done(self.through));
+            self.look_for_notes(mover, content).await?;
+            let notes = next_of(&mut self.wanted, mover, content, |_| true).await?;
+            return Ok(notes.map_or(Next::Done(self.through), Next::Batch));
         }
         let page = page(mover, content, self.after.clone(), None, self.ranges).await?;
         let manifest = Manifest {
@@ -109,6 +121,20 @@ impl Comparison {
         self.after = page.through;
         self.asked = Some(page.versions.into_iter().map(|(key, _)| key).collect());
         Ok(Next::Manifest(manifest))
+    }
+}
+
+impl Comparison {
+    async fn look_for_notes(&mut self, mover: &Arc<Mover>, content: ContentId) -> Result<()> {
+        let Some(Notes { link, after }) = self.notes.take() else { return Ok(()) };
+        let mover = Arc::clone(mover);
+        let page =
+            blocking(move || mover.catalogue.notes(link, content, after.as_ref(), PAGE_KEYS_MAX)).await?;
+        if let Some(last) = page.last() {
+            self.notes = Some(Notes { link, after: Some(last.clone()) });
+        }
+        self.wanted.extend(page);
+        Ok(())
     }
 }
 
@@ -221,6 +247,7 @@ mod tests {
             wanted: VecDeque::new(),
             extra: VecDeque::new(),
             is_listed: false,
+            notes: None,
         };
         assert!(comparison.has_work(), "it has to ask first");
         comparison.asked = Some(vec![key]);
