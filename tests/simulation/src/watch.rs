@@ -81,6 +81,8 @@ struct Seen {
     held: BTreeMap<System, BTreeSet<Version>>,
     /// What only a wiped system had had.
     destroyed: BTreeSet<Version>,
+    /// A system went back to a backup.
+    was_restored: bool,
 }
 
 impl Seen {
@@ -131,7 +133,14 @@ impl Watch {
         let before = seen.held.insert(system, back).unwrap_or_default();
         let other = seen.held.entry(system.other()).or_default();
         seen.destroyed.extend(before.difference(other));
+        seen.was_restored = true;
         seen.forget(system);
+    }
+
+    /// True once a system went back to a backup.
+    #[must_use]
+    pub fn was_restored(&self) -> bool {
+        self.seen().was_restored
     }
 
     /// Every write that was made durable.
