@@ -311,10 +311,7 @@ async fn a_store_that_went_back_in_time_is_recognised_and_then_repaired_by_compa
     }
     pair.steer(&content, 0, Way::West).await;
     pair.west.until_in_sync().await;
-    let backup = pair.east.folder.with_extension("backup");
-    pair.east.stop().await;
-    pair::copy(&pair.east.folder, &backup);
-    pair.east.start().await;
+    let backup = pair.east.back_up().await;
     pair.steer(&content, 0, Way::West).await;
     for number in 0..20 {
         pair.east.put(&content, &format!("after/{number}"), b"after the backup").await;
@@ -322,10 +319,7 @@ async fn a_store_that_went_back_in_time_is_recognised_and_then_repaired_by_compa
     pair.east
         .until_flow("the later writes are there", |flow| flow.in_sync && flow.pending_objects == 0)
         .await;
-    pair.east.stop().await;
-    std::fs::remove_dir_all(&pair.east.folder).unwrap();
-    pair::copy(&backup, &pair.east.folder);
-    pair.east.start().await;
+    pair.east.restore(&backup).await;
     let east = pair.east.until_flow("it knows itself", |flow| flow.local_rolled_back).await;
     pair.west.until_flow("the other side knows it", |flow| flow.peer_rolled_back && !flow.in_sync).await;
     assert!(!east.in_sync);
@@ -351,10 +345,7 @@ async fn a_side_from_a_backup_is_told_of_the_conflicts_that_it_missed() {
     pair.east.put(&content, "both", b"old").await;
     pair.steer(&content, 0, Way::West).await;
     pair.west.until_in_sync().await;
-    let backup = pair.east.folder.with_extension("backup");
-    pair.east.stop().await;
-    pair::copy(&pair.east.folder, &backup);
-    pair.east.start().await;
+    let backup = pair.east.back_up().await;
     pair.steer(&content, 0, Way::West).await;
     pair.east.until_in_sync().await;
     pair.cut();
@@ -366,10 +357,7 @@ async fn a_side_from_a_backup_is_told_of_the_conflicts_that_it_missed() {
     pair.steer(&content, 1, Way::Both).await;
     pair.east.until_in_sync().await;
     pair.west.until_flow("it is noted", |flow| flow.in_sync && flow.divergences == 1).await;
-    pair.east.stop().await;
-    std::fs::remove_dir_all(&pair.east.folder).unwrap();
-    pair::copy(&backup, &pair.east.folder);
-    pair.east.start().await;
+    pair.east.restore(&backup).await;
 
     pair.renew_east(12).await;
     pair.steer(&content, 3, Way::Both).await;

@@ -122,9 +122,7 @@ impl Comparison {
         self.asked = Some(page.versions.into_iter().map(|(key, _)| key).collect());
         Ok(Next::Manifest(manifest))
     }
-}
 
-impl Comparison {
     async fn look_for_notes(&mut self, mover: &Arc<Mover>, content: ContentId) -> Result<()> {
         let Some(Notes { link, after }) = self.notes.take() else { return Ok(()) };
         let mover = Arc::clone(mover);

@@ -124,6 +124,23 @@ impl System {
         }
     }
 
+    /// A copy of everything it has, made while it is stopped.
+    pub async fn back_up(&mut self) -> PathBuf {
+        let backup = self.folder.with_extension("backup");
+        self.stop().await;
+        copy(&self.folder, &backup);
+        self.start().await;
+        backup
+    }
+
+    /// It comes back as it was when `backup` was made.
+    pub async fn restore(&mut self, backup: &std::path::Path) {
+        self.stop().await;
+        std::fs::remove_dir_all(&self.folder).unwrap();
+        copy(backup, &self.folder);
+        self.start().await;
+    }
+
     pub fn store(&self) -> StoreServiceClient<Channel> {
         self.running.as_ref().unwrap().store.clone()
     }
