@@ -33,10 +33,8 @@ const BODY_BYTES_MAX: u64 = 2_000;
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// Without quotes.
+    /// Without quotes; it stands for the body, which is read to its end.
     pub etag: String,
-    /// The object, or the error.
-    pub body: Bytes,
 }
 
 /// A connection to the gateway of one system.
@@ -117,11 +115,8 @@ impl Connection {
             let (head, body) = self.sender.send_request(request).await?.into_parts();
             let etag = head.headers.get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default();
             let etag = etag.trim_matches('"').to_owned();
-            Ok::<_, hyper::Error>(Answer {
-                status: head.status,
-                etag,
-                body: body.collect().await?.to_bytes(),
-            })
+            body.collect().await?;
+            Ok::<_, hyper::Error>(Answer { status: head.status, etag })
         };
         Ok(timeout(PATIENCE, exchange).await??)
     }

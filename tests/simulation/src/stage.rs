@@ -65,9 +65,6 @@ impl<'a> Stage<'a> {
     }
 
     /// Does one step of the plan.
-    ///
-    /// # Errors
-    /// A folder cannot be written.
     pub fn perform(&mut self, step: Step) {
         let story = Rc::clone(&self.story);
         match step.what {
