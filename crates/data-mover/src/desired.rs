@@ -1,8 +1,8 @@
 //! What the link manager wants of one link's flows.
 
-use switchback_model::{Content, ContentId, Epoch, Incarnation, LinkId, Side, SiteId, SystemId};
+use switchback_model::{Content, ContentId, Epoch, FeedId, Incarnation, LinkId, Side, SiteId, SystemId};
 use switchback_proto::mover::v1::ApplyFlowsRequest;
-use switchback_store::{ConflictPolicy, Systems};
+use switchback_store::{ConflictPolicy, Sender, Systems};
 
 use crate::convert;
 use crate::status::{Answer, invalid};
@@ -83,7 +83,7 @@ impl Desired {
     }
 
     /// The link's primary: wins ties between concurrent versions.
-    pub(crate) fn primary_site(&self) -> SiteId {
+    fn primary_site(&self) -> SiteId {
         match self.side {
             Side::Primary => self.local_system.into(),
             Side::Replica => self.peer_system.into(),
@@ -91,11 +91,22 @@ impl Desired {
     }
 
     /// What the link's two systems are called.
-    pub(crate) fn systems(&self) -> Systems {
+    fn systems(&self) -> Systems {
         Systems(vec![
             (self.local_system.into(), self.local_name.clone()),
             (self.peer_system.into(), self.peer_name.clone()),
         ])
+    }
+
+    /// The peer, whose feed is `feed`, as somebody whose changes are joined into ours.
+    pub(crate) fn sender(&self, feed: FeedId) -> Sender {
+        Sender {
+            feed,
+            link: self.link,
+            primary_site: self.primary_site(),
+            policy: self.policy,
+            systems: self.systems(),
+        }
     }
 
     /// The life of the peer that was agreed on.

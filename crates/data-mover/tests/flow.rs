@@ -336,6 +336,79 @@ async fn a_store_that_went_back_in_time_is_recognised_and_then_repaired_by_compa
     pair.stop().await;
 }
 
+/// Found by the simulator: once both sides had a deletion they forgot it, and the side from the backup
+/// brought back what it still had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_after_the_backup_does_not_come_back_with_it() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    for key in ["east/stays", "east/goes"] {
+        pair.east.put(&content, key, key.as_bytes()).await;
+    }
+    for name in ["stays", "goes"] {
+        pair.east.create_namespace(&content, name).await;
+    }
+    pair.steer(&content, 0, Way::West).await;
+    pair.west.until_in_sync().await;
+    pair.steer(&content, 1, Way::Both).await;
+    for key in ["west/stays", "west/goes"] {
+        pair.west.put(&content, key, key.as_bytes()).await;
+    }
+    pair.west.until_flow("all is sent", |flow| flow.in_sync && flow.pending_objects == 0).await;
+    pair.east.until_in_sync().await;
+    // What the other side has is noted a moment after it said so.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let backup = pair.east.back_up().await;
+    pair.steer(&content, 1, Way::Both).await;
+    for key in ["east/goes", "west/goes"] {
+        pair.west.delete(&content, key).await;
+    }
+    pair.west.delete_namespace(&content, "goes").await;
+    pair.west.until_flow("all is sent", |flow| flow.in_sync && flow.pending_objects == 0).await;
+    pair.west.forget_deletions().await;
+    pair.east.restore(&backup).await;
+
+    pair.renew_east(12).await;
+    pair.steer(&content, 1, Way::Both).await;
+    pair.west.until_flow("both are noted", |flow| flow.in_sync && flow.divergences == 3).await;
+    pair.east.until_flow("in sync", |flow| flow.in_sync && flow.divergences == 3).await;
+    for side in [&pair.east, &pair.west] {
+        assert_eq!(side.keys(&content).await, ["east/stays", "west/stays"], "{}", side.domain);
+        let aside = side.keys_under(&content, ".lost+found/").await;
+        assert!(
+            aside.len() == 2 && aside[0].contains("east/goes") && aside[1].contains("west/goes"),
+            "{aside:?}"
+        );
+        assert_eq!(side.namespaces(&content).await, ["photos", "stays"], "{}", side.domain);
+    }
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_that_the_other_side_remembers_comes_from_there_and_is_no_conflict() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.put(&content, "goes", b"x").await;
+    pair.steer(&content, 0, Way::West).await;
+    pair.west.until_in_sync().await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let backup = pair.east.back_up().await;
+    pair.steer(&content, 1, Way::Neither).await;
+    pair.west.delete(&content, "goes").await;
+    pair.east.restore(&backup).await;
+
+    // East compares first, and asks; then West may speak of what it knows.
+    pair.renew_east(12).await;
+    pair.steer(&content, 1, Way::West).await;
+    pair.east.until_flow("compared", |flow| flow.compared_objects > 0 && flow.pending_objects == 0).await;
+    pair.steer(&content, 1, Way::Both).await;
+    pair.west.until_in_sync().await;
+    let east = pair.east.until_in_sync().await;
+    assert_eq!((east.divergences, pair.east.keys_under(&content, ".lost+found/").await.len()), (0, 0));
+    assert!(pair.east.keys(&content).await.is_empty() && pair.west.keys(&content).await.is_empty());
+    pair.stop().await;
+}
+
 /// Found by the simulator: the comparison that brings such a side up to date looks at what is visible,
 /// and what it had missed of the report stayed on the other side.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -113,6 +113,11 @@ pub struct ContentStatus {
     pub cursors: Vec<(FeedId, u64)>,
     /// The peer's feed that last acknowledged ours, and how far it had made ours durable.
     pub acknowledged: Option<(FeedId, u64)>,
+    /// The feed began a new life, which the peer has not acknowledged yet: what is here may have been
+    /// deleted there since ([`Catalogue::retire`]).
+    ///
+    /// [`Catalogue::retire`]: crate::Catalogue::retire
+    pub went_back: bool,
 }
 
 impl ContentStatus {

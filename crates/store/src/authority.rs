@@ -116,6 +116,11 @@ pub(crate) fn orphan(batch: &mut Batch<'_>, contents: &[ContentId]) -> Result<()
 pub(crate) fn renew_feed(batch: &mut Batch<'_>, id: ContentId) -> Result<FeedId> {
     let row = batch.content(id)?;
     row.feed = FeedId(crate::random::number());
+    // The head goes on growing, so places in the former feed are places in this one.
+    row.acknowledged_before = match row.acknowledged {
+        Some((_, 0)) | None => row.acknowledged_before.or(row.acknowledged),
+        acknowledged => acknowledged,
+    };
     row.acknowledged = None;
     Ok(row.feed)
 }

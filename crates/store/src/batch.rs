@@ -286,7 +286,7 @@ impl<'a> Batch<'a> {
         self.set_row(Family::Record, key::record(id, &stored.record.key), Some(stored.encode()));
     }
 
-    /// Removes a tombstone for good.
+    /// Removes a record for good: a tombstone, or what has none any more.
     pub(crate) fn forget(&mut self, id: ContentId, stored: &Stored) -> Result<()> {
         self.take_out(id, stored)
     }

@@ -13,10 +13,10 @@ use crate::engine::{Engine, Family, Rows as _, View};
 use crate::error::Result;
 use crate::feed::{Change, Receipt, Sender};
 use crate::multipart::Place;
-use crate::record::{BlobId, CredentialRecord, Divergence, NamespaceRecord, Object};
+use crate::record::{BlobId, CredentialRecord, Divergence, NamespaceRecord, Object, RecordKey};
 use crate::upload::{Completion, Part, Upload, UploadId};
 use crate::writer::{Confirmed, Setup, Writer};
-use crate::{apply, authority, codec, commit, configure, key, multipart, random, sweep, writer};
+use crate::{apply, authority, codec, commit, configure, key, multipart, random, retire, sweep, writer};
 
 /// How to open a catalogue.
 #[derive(Clone)]
@@ -415,6 +415,22 @@ impl Catalogue {
     /// `sequence`; frees the tombstones up to there. Call it as a flow begins, too.
     pub async fn acknowledge(&self, content: ContentId, peer: FeedId, sequence: u64) -> Result<()> {
         self.commit(move |batch| sweep::acknowledge(batch, content, peer, sequence)).await
+    }
+
+    /// Of `records`, which the peer whose feed is `sender.feed` has neither in these versions nor in
+    /// any other, not even as a tombstone: takes those away that it is known to have had. They were
+    /// deleted there, and the mark of that is gone. Objects are kept aside, and all are noted.
+    /// Answers the others.
+    ///
+    /// Known is what came from that very feed, and what it had acknowledged before our own feed began
+    /// a new life: the number that it acknowledged is from before we went back in time, if we did.
+    pub async fn retire(
+        &self,
+        content: ContentId,
+        sender: Sender,
+        records: Vec<(RecordKey, Version)>,
+    ) -> Result<Vec<RecordKey>> {
+        self.commit(move |batch| retire::retire(batch, content, &sender, records)).await
     }
 
     /// Gives the content's feed a new life: its readers start again from 0.

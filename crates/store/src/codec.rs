@@ -32,6 +32,8 @@ pub(crate) struct ContentRow {
     pub(crate) access: AccessRecord,
     pub(crate) cursors: Vec<(FeedId, u64)>,
     pub(crate) acknowledged: Option<(FeedId, u64)>,
+    /// As it was in the feed's life before this one, until the peer has acknowledged this one.
+    pub(crate) acknowledged_before: Option<(FeedId, u64)>,
     pub(crate) tombstones: u64,
 }
 
@@ -127,10 +129,8 @@ impl ContentRow {
                 .iter()
                 .map(|(feed, through)| pb::Cursor { feed_id: feed.0, through: *through })
                 .collect(),
-            acknowledged: Some(pb::Acknowledged {
-                feed_id: self.acknowledged.map_or(0, |(feed, _)| feed.0),
-                through: self.acknowledged.map_or(0, |(_, through)| through),
-            }),
+            acknowledged: self.acknowledged.map(acknowledged),
+            acknowledged_before: self.acknowledged_before.map(acknowledged),
             tombstones: self.tombstones,
         }
         .encode_to_vec()
@@ -145,7 +145,6 @@ impl ContentRow {
             _ => return Err(corrupt()),
         };
         let id = ContentId::from_slice(&row.id).ok_or_else(corrupt)?;
-        let acknowledged = row.acknowledged.unwrap_or_default();
         Ok(Self {
             content: Content { kind, name: row.name, id },
             description: row.description,
@@ -161,11 +160,19 @@ impl ContentRow {
             sources: row.sources,
             access: typed_access(row.access.unwrap_or_default()),
             cursors: row.cursors.iter().map(|cursor| (FeedId(cursor.feed_id), cursor.through)).collect(),
-            acknowledged: (acknowledged.feed_id != 0)
-                .then_some((FeedId(acknowledged.feed_id), acknowledged.through)),
+            acknowledged: row.acknowledged.and_then(typed_acknowledged),
+            acknowledged_before: row.acknowledged_before.and_then(typed_acknowledged),
             tombstones: row.tombstones,
         })
     }
+}
+
+fn acknowledged((feed, through): (FeedId, u64)) -> pb::Acknowledged {
+    pb::Acknowledged { feed_id: feed.0, through }
+}
+
+fn typed_acknowledged(row: pb::Acknowledged) -> Option<(FeedId, u64)> {
+    (row.feed_id != 0).then_some((FeedId(row.feed_id), row.through))
 }
 
 fn access(access: &AccessRecord) -> pb::Access {

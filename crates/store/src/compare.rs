@@ -33,6 +33,8 @@ pub struct VersionsRequest<'a> {
 pub struct VersionsPage {
     /// What the digest counts: no tombstones, no notes of conflicts.
     pub versions: Vec<(RecordKey, Version)>,
+    /// Keys of the tombstones among them.
+    pub tombstones: Vec<RecordKey>,
     /// The key through which this page speaks; absent when it reaches the end.
     pub through: Option<RecordKey>,
 }
@@ -72,6 +74,8 @@ impl Catalogue {
                 let Stored { record, .. } = Stored::decode(name, &value)?;
                 if digest::is_counted(&record) {
                     page.versions.push((record.key, record.version));
+                } else if record.is_deleted() {
+                    page.tombstones.push(record.key);
                 }
             }
         }

@@ -31,6 +31,7 @@ pub(crate) fn empty_content(content: Content, access: AccessRecord, now_unix_ms:
         access,
         cursors: Vec::new(),
         acknowledged: None,
+        acknowledged_before: None,
         tombstones: 0,
     }
 }

@@ -42,6 +42,7 @@ mod multipart;
 mod random;
 mod read;
 mod record;
+mod retire;
 mod sweep;
 mod upload;
 mod writer;

@@ -78,6 +78,7 @@ impl Catalogue {
             tombstones: row.tombstones,
             cursors: row.cursors,
             acknowledged: row.acknowledged,
+            went_back: row.acknowledged_before.is_some(),
         }
     }
 

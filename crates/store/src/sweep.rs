@@ -113,6 +113,9 @@ pub(crate) fn acknowledge(batch: &mut Batch<'_>, id: ContentId, peer: FeedId, se
         Some((feed, through)) if feed == peer => Some((feed, through.max(sequence))),
         Some(_) | None => Some((peer, sequence)),
     };
+    if sequence > 0 {
+        row.acknowledged_before = None;
+    }
     free_tombstones(batch, id).map(|_| ())
 }
 

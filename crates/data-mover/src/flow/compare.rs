@@ -1,13 +1,14 @@
 //! Comparing with a peer that has content and no cursor, or that differs: by digest range, then by
-//! key and version in the ranges that differ. What is equal is neither listed nor sent.
+//! key and version in the ranges that differ. What is equal is neither listed nor sent. What the
+//! peer is known to have had and has no more is taken away here, if this store went back in time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use switchback_model::{ContentId, LinkId, Version};
 use switchback_proto::replication::v1::{Manifest, ManifestEntry, Missing};
 use switchback_store::{
-    Catalogue, ContentDigest, Digest, Record, RecordKey, Result, VersionsPage, VersionsRequest,
+    Catalogue, ContentDigest, Digest, Record, RecordKey, Result, Sender, VersionsPage, VersionsRequest,
 };
 
 use super::agree::differing;
@@ -31,8 +32,14 @@ pub(crate) struct Comparison {
     needless: bool,
     after: Option<RecordKey>,
     /// Keys of the manifest that the peer has not answered.
-    asked: Option<Vec<RecordKey>>,
+    asked: Option<Vec<(RecordKey, Version)>>,
     wanted: VecDeque<RecordKey>,
+    /// As whose they are taken away; `None` if this store did not go back.
+    retires: Option<Sender>,
+    /// Wanted by a peer that has nothing under these keys.
+    absent: VecDeque<(RecordKey, Version)>,
+    /// The same, of namespaces: each goes after its objects, if they all went.
+    absent_namespaces: Vec<(RecordKey, Version)>,
     /// Keys that the peer shows and our manifest did not: ours may have been deleted. What was
     /// written since is in the feed, or came from the peer itself.
     extra: VecDeque<RecordKey>,
@@ -61,18 +68,28 @@ pub(crate) enum Next {
 }
 
 impl Comparison {
-    /// `is_first`: the peer has applied nothing of our feed yet.
-    pub(crate) fn new(link: LinkId, ours: &ContentDigest, theirs: &[Digest], is_first: bool) -> Self {
+    /// `is_first`: the peer has applied nothing of our feed yet. `retires`: the peer, if this store
+    /// went back in time.
+    pub(crate) fn new(
+        link: LinkId,
+        ours: &ContentDigest,
+        theirs: &[Digest],
+        is_first: bool,
+        retires: Option<Sender>,
+    ) -> Self {
         let ranges = differing(&ours.ranges, theirs);
         Self {
             is_listed: ranges.iter().all(|differs| !differs),
             ranges,
             // A repair finds what the digest shows; the feed's own place stays what it was.
             through: if is_first { ours.position.sequence } else { 0 },
-            needless: is_first && theirs.iter().all(|range| range.records == 0),
+            needless: is_first && retires.is_none() && theirs.iter().all(|range| range.records == 0),
             after: None,
             asked: None,
             wanted: VecDeque::new(),
+            retires,
+            absent: VecDeque::new(),
+            absent_namespaces: Vec::new(),
             extra: VecDeque::new(),
             notes: is_first.then_some(Notes { link, after: None }),
         }
@@ -81,14 +98,24 @@ impl Comparison {
     /// The peer answered the manifest.
     pub(crate) fn answer(&mut self, missing: Missing) {
         let asked = self.asked.take().unwrap_or_default();
-        let wanted = missing.wanted.iter().filter_map(|place| asked.get(*place as usize).cloned());
-        self.wanted.extend(wanted);
+        let absent: BTreeSet<u32> = missing.absent.into_iter().collect();
+        for place in missing.wanted {
+            let Some((key, version)) = asked.get(place as usize).cloned() else { continue };
+            if self.retires.is_none() || !absent.contains(&place) {
+                self.wanted.push_back(key);
+            } else if matches!(key, RecordKey::Namespace(_)) {
+                self.absent_namespaces.push((key, version));
+            } else {
+                self.absent.push_back((key, version));
+            }
+        }
         self.extra.extend(missing.extra.into_iter().filter_map(from_wire));
     }
 
     /// There is something to send before the peer answers.
     pub(crate) fn has_work(&self) -> bool {
-        self.needless || self.asked.is_none() || !self.wanted.is_empty() || !self.extra.is_empty()
+        let waits = self.wanted.is_empty() && self.extra.is_empty() && self.absent.is_empty();
+        self.needless || self.asked.is_none() || !waits
     }
 
     /// What to send next; [`Next::Wait`] only if it has no work.
@@ -96,6 +123,7 @@ impl Comparison {
         if self.needless {
             return Ok(Next::Done(0));
         }
+        self.retire(mover, content).await?;
         if let Some(draft) = next_of(&mut self.wanted, mover, content, |_| true).await? {
             return Ok(Next::Batch(draft));
         }
@@ -106,6 +134,8 @@ impl Comparison {
             return Ok(Next::Wait);
         }
         if self.is_listed {
+            self.absent.extend(std::mem::take(&mut self.absent_namespaces));
+            self.retire(mover, content).await?;
             self.look_for_notes(mover, content).await?;
             let notes = next_of(&mut self.wanted, mover, content, |_| true).await?;
             return Ok(notes.map_or(Next::Done(self.through), Next::Batch));
@@ -119,8 +149,20 @@ impl Comparison {
         };
         self.is_listed = page.through.is_none();
         self.after = page.through;
-        self.asked = Some(page.versions.into_iter().map(|(key, _)| key).collect());
+        self.asked = Some(page.versions);
         Ok(Next::Manifest(manifest))
+    }
+
+    /// Takes away what the peer deleted; the rest of what is absent there is sent.
+    async fn retire(&mut self, mover: &Arc<Mover>, content: ContentId) -> Result<()> {
+        let Some(peer) = &self.retires else { return Ok(()) };
+        while !self.absent.is_empty() {
+            let some: Vec<_> = self.absent.iter().take(BATCH_RECORDS_MAX).cloned().collect();
+            let looked_at = some.len();
+            self.wanted.extend(mover.catalogue.retire(content, peer.clone(), some).await?);
+            self.absent.drain(..looked_at);
+        }
+        Ok(())
     }
 
     async fn look_for_notes(&mut self, mover: &Arc<Mover>, content: ContentId) -> Result<()> {
@@ -184,6 +226,7 @@ async fn page(
 pub(crate) fn answer(catalogue: &Catalogue, content: ContentId, manifest: Manifest) -> Result<Missing> {
     let ranges = unpack(&manifest.ranges);
     let mut theirs = BTreeMap::new();
+    let mut here = BTreeSet::new();
     for (place, entry) in (0..).zip(&manifest.entries) {
         theirs
             .insert(entry.key_hash.to_vec(), (place, version_from_wire(&entry.version.unwrap_or_default())));
@@ -202,16 +245,20 @@ pub(crate) fn answer(catalogue: &Catalogue, content: ContentId, manifest: Manife
         for (key, version) in &page.versions {
             match theirs.get(KeyHash::of(key).0.as_slice()) {
                 Some((_, same)) if same == version => drop(theirs.remove(KeyHash::of(key).0.as_slice())),
-                Some(_) => {}
+                Some((place, _)) => drop(here.insert(*place)),
                 None if missing.extra.len() < EXTRA_MAX => missing.extra.push(to_wire(key)),
                 None => {}
             }
+        }
+        for key in &page.tombstones {
+            here.extend(theirs.get(KeyHash::of(key).0.as_slice()).map(|(place, _)| *place));
         }
         let at_end = page.through == through;
         after = page.through;
         if at_end {
             missing.wanted = theirs.into_values().map(|(place, _)| place).collect();
             missing.wanted.sort_unstable();
+            missing.absent = missing.wanted.iter().copied().filter(|place| !here.contains(place)).collect();
             return Ok(missing);
         }
     }
@@ -235,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_comparison_that_waits_for_an_answer_has_nothing_to_do() {
-        let key = RecordKey::Namespace("photos".to_owned());
+        let asked = (RecordKey::Namespace("photos".to_owned()), Version::default());
         let mut comparison = Comparison {
             ranges: [true; 256],
             through: 1,
@@ -243,12 +290,15 @@ mod tests {
             after: None,
             asked: None,
             wanted: VecDeque::new(),
+            retires: None,
+            absent: VecDeque::new(),
+            absent_namespaces: Vec::new(),
             extra: VecDeque::new(),
             is_listed: false,
             notes: None,
         };
         assert!(comparison.has_work(), "it has to ask first");
-        comparison.asked = Some(vec![key]);
+        comparison.asked = Some(vec![asked]);
         assert!(!comparison.has_work());
         comparison.answer(Missing { wanted: vec![0], ..Missing::default() });
         assert!(comparison.has_work(), "the peer wants something");

@@ -137,14 +137,7 @@ async fn welcome(
     let stop = CancellationToken::new();
     // The sender dialled again: what it had before is over.
     std::mem::replace(&mut flow.state().receiver, stop.clone()).cancel();
-    let desired = link.desired();
-    let sender = Sender {
-        feed,
-        link: link.id,
-        primary_site: desired.primary_site(),
-        policy: desired.policy,
-        systems: desired.systems(),
-    };
+    let sender = link.desired().sender(feed);
     let welcome = Welcome {
         feed_id: status.head.feed.0,
         cursor,

@@ -93,6 +93,8 @@ async fn session(
     let Some(status) = mover.status(link.id, flow.content.id).map_err(words)? else {
         return Err("the content is not here yet".into());
     };
+    // What the peer deleted meanwhile shows in a comparison alone.
+    let compare = compare || status.went_back;
     let desired = link.desired();
     let dial = link.bulk(&mover.identity);
     let mut client = ReplicationServiceClient::new(dial.channel())

@@ -106,7 +106,10 @@ impl<'a> Session<'a> {
         // Where most of what is here came from this very peer, its feed is the shorter list.
         let is_worthwhile = self.compare || pending.objects > ours.total.records / 4;
         if theirs.len() == 256 && is_worthwhile {
-            self.comparison = Some(Comparison::new(self.link.id, &ours, &theirs, welcome.cursor == 0));
+            let went_back = self.mover.catalogue.content(content).map_err(words)?.went_back;
+            let retires = went_back.then(|| self.link.desired().sender(self.peer_feed));
+            let is_first = welcome.cursor == 0;
+            self.comparison = Some(Comparison::new(self.link.id, &ours, &theirs, is_first, retires));
         }
         let mut state = self.flow.state();
         state.acknowledged = (self.feed, welcome.cursor);

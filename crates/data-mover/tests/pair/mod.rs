@@ -17,7 +17,7 @@ use switchback_proto::mover::v1::mover_service_client::MoverServiceClient;
 use switchback_proto::mover::v1::*;
 use switchback_proto::store::v1::store_service_client::StoreServiceClient;
 use switchback_proto::store::v1::*;
-use switchback_store::{BlobId, Blobs};
+use switchback_store::{BlobId, Blobs, Catalogue, Options};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -133,6 +133,23 @@ impl System {
         backup
     }
 
+    /// Stops and starts it until it keeps no mark of a deletion any more.
+    pub async fn forget_deletions(&mut self) {
+        let folder = self.folder.join("data-mover").join("catalogue");
+        for _ in 0..PATIENCE.as_secs() {
+            self.stop().await;
+            let catalogue = Catalogue::open(&folder, Options::new(SystemId(self.id).into())).unwrap();
+            let kept: u64 = catalogue.contents().unwrap().iter().map(|content| content.tombstones).sum();
+            drop(catalogue);
+            self.start().await;
+            if kept == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("{} keeps marks of deletions", self.domain);
+    }
+
     /// It comes back as it was when `backup` was made.
     pub async fn restore(&mut self, backup: &std::path::Path) {
         self.stop().await;
@@ -159,8 +176,7 @@ impl System {
         };
         let made = self.store().create_content(request).await.unwrap().into_inner();
         let content = made.content.unwrap().content.unwrap();
-        let namespace = CreateNamespaceRequest { content: Some(content.clone()), name: "photos".into() };
-        self.store().create_namespace(namespace).await.unwrap();
+        self.create_namespace(&content, "photos").await;
         content
     }
 
@@ -218,6 +234,23 @@ impl System {
             tags: BTreeMap::from([("tag".to_owned(), tag.to_owned())]),
         };
         self.store().set_tags(request).await.unwrap();
+    }
+
+    pub async fn create_namespace(&self, content: &Content, name: &str) {
+        let request = CreateNamespaceRequest { content: Some(content.clone()), name: name.into() };
+        self.store().create_namespace(request).await.unwrap();
+    }
+
+    pub async fn delete_namespace(&self, content: &Content, name: &str) {
+        let request = DeleteNamespaceRequest { content: Some(content.clone()), name: name.into() };
+        self.store().delete_namespace(request).await.unwrap();
+    }
+
+    /// The names of all namespaces.
+    pub async fn namespaces(&self, content: &Content) -> Vec<String> {
+        let request = ListNamespacesRequest { content: Some(content.clone()) };
+        let listed = self.store().list_namespaces(request).await.unwrap().into_inner();
+        listed.namespaces.into_iter().map(|namespace| namespace.name).collect()
     }
 
     /// An object with its bytes; none when it is not there.

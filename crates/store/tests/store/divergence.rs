@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use switchback_model::{AccessMode, Content, Epoch, Side};
 use switchback_store::{
     Catalogue, Conditions, ConflictPolicy, CredentialRecord, Divergence, Error, ListRequest, Payload,
-    RecordKey, Sender,
+    RecordKey,
 };
 
-use crate::support::{
-    EAST, LINK, NAMESPACE, System, converge, link, object, pair, report, run, systems, total,
-};
+use crate::support::{LINK, NAMESPACE, System, converge, link, object, pair, report, run, sender, total};
 
 const NEWEST: ConflictPolicy = ConflictPolicy::NewestWins;
 
@@ -21,10 +19,6 @@ async fn agreed(east: &System, west: &System, content: &Content) -> Vec<Divergen
     let found = report(east);
     assert_eq!(found, report(west));
     found
-}
-
-fn sender(from: &System, content: &Content) -> Sender {
-    Sender { feed: from.feed(content), link: LINK, primary_site: EAST, policy: NEWEST, systems: systems() }
 }
 
 #[test]

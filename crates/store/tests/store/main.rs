@@ -8,5 +8,6 @@ mod divergence;
 mod feeds;
 mod listing;
 mod merge;
+mod retire;
 mod support;
 mod uploads;

@@ -27,6 +27,12 @@ pub(crate) fn systems() -> Systems {
     Systems(vec![(EAST, "east".into()), (WEST, "west".into())])
 }
 
+/// The owner of the feed of `content`, as somebody whose changes are applied.
+pub(crate) fn sender(from: &System, content: &Content) -> Sender {
+    let policy = ConflictPolicy::NewestWins;
+    Sender { feed: from.feed(content), link: LINK, primary_site: EAST, policy, systems: systems() }
+}
+
 /// A system's whole report.
 pub(crate) fn report(system: &System) -> Vec<Divergence> {
     let page = system.catalogue.divergences(LINK, ALL_EPOCHS, None, 1000).unwrap();
@@ -130,7 +136,7 @@ impl System {
         if batch.through == after {
             return None;
         }
-        let sender = Sender { feed: from, link: LINK, primary_site: EAST, policy, systems: systems() };
+        let sender = Sender { policy, ..sender(self, content) };
         Some(to.catalogue.apply(content.id, sender, batch.changes, Some(batch.through)).await.unwrap())
     }
 }

@@ -1,0 +1,142 @@
+//! What the peer had and deleted, after this store went back to a backup.
+
+use switchback_model::{AccessMode, Content, FeedId, Side, Version};
+use switchback_store::{ConflictPolicy, RecordKey, Sender};
+
+use crate::support::{NAMESPACE, System, link, pair, report, run, sender};
+
+const NEWEST: ConflictPolicy = ConflictPolicy::NewestWins;
+
+fn version(system: &System, content: &Content, key: &RecordKey) -> Version {
+    system.catalogue.record(content.id, key).unwrap().unwrap().version
+}
+
+fn keys(keys: &[&str]) -> Vec<RecordKey> {
+    keys.iter().map(|key| RecordKey::object(NAMESPACE, *key)).collect()
+}
+
+/// East retires `keys`, in the versions that it has; answers those that it goes on holding.
+async fn retire(east: &System, content: &Content, peer: Sender, keys: Vec<RecordKey>) -> Vec<RecordKey> {
+    let records = keys.into_iter().map(|key| (key.clone(), version(east, content, &key))).collect();
+    east.catalogue.retire(content.id, peer, records).await.unwrap()
+}
+
+/// West has acknowledged "old" of East, East has "theirs" of West; "new" is East's alone.
+async fn apart() -> (System, System, Content) {
+    let (east, west, content) = pair().await;
+    east.put(&content, "old", "x").await.unwrap();
+    east.send(&content, &west, NEWEST).await;
+    let cursor = west.catalogue.content(content.id).unwrap().cursor(east.feed(&content));
+    east.catalogue.acknowledge(content.id, west.feed(&content), cursor).await.unwrap();
+    west.put(&content, "theirs", "y").await.unwrap();
+    west.send(&content, &east, NEWEST).await;
+    east.put(&content, "new", "z").await.unwrap();
+    (east, west, content)
+}
+
+#[test]
+fn what_the_peer_is_known_to_have_had_goes_and_is_kept_aside_and_noted() {
+    run(async {
+        let (east, west, content) = apart().await;
+        east.catalogue.renew_feed(content.id).await.unwrap();
+        let before = east.catalogue.content(content.id).unwrap();
+        let left = retire(&east, &content, sender(&west, &content), keys(&["old", "theirs", "new"])).await;
+        assert_eq!(left, keys(&["new"]), "nobody knows that the peer ever had it");
+        let visible = east.visible(&content);
+        let aside: Vec<_> =
+            visible.keys().filter(|key| key.starts_with(".lost+found/replication/")).collect();
+        assert_eq!((visible.len(), aside.len()), (3, 2), "{visible:?}");
+        assert!(visible.contains_key("new"));
+        let mut found = report(&east);
+        found.sort_by_key(|entry| entry.kept_at.clone());
+        assert_eq!(found.len(), 2);
+        for (entry, (key, body)) in found.iter().zip([("old", "x"), ("theirs", "y")]) {
+            assert_eq!(entry.key, RecordKey::object(NAMESPACE, key));
+            assert!(entry.winner_deleted && !entry.loser_deleted && entry.winner > entry.loser);
+            assert!(entry.rule.contains("deleted on the other system"), "{}", entry.rule);
+            assert_eq!(visible[entry.kept_at.as_ref().unwrap()], body);
+        }
+        let after = east.catalogue.content(content.id).unwrap();
+        assert_eq!((after.tombstones, after.objects), (before.tombstones, before.objects));
+        // The peer, which had deleted them, takes the copies and the notes and comes to the same.
+        west.delete(&content, "old").await;
+        west.delete(&content, "theirs").await;
+        east.send(&content, &west, NEWEST).await;
+        assert_eq!(west.visible(&content), visible);
+        assert_eq!(report(&west).len(), 2);
+    });
+}
+
+#[test]
+fn a_store_that_did_not_go_back_takes_nothing_away() {
+    run(async {
+        let (east, west, content) = apart().await;
+        let all = keys(&["new", "old", "theirs"]);
+        assert_eq!(retire(&east, &content, sender(&west, &content), all.clone()).await, all);
+        east.catalogue.renew_feed(content.id).await.unwrap();
+        assert!(east.catalogue.content(content.id).unwrap().went_back);
+        let head = east.catalogue.content(content.id).unwrap().head.sequence;
+        east.catalogue.acknowledge(content.id, west.feed(&content), head).await.unwrap();
+        assert!(
+            !east.catalogue.content(content.id).unwrap().went_back,
+            "the peer knows this life of the feed"
+        );
+        assert_eq!(retire(&east, &content, sender(&west, &content), all.clone()).await, all);
+    });
+}
+
+#[test]
+fn what_was_acknowledged_by_another_peer_or_overwritten_since_stays() {
+    run(async {
+        let (east, west, content) = apart().await;
+        east.catalogue.renew_feed(content.id).await.unwrap();
+        let rebuilt = Sender { feed: FeedId(77), ..sender(&west, &content) };
+        let all = keys(&["old", "theirs"]);
+        assert_eq!(retire(&east, &content, rebuilt, all.clone()).await, all);
+        let [old, _] = &all[..] else { panic!() };
+        let asked = version(&east, &content, old);
+        east.put(&content, "old", "written meanwhile").await.unwrap();
+        let peer = sender(&west, &content);
+        let left = east.catalogue.retire(content.id, peer, vec![(old.clone(), asked)]).await.unwrap();
+        assert_eq!(left, std::slice::from_ref(old));
+        assert_eq!(east.body(&content, "old").as_deref(), Some("written meanwhile"));
+    });
+}
+
+#[test]
+fn the_acknowledgement_of_the_life_before_outlasts_lives_that_nobody_acknowledged() {
+    run(async {
+        let (east, west, content) = apart().await;
+        for _ in 0..2 {
+            east.catalogue.renew_feed(content.id).await.unwrap();
+            east.catalogue.acknowledge(content.id, west.feed(&content), 0).await.unwrap();
+        }
+        let east = east.reopen();
+        link(&east, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        let left = retire(&east, &content, sender(&west, &content), keys(&["old", "new"])).await;
+        assert_eq!(left, keys(&["new"]));
+    });
+}
+
+#[test]
+fn a_namespace_goes_when_it_holds_nothing_and_a_kept_copy_goes_without_another() {
+    run(async {
+        let (east, west, content) = pair().await;
+        east.catalogue.create_namespace(content.id, "empty").await.unwrap();
+        east.put(&content, "a", "east").await.unwrap();
+        west.clock.advance(10);
+        west.put(&content, "a", "west").await.unwrap();
+        west.send(&content, &east, NEWEST).await;
+        let aside = report(&east)[0].kept_at.clone().unwrap();
+        let head = east.catalogue.content(content.id).unwrap().head.sequence;
+        east.catalogue.acknowledge(content.id, west.feed(&content), head).await.unwrap();
+        east.catalogue.renew_feed(content.id).await.unwrap();
+        let [full, empty] = [NAMESPACE, "empty"].map(|name| RecordKey::Namespace(name.into()));
+        let all = vec![full.clone(), empty.clone(), RecordKey::object(NAMESPACE, aside)];
+        assert_eq!(retire(&east, &content, sender(&west, &content), all).await, std::slice::from_ref(&full));
+        assert_eq!(east.visible(&content).into_keys().collect::<Vec<_>>(), ["a"]);
+        assert!(report(&east).iter().any(|entry| entry.key == empty) && report(&east).len() == 2);
+        east.delete(&content, "a").await;
+        assert!(retire(&east, &content, sender(&west, &content), vec![full]).await.is_empty());
+    });
+}
