@@ -42,6 +42,11 @@ pub struct Bounds {
     /// scheduling; Emmi, Qadeer and Rakamaric, POPL 2011).
     #[arg(long, default_value_t = 0)]
     pub delays: u8,
+    /// With `--in-order`: commands, writes, time-outs and faults that come while something of what was
+    /// said before is still to be taken in; any number when not given. The others come when all is quiet
+    /// (as preemption bounding; Musuvathi and Qadeer, PLDI 2007).
+    #[arg(long)]
+    pub early: Option<u8>,
     /// A mover answers, and is looked at, at any later time, rather than at once.
     #[arg(long)]
     pub slow: bool,
@@ -70,6 +75,7 @@ impl Default for Bounds {
             in_order: false,
             held: 0,
             delays: 0,
+            early: None,
             slow: false,
             all_commands: false,
             few_commands: false,

@@ -46,6 +46,7 @@ pub struct Left {
     pub(crate) in_order: bool,
     pub(crate) held: u8,
     pub(crate) delays: u8,
+    pub(crate) early: Option<u8>,
 }
 
 impl Left {
@@ -62,6 +63,7 @@ impl Left {
             in_order: bounds.in_order,
             held: bounds.held,
             delays: bounds.delays,
+            early: bounds.early,
         }
     }
 }
@@ -148,6 +150,33 @@ pub enum Action {
     Rebuild(usize),
 }
 
+impl Action {
+    /// Somebody or something outside the systems and the network between them decides when.
+    fn is_from_outside(self) -> bool {
+        match self {
+            Self::Command(..)
+            | Self::Repeat(_)
+            | Self::Tick(_)
+            | Self::MoverSilence(_)
+            | Self::PeerDown(_)
+            | Self::CrashManager(_)
+            | Self::CrashMover(_)
+            | Self::Exchange
+            | Self::Write(..)
+            | Self::Rebuild(_) => true,
+            Self::Deliver(_)
+            | Self::Hold(_)
+            | Self::TakeAccess(_)
+            | Self::TakeAnswer(_)
+            | Self::TakeFlows(_)
+            | Self::Look(_)
+            | Self::Hear(_)
+            | Self::Apply(_)
+            | Self::PeerUp(_) => false,
+        }
+    }
+}
+
 impl World {
     /// Two systems with a link that replicates and has been in sync, and nothing under way but the
     /// last heartbeats.
@@ -218,7 +247,13 @@ impl World {
         next.spend(action, outcome.accepted);
         next.note(self, action, outcome.wrote, outcome.accepted);
         next.flaws |= crate::check::transition(self, action, &next, memo);
-        (next != *self).then_some(next)
+        if next == *self {
+            return None;
+        }
+        if let Some(early) = self.left.early.filter(|_| action.is_from_outside() && self.is_busy(memo)) {
+            next.left.early = Some(early.checked_sub(1)?);
+        }
+        Some(next)
     }
 
     fn network_after(&self, action: Action, at: usize, outcome: &Outcome) -> Network {
@@ -248,6 +283,11 @@ impl World {
     fn is_out_of_turn(&self, action: Action, memo: &Memo) -> bool {
         self.due().any(|due| due == action)
             && self.due().take_while(|due| *due != action).any(|due| self.changes(due, memo))
+    }
+
+    /// Something of what was said before is still to be taken in.
+    fn is_busy(&self, memo: &Memo) -> bool {
+        self.due().any(|due| self.changes(due, memo))
     }
 
     /// Something comes of a step that is due.
