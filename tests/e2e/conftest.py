@@ -10,8 +10,12 @@ import pytest
 
 from lab import Lab
 
+# Which of the processes this is that share the tests between them (pytest-xdist), and how many they are.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
 # Second byte of the loopback addresses: one for each lab of this run.
-SUBNETS = itertools.count(int(os.environ.get("SWITCHBACK_TEST_SUBNET", "100")))
+SUBNETS = itertools.count(int(os.environ.get("SWITCHBACK_TEST_SUBNET", "100")) + WORKER, WORKERS)
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def lab(make_lab):
     return lab
 
 
-def pytest_collection_finish(session):
+def pytest_sessionstart(session):
     """Before anything can fail or hang: how to have the same cases again."""
-    if any("test_matrix.py" in item.nodeid for item in session.items):
+    if not hasattr(session.config, "workerinput"):
         session.config.get_terminal_writer().line(f"\n{matrix.described()}")

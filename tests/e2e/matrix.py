@@ -36,7 +36,8 @@ FAULTS = [
     "wipe east",
 ]
 
-SEED = os.environ.get("SWITCHBACK_MATRIX_SEED") or str(random.SystemRandom().randrange(1_000_000))
+# In the environment, so that processes that share the tests between them choose the same cases.
+SEED = os.environ.setdefault("SWITCHBACK_MATRIX_SEED", str(random.SystemRandom().randrange(1_000_000)))
 CASES = os.environ.get("SWITCHBACK_MATRIX_CASES", "12")
 
 
