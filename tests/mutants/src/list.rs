@@ -17,12 +17,12 @@ pub(crate) struct List {
     pub(crate) mutants: Vec<Mutant>,
 }
 
-/// A check: `cargo test` with some arguments.
+/// A check: the tests of one package.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Checker {
-    /// What follows `cargo test`.
-    pub(crate) arguments: Vec<String>,
+    /// Its name.
+    pub(crate) package: String,
 }
 
 /// One broken rule.
@@ -88,7 +88,7 @@ mod tests {
     fn a_list_that_names_no_checker_is_refused() {
         let mutant = |checkers: &str| {
             format!(
-                "[checker.a]\narguments = []\n[[mutant]]\nname = 'n'\nrule = 'r'\nfile = 'f'\nfind = 'x'\nreplace = 'y'\ncheckers = {checkers}"
+                "[checker.a]\npackage = 'p'\n[[mutant]]\nname = 'n'\nrule = 'r'\nfile = 'f'\nfind = 'x'\nreplace = 'y'\ncheckers = {checkers}"
             )
         };
         assert!(List::parse(&mutant("['a']")).is_ok());

@@ -9,10 +9,11 @@
 //! each mutant, which would put a broken branch beside every rule. A mutant whose place is not
 //! found any more is an error, so the list cannot rot.
 //!
-//! Verdicts are kept beside the copy and count for as long as neither the tree nor the mutant
-//! changes, so a run that was interrupted goes on where it was.
+//! Verdicts are kept beside the copy and count for as long as neither the mutant nor anything that
+//! its checks rest on changes, so a run that was interrupted goes on where it was.
 
 mod list;
+mod packages;
 mod tree;
 mod verdict;
 
@@ -27,6 +28,7 @@ use nix::unistd::Pid;
 use std::os::unix::process::CommandExt as _;
 
 use list::{Checker, List, Mutant};
+use packages::Packages;
 use tree::Tree;
 use verdict::{Verdict, Verdicts};
 
@@ -60,20 +62,23 @@ fn main() -> anyhow::Result<ExitCode> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let list = List::read(&root.join("tests/mutants/mutants.toml"))?;
     let tree = Tree::new(root, &target.join("mutants"))?;
+    let packages = Packages::read(root)?;
     let mut verdicts = Verdicts::open(&target.join("mutants/verdicts.toml"), arguments.fresh)?;
     let chosen = choose(&list, &arguments);
     if !arguments.list {
         for mutant in &chosen {
-            let print = tree.fingerprint(mutant);
+            let print = tree.fingerprint(mutant, &list, &packages)?;
             if verdicts.get(mutant, &print).is_none() {
-                let verdict = judge(&tree, &list, mutant, &mut verdicts)?;
+                let verdict = judge(&tree, &list, &packages, mutant, &mut verdicts)?;
                 println(&format!("{:<44} {}", mutant.name, verdict.words()));
                 verdicts.put(mutant, print, verdict)?;
             }
         }
     }
-    let judged: Vec<_> =
-        chosen.iter().map(|mutant| (*mutant, verdicts.get(mutant, &tree.fingerprint(mutant)))).collect();
+    let mut judged = Vec::with_capacity(chosen.len());
+    for mutant in &chosen {
+        judged.push((*mutant, verdicts.get(mutant, &tree.fingerprint(mutant, &list, &packages)?)));
+    }
     println(&verdict::table(&judged));
     let killed = judged.iter().all(|(_, verdict)| verdict.is_some_and(Verdict::is_killed));
     Ok(if killed || arguments.list { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -108,16 +113,23 @@ fn choose<'a>(list: &'a List, arguments: &Arguments) -> Vec<&'a Mutant> {
 }
 
 /// Runs a mutant's checkers until one fails.
-fn judge(tree: &Tree, list: &List, mutant: &Mutant, verdicts: &mut Verdicts) -> anyhow::Result<Verdict> {
+fn judge(
+    tree: &Tree,
+    list: &List,
+    packages: &Packages,
+    mutant: &Mutant,
+    verdicts: &mut Verdicts,
+) -> anyhow::Result<Verdict> {
     for name in &mutant.checkers {
         let checker = list.checker(name)?;
         // A check that fails anyway kills nothing.
-        if !verdicts.is_sound(name, &tree.fingerprint_of_all()) {
+        let print = tree.fingerprint_of(checker, packages)?;
+        if !verdicts.is_sound(name, &print) {
             tree.restore()?;
             if let Err(how) = run(tree, checker)? {
                 bail!("checker {name} fails without any mutant: {how}");
             }
-            verdicts.put_sound(name, tree.fingerprint_of_all())?;
+            verdicts.put_sound(name, print)?;
         }
     }
     tree.restore()?;
@@ -136,11 +148,11 @@ fn judge(tree: &Tree, list: &List, mutant: &Mutant, verdicts: &mut Verdicts) -> 
 /// nothing about the check.
 fn run(tree: &Tree, checker: &Checker) -> anyhow::Result<Result<(), String>> {
     let mut build = tree.cargo();
-    build.args(["test", "--locked", "--quiet", "--no-run"]).args(&checker.arguments);
+    build.args(["test", "--locked", "--quiet", "--no-run", "--package", &checker.package]);
     let built = build.output().context("run cargo")?;
     ensure!(built.status.success(), "does not build:\n{}", String::from_utf8_lossy(&built.stderr));
     let mut check = tree.cargo();
-    check.args(["test", "--locked", "--quiet"]).args(&checker.arguments);
+    check.args(["test", "--locked", "--quiet", "--package", &checker.package]);
     run_bounded(check)
 }
 

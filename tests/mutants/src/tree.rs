@@ -1,21 +1,21 @@
 //! The copy of the tree that mutants are applied to. Only what git tracks is copied, and a file
 //! that is the same is left alone, so that little is built again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::list::Mutant;
+use crate::list::{Checker, List, Mutant};
+use crate::packages::Packages;
 
 /// The copy, and where it comes from.
 pub(crate) struct Tree {
     root: PathBuf,
     copy: PathBuf,
     target: PathBuf,
-    files: BTreeSet<PathBuf>,
-    fingerprint: blake3::Hash,
+    files: BTreeMap<PathBuf, blake3::Hash>,
 }
 
 impl Tree {
@@ -25,46 +25,51 @@ impl Tree {
             Command::new("git").args(["ls-files", "-z"]).current_dir(root).output().context("run git")?;
         ensure!(listed.status.success(), "git: {}", String::from_utf8_lossy(&listed.stderr));
         let names = String::from_utf8(listed.stdout).context("names of files")?;
-        let files: BTreeSet<_> = names
-            .split_terminator('\0')
-            .map(PathBuf::from)
-            .filter(|name| root.join(name).is_file())
-            .collect();
-        let mut hasher = blake3::Hasher::new();
-        for name in files.iter().filter(|name| decides(name)) {
-            let bytes = std::fs::read(root.join(name)).with_context(|| format!("read {}", name.display()))?;
-            hasher.update(name.as_os_str().as_encoded_bytes()).update(blake3::hash(&bytes).as_bytes());
+        let mut files = BTreeMap::new();
+        for name in names.split_terminator('\0').map(PathBuf::from) {
+            if root.join(&name).is_file() {
+                let bytes =
+                    std::fs::read(root.join(&name)).with_context(|| format!("read {}", name.display()))?;
+                files.insert(name, blake3::hash(&bytes));
+            }
         }
-        Ok(Self {
-            root: root.into(),
-            copy: folder.join("tree"),
-            target: folder.join("target"),
-            files,
-            fingerprint: hasher.finalize(),
-        })
+        Ok(Self { root: root.into(), copy: folder.join("tree"), target: folder.join("target"), files })
     }
 
-    /// Changes with anything that a verdict rests on.
-    pub(crate) fn fingerprint_of_all(&self) -> String {
-        self.fingerprint.to_hex().to_string()
-    }
-
-    /// The same, for one mutant.
-    pub(crate) fn fingerprint(&self, mutant: &Mutant) -> String {
+    /// Changes with anything that the check's result rests on: its package, what that rests on, and
+    /// what all packages share.
+    pub(crate) fn fingerprint_of(&self, checker: &Checker, packages: &Packages) -> anyhow::Result<String> {
+        let mut folders: BTreeSet<&Path> = packages.folders(&checker.package)?;
+        folders.extend(["Cargo.toml", "Cargo.lock", "proto"].map(Path::new));
         let mut hasher = blake3::Hasher::new();
-        hasher.update(self.fingerprint.as_bytes());
+        for (name, hash) in &self.files {
+            if folders.iter().any(|folder| name.starts_with(folder)) {
+                hasher.update(name.as_os_str().as_encoded_bytes()).update(hash.as_bytes());
+            }
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// The same of all checks of a mutant, and of the mutant.
+    pub(crate) fn fingerprint(
+        &self,
+        mutant: &Mutant,
+        list: &List,
+        packages: &Packages,
+    ) -> anyhow::Result<String> {
+        let mut hasher = blake3::Hasher::new();
         for part in [&mutant.file, &mutant.find, &mutant.replace] {
             hasher.update(blake3::hash(part.as_bytes()).as_bytes());
         }
         for checker in &mutant.checkers {
-            hasher.update(blake3::hash(checker.as_bytes()).as_bytes());
+            hasher.update(self.fingerprint_of(list.checker(checker)?, packages)?.as_bytes());
         }
-        hasher.finalize().to_hex().to_string()
+        Ok(hasher.finalize().to_hex().to_string())
     }
 
     /// Makes the copy what the tree is.
     pub(crate) fn restore(&self) -> anyhow::Result<()> {
-        for name in &self.files {
+        for name in self.files.keys() {
             let (from, to) = (self.root.join(name), self.copy.join(name));
             let bytes = std::fs::read(&from).with_context(|| format!("read {}", from.display()))?;
             if std::fs::read(&to).is_ok_and(|there| there == bytes) {
@@ -89,7 +94,7 @@ impl Tree {
             let name = path.strip_prefix(&self.copy).context("a path in the copy")?;
             if path.is_dir() {
                 self.remove_others(&path)?;
-            } else if !self.files.contains(name) {
+            } else if !self.files.contains_key(name) {
                 std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
             }
         }
@@ -112,11 +117,6 @@ impl Tree {
         cargo.current_dir(&self.copy).env("CARGO_TARGET_DIR", &self.target);
         cargo
     }
-}
-
-/// Documents and this list decide nothing.
-fn decides(name: &Path) -> bool {
-    name.starts_with("crates") || name.starts_with("proto") || name == Path::new("Cargo.lock")
 }
 
 #[cfg(test)]
