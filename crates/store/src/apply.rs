@@ -7,7 +7,8 @@ use crate::batch::Batch;
 use crate::codec::Stored;
 use crate::error::{Error, Result};
 use crate::feed::{Applied, Change, Receipt, Sender};
-use crate::join::{Verdict, judge};
+use crate::join::{Verdict, judge, judge_after_backup};
+use crate::key::LOCAL;
 use crate::loser::{keep_loser, keep_namespace, put_note};
 use crate::record::Record;
 
@@ -71,7 +72,12 @@ fn apply_record(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, incoming:
         return put_note(batch, id, incoming, sender.feed.0);
     }
     let old = batch.stored(id, &incoming.key)?;
-    let verdict = judge(old.as_ref().map(|old| &old.record), &incoming, sender.primary_site, sender.policy);
+    let verdict = match &old {
+        Some(old) if is_of_former_life(batch, id, sender, old)? => {
+            judge_after_backup(&old.record, &incoming, sender.primary_site, sender.policy)
+        }
+        old => judge(old.as_ref().map(|old| &old.record), &incoming, sender.primary_site, sender.policy),
+    };
     if verdict == Verdict::Ignore {
         discard_blobs(batch, &incoming)?;
         return Ok(Applied::Ignored);
@@ -92,6 +98,14 @@ fn apply_record(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, incoming:
             Ok(Applied::Stored)
         }
     }
+}
+
+/// What is here came from a feed before the sender's, and the two have not been compared to the end: the
+/// sender may not know that it ever wrote it.
+fn is_of_former_life(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, old: &Stored) -> Result<bool> {
+    let is_compared =
+        batch.content(id)?.cursors.iter().any(|(feed, cursor)| *feed == sender.feed && *cursor > 0);
+    Ok(!is_compared && old.source != LOCAL && old.source != sender.feed.0)
 }
 
 fn segments(record: &Record) -> Vec<crate::BlobId> {

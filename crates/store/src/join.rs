@@ -48,11 +48,30 @@ pub(crate) fn judge(
     match incoming.version.order(&incoming.replaced, current.version, &current.replaced) {
         Order::Same | Order::Older => Verdict::Ignore,
         Order::Newer => Verdict::Take,
-        Order::Concurrent => {
-            let (order, rule) = decide(incoming.version, current.version, primary, policy);
-            Verdict::Conflict { incoming_wins: order == Ordering::Greater, rule }
-        }
+        Order::Concurrent => conflict(current, incoming, primary, policy),
     }
+}
+
+/// Compares an incoming record with one that its writer may have forgotten: a site that goes back to a
+/// backup writes on after it, and what it replaces then is later than what it had written in between.
+/// So the incoming record counts as newer only if it names the version that is here.
+pub(crate) fn judge_after_backup(
+    current: &Record,
+    incoming: &Record,
+    primary: SiteId,
+    policy: ConflictPolicy,
+) -> Verdict {
+    match judge(Some(current), incoming, primary, policy) {
+        Verdict::Take if !incoming.replaced.entries().contains(&current.version) => {
+            conflict(current, incoming, primary, policy)
+        }
+        verdict => verdict,
+    }
+}
+
+fn conflict(current: &Record, incoming: &Record, primary: SiteId, policy: ConflictPolicy) -> Verdict {
+    let (order, rule) = decide(incoming.version, current.version, primary, policy);
+    Verdict::Conflict { incoming_wins: order == Ordering::Greater, rule }
 }
 
 fn decide(

@@ -1,4 +1,4 @@
-//! What the peer had and deleted, after this store went back to a backup.
+//! A store that went back to a backup: what the peer had and deleted, and what it wrote and forgot.
 
 use switchback_model::{AccessMode, Content, FeedId, Side, Version};
 use switchback_store::{ConflictPolicy, RecordKey, Sender};
@@ -138,5 +138,41 @@ fn a_namespace_goes_when_it_holds_nothing_and_a_kept_copy_goes_without_another()
         assert!(report(&east).iter().any(|entry| entry.key == empty) && report(&east).len() == 2);
         east.delete(&content, "a").await;
         assert!(retire(&east, &content, sender(&west, &content), vec![full]).await.is_empty());
+    });
+}
+
+/// Found by the simulator: the store wrote on after it had gone back, and what it had written in between,
+/// which only the peer had, counted as replaced by that.
+#[test]
+fn what_a_store_wrote_and_forgot_is_kept_when_it_overwrites_it_unknowing() {
+    run(async {
+        let (east, west, content) = pair().await;
+        for key in ["overwritten", "forgotten", "known"] {
+            east.put(&content, key, "before").await.unwrap();
+        }
+        east.send(&content, &west, NEWEST).await;
+        let (east, restored) = east.backed_up();
+        link(&east, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        link(&restored, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        east.clock.advance(10);
+        let lost = east.put(&content, "forgotten", "in between").await.unwrap().version;
+        east.send(&content, &west, NEWEST).await;
+        restored.clock.advance(10);
+        for body in ["after 1", "after 2"] {
+            restored.put(&content, "forgotten", body).await.unwrap();
+        }
+        restored.put(&content, "overwritten", "after").await.unwrap();
+        restored.catalogue.renew_feed(content.id).await.unwrap();
+        // A comparison sends what differs, and moves no cursor.
+        let changes = restored.changes(&content, None, 0);
+        let changes =
+            changes.into_iter().filter(|change| matches!(change.record.key, RecordKey::Object { .. }));
+        let peer = sender(&restored, &content);
+        west.catalogue.apply(content.id, peer, changes.collect(), None).await.unwrap();
+        let found = report(&west);
+        assert_eq!(found.iter().map(|entry| entry.loser).collect::<Vec<_>>(), [lost], "and nothing else");
+        let visible = west.visible(&content);
+        assert_eq!(visible[found[0].kept_at.as_ref().unwrap()], "in between");
+        assert_eq!((visible["forgotten"].as_str(), visible["overwritten"].as_str()), ("after 2", "after"));
     });
 }

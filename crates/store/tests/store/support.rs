@@ -76,6 +76,19 @@ impl System {
         Self { catalogue, clock, site, folder }
     }
 
+    /// The same, and another as it would come back from a backup that is made now.
+    pub(crate) fn backed_up(self) -> (Self, Self) {
+        let Self { catalogue, clock, site, folder } = self;
+        drop(catalogue);
+        let backup = tempfile::tempdir().unwrap();
+        copy(folder.path(), backup.path());
+        let of = |folder: TempDir| {
+            let clock = Arc::clone(&clock);
+            Self { catalogue: open(folder.path(), site, &clock, 0), clock, site, folder }
+        };
+        (of(folder), of(backup))
+    }
+
     pub(crate) async fn tenant(&self, name: &str) -> Content {
         let content = self.catalogue.create_content(ContentKind::Tenant, name, "").await.unwrap();
         self.catalogue.create_namespace(content.id, NAMESPACE).await.unwrap();
@@ -138,6 +151,19 @@ impl System {
         }
         let sender = Sender { policy, ..sender(self, content) };
         Some(to.catalogue.apply(content.id, sender, batch.changes, Some(batch.through)).await.unwrap())
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 
