@@ -233,9 +233,9 @@ impl Db {
         let db = self.clone();
         if let Engine::Simulated(table) = &self.0.engine {
             let (before, after) = table.pauses();
-            tokio::time::sleep(before).await;
+            world::time::pass(before).await;
             let committed = db.commit(batch);
-            tokio::time::sleep(after).await;
+            world::time::pass(after).await;
             return committed;
         }
         tokio::task::spawn_blocking(move || db.commit(batch)).await.unwrap_or(Err(Error::Poisoned))

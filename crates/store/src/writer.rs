@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use switchback_model::{ContentId, Hlc, SiteId};
+use switchback_world::time::pass;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::batch::{Batch, Start};
@@ -111,9 +112,9 @@ impl Inline {
     {
         let lock = || inline.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, after) = lock().setup.engine.pauses().unwrap_or_default();
-        tokio::time::sleep(before).await;
+        pass(before).await;
         let result = lock().write(write);
-        tokio::time::sleep(after).await;
+        pass(after).await;
         result
     }
 
