@@ -17,7 +17,7 @@ mod bell;
 mod config;
 mod convert;
 mod desired;
-mod flow;
+pub mod flow;
 mod link;
 mod memory;
 mod mover;

@@ -20,7 +20,7 @@ pub mod client;
 pub mod config;
 mod convert;
 pub mod core;
-mod publisher;
+pub mod publisher;
 pub mod rpc;
 mod server;
 mod store;
@@ -187,7 +187,8 @@ pub async fn serve(
     let calls = grpc::serve(listeners.grpc, secret, routes, end.clone());
     tokio::pin!(calls);
     let hold = async {
-        publisher.release_after_hold().await;
+        tokio::time::sleep(publisher.hold()).await;
+        publisher.release().await;
         std::future::pending::<()>().await;
     };
     let ended = tokio::select! {

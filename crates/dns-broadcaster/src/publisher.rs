@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+
 use switchback_kit::world::time::unix_ms;
 
 use arc_swap::ArcSwap;
@@ -22,7 +24,7 @@ use crate::core::zone::{Snapshot, Zone};
 use crate::store::Store;
 
 /// See the module. Shared by the calls of one server.
-pub(crate) struct Publisher {
+pub struct Publisher {
     config: Config,
     store: Store,
     snapshot: Arc<ArcSwap<Snapshot>>,
@@ -39,7 +41,10 @@ struct State {
 
 impl Publisher {
     /// Reads what is on record and publishes it, the zones of links held back.
-    pub(crate) fn open(config: Config) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn open(config: Config) -> Result<Self, Error> {
         let store = Store::open(&config.data_dir)?;
         let record = store.load()?;
         let linked = record.tenants.values().filter(|tenant| !tenant.link.is_empty());
@@ -57,21 +62,22 @@ impl Publisher {
     }
 
     /// Where queries read.
-    pub(crate) fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
         Arc::clone(&self.snapshot)
     }
 
     /// Ends when state could not be made durable.
-    pub(crate) async fn broken(&self) {
+    pub async fn broken(&self) {
         self.broken.cancelled().await;
     }
 
     /// Replaces what is desired. Run it to its end: a caller that goes away must not leave the
     /// disk ahead of the snapshot.
-    pub(crate) async fn apply(
-        &self,
-        request: wire::ApplyZonesRequest,
-    ) -> Result<wire::ApplyZonesResponse, Error> {
+    ///
+    /// # Errors
+    /// The request is malformed, or cannot be made durable.
+    pub async fn apply(&self, request: wire::ApplyZonesRequest) -> Result<wire::ApplyZonesResponse, Error> {
         let (desired, refused_zones) = convert::desired(request, self.config.ttl)?;
         for zone in &refused_zones {
             tracing::warn!(zone = zone.name, reason = zone.reason, "zone cannot be served");
@@ -94,15 +100,20 @@ impl Publisher {
     }
 
     /// Everything on record.
-    pub(crate) async fn list(&self) -> wire::ListZonesResponse {
+    pub async fn list(&self) -> wire::ListZonesResponse {
         let state = self.state.lock().await;
         convert::listing(&state.record, &state.held)
     }
 
-    /// Waits for the hold to pass, then answers what is still held. By then nobody has said that
-    /// it is wrong, and a name that answers on neither side helps nobody.
-    pub(crate) async fn release_after_hold(&self) {
-        tokio::time::sleep(self.config.hold).await;
+    /// How long the zones of links are held back after a start.
+    #[must_use]
+    pub fn hold(&self) -> Duration {
+        self.config.hold
+    }
+
+    /// Answers what is still held, once the hold has passed. By then nobody has said that it is
+    /// wrong, and a name that answers on neither side helps nobody.
+    pub async fn release(&self) {
         let mut state = self.state.lock().await;
         if !state.held.is_empty() {
             let zones = state.held.len();

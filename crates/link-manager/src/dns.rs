@@ -4,16 +4,26 @@
 use std::time::Duration;
 
 use switchback_kit::grpc::Channel;
+use switchback_link_core::LinkMachine;
 use switchback_proto::dns::v1::dns_service_client::DnsServiceClient;
 use switchback_proto::dns::v1::{ApplyZonesRequest, SystemZone, TenantZone};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::convert::view::zone_out;
 
 /// Between two repeats of what is desired.
 const REPEAT: Duration = Duration::from_secs(2);
 
 /// After a failure.
 const RETRY: Duration = Duration::from_millis(250);
+
+/// What the broadcaster shall serve beside the system's own zone, with answers that may be kept for
+/// `ttl_seconds`. `None` while it is too early to say.
+#[must_use]
+pub fn zones(machine: &LinkMachine, ttl_seconds: u32) -> Option<Vec<TenantZone>> {
+    Some(machine.zones()?.iter().map(|zone| zone_out(zone, ttl_seconds)).collect())
+}
 
 /// Offers the latest of `zones` until the shutdown. `run` names this run of the link manager:
 /// generations are compared only within one.

@@ -5,19 +5,22 @@
 //! listener), one stream to the link manager of each peer (mutual TLS), the own data mover that
 //! is told access modes and flows, and the DNS broadcaster that is told where names lead.
 //!
+//! [`store`] and [`dns`] are public for who runs the core without this shell: what is remembered,
+//! and what names are to answer, are the same there.
+//!
 //! What it is not: it moves no data and answers no client. When it is down, what it has decided
 //! stays in force, and the movers of the two systems still tell each other the epoch.
 
 mod config;
 mod convert;
-mod dns;
+pub mod dns;
 mod mover;
 mod peer;
 mod plan;
 mod rpc;
 mod shell;
 mod status;
-mod store;
+pub mod store;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::mover::Asker;
 use crate::peer::Peers;
-use crate::{convert, store};
+use crate::{dns, store};
 
 /// What callers wait for. A caller that went away is dropped when its answer comes.
 #[derive(Clone, Default)]
@@ -82,9 +82,7 @@ impl drive::Shell<LinkMachine> for LinkShell {
             self.peers.dial(&dials);
             self.dials = dials;
         }
-        let ttl = self.ttl_seconds;
-        let zones = machine.zones();
-        let zones = zones.map(|zones| zones.iter().map(|zone| convert::view::zone_out(zone, ttl)).collect());
+        let zones = dns::zones(machine, self.ttl_seconds);
         self.zones.send_if_modified(|present| {
             let changed = *present != zones;
             *present = zones;

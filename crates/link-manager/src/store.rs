@@ -32,7 +32,7 @@ const EVENTS_MAX: u64 = 10_000;
 ///
 /// # Errors
 /// The database failed, or holds what this version cannot read.
-pub(crate) fn load(db: &Db) -> anyhow::Result<State> {
+pub fn load(db: &Db) -> anyhow::Result<State> {
     let mut state = State::default();
     for (_, value) in db.scan(LINK)? {
         let link = convert::link(&record::Link::decode(&*value)?).context("read a link")?;
@@ -52,7 +52,7 @@ pub(crate) fn load(db: &Db) -> anyhow::Result<State> {
 }
 
 /// Adds one change to a batch.
-pub(crate) fn persist(change: &Change, batch: &mut Batch) {
+pub fn persist(change: &Change, batch: &mut Batch) {
     match change {
         Change::PutLink(link) => {
             batch.put(LINK, link.id.as_bytes(), &convert::link_out(link).encode_to_vec())

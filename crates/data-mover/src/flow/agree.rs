@@ -14,22 +14,35 @@ use crate::convert::digest_from_wire;
 
 /// One content as the peer last told it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct PeerHead {
-    pub(crate) feed: FeedId,
-    pub(crate) head: u64,
-    pub(crate) digest: Option<Digest>,
-    pub(crate) applied_feed: FeedId,
-    pub(crate) applied: u64,
-    pub(crate) pending: Pending,
-    pub(crate) pending_after: u64,
-    pub(crate) receiving: bool,
-    pub(crate) ranges: Vec<Digest>,
-    pub(crate) ranges_aside: BTreeSet<u8>,
-    pub(crate) rolled_back: bool,
+pub struct PeerHead {
+    /// Its feed; 0 for none.
+    pub feed: FeedId,
+    /// The end of it.
+    pub head: u64,
+    /// What is visible there.
+    pub digest: Option<Digest>,
+    /// The feed of ours that it has applied; 0 for none.
+    pub applied_feed: FeedId,
+    /// How far.
+    pub applied: u64,
+    /// What we lack of it.
+    pub pending: Pending,
+    /// From where it counted that.
+    pub pending_after: u64,
+    /// It takes our changes.
+    pub receiving: bool,
+    /// With objects set aside: the digests of the ranges, and the ranges those objects are in.
+    pub ranges: Vec<Digest>,
+    /// See `ranges`.
+    pub ranges_aside: BTreeSet<u8>,
+    /// Its own store went back in time.
+    pub rolled_back: bool,
 }
 
 impl PeerHead {
-    pub(crate) fn from_wire(head: &ContentHead) -> Self {
+    /// Parses what a heartbeat says.
+    #[must_use]
+    pub fn from_wire(head: &ContentHead) -> Self {
         Self {
             feed: FeedId(head.feed_id),
             head: head.head,
@@ -46,40 +59,46 @@ impl PeerHead {
     }
 
     /// How far the peer has applied our feed `feed`.
-    pub(crate) fn applied_of(&self, feed: FeedId) -> u64 {
+    #[must_use]
+    pub fn applied_of(&self, feed: FeedId) -> u64 {
         if self.applied_feed == feed { self.applied } else { 0 }
     }
 
     /// How far we are known to be current with the peer's feed: what it has beyond our cursor may
     /// all have come from us.
-    pub(crate) fn effective_cursor(&self, cursor: u64) -> u64 {
+    #[must_use]
+    pub fn effective_cursor(&self, cursor: u64) -> u64 {
         if self.pending.objects == 0 && self.pending_after <= cursor { self.head.max(cursor) } else { cursor }
     }
 }
 
 /// One content as it is here, read at one instant.
 #[derive(Clone, Debug)]
-pub(crate) struct OwnHead {
-    pub(crate) feed: FeedId,
-    pub(crate) head: u64,
-    pub(crate) digest: Digest,
+pub struct OwnHead {
+    /// Our feed.
+    pub feed: FeedId,
+    /// The end of it.
+    pub head: u64,
+    /// What is visible here.
+    pub digest: Digest,
     /// The peer's feed, as far as one is known.
-    pub(crate) peer_feed: Option<FeedId>,
+    pub peer_feed: Option<FeedId>,
     /// How far that very feed has been applied here: told under another feed's id it would accuse
     /// the peer of having gone back in time.
-    pub(crate) cursor: u64,
+    pub cursor: u64,
     /// How far the peer has our feed, as far as is known.
-    pub(crate) acknowledged: u64,
+    pub acknowledged: u64,
     /// What the peer lacks of ours.
-    pub(crate) pending: Pending,
+    pub pending: Pending,
     /// With objects set aside: the digests of the ranges, and the ranges those objects are in.
-    pub(crate) ranges: Vec<Digest>,
-    pub(crate) ranges_aside: BTreeSet<u8>,
+    pub ranges: Vec<Digest>,
+    /// See `ranges`.
+    pub ranges_aside: BTreeSet<u8>,
 }
 
 /// What comparing them says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Agreement {
+pub enum Agreement {
     /// Something is still on its way, or would be if it were wished.
     Behind,
     /// Nothing is on its way, and the contents differ.
@@ -90,14 +109,17 @@ pub(crate) enum Agreement {
 
 /// The directions in which changes are wished to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Directions {
-    pub(crate) sends: bool,
-    pub(crate) receives: bool,
+pub struct Directions {
+    /// Out of this side.
+    pub sends: bool,
+    /// Into it.
+    pub receives: bool,
 }
 
 /// A direction that is not wished holds nothing back: what one side has beyond a cursor that nobody
 /// moves may all be on the other side already, and the digests tell.
-pub(crate) fn compare(own: &OwnHead, peer: &PeerHead, wished: Directions) -> Agreement {
+#[must_use]
+pub fn compare(own: &OwnHead, peer: &PeerHead, wished: Directions) -> Agreement {
     let all_sent = own.pending.objects == 0;
     // The peer counted from `pending_after`; from further on we have not looked.
     let all_received = peer.pending.objects == 0 && peer.pending_after <= own.cursor;
@@ -122,7 +144,8 @@ fn equal_but_for_set_aside(own: &OwnHead, peer: &PeerHead) -> bool {
 }
 
 /// The ranges in which two digests differ.
-pub(crate) fn differing(own: &[Digest], peer: &[Digest]) -> [bool; 256] {
+#[must_use]
+pub fn differing(own: &[Digest], peer: &[Digest]) -> [bool; 256] {
     std::array::from_fn(|range| own.get(range) != peer.get(range))
 }
 

@@ -3,7 +3,6 @@
 //! peer is known to have had and has no more is taken away here, if this store went back in time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use switchback_model::{ContentId, LinkId, Version};
 use switchback_proto::replication::v1::{Manifest, ManifestEntry, Missing};
@@ -16,14 +15,13 @@ use super::feed::{Draft, blocking, by_key};
 use super::key::{KeyHash, from_wire, to_wire};
 use super::limit::{BATCH_RECORDS_MAX, PAGE_KEYS_MAX};
 use crate::convert::{version_from_wire, version_to_wire};
-use crate::mover::Mover;
 
 /// Keys of ours that one answer asks about. Should there be more, the digests still differ at the
 /// end, and the next repair asks about the rest.
 const EXTRA_MAX: usize = 20_000;
 
 /// The sender's end of a comparison.
-pub(crate) struct Comparison {
+pub struct Comparison {
     ranges: [bool; 256],
     /// Our head when the digests were compared: once the comparison is done, the peer has
     /// everything up to here. 0 in a repair.
@@ -56,7 +54,7 @@ struct Notes {
 }
 
 /// What comes next in a comparison.
-pub(crate) enum Next {
+pub enum Next {
     /// Ask about a page of keys.
     Manifest(Manifest),
     /// Send what the peer asked for.
@@ -68,9 +66,10 @@ pub(crate) enum Next {
 }
 
 impl Comparison {
-    /// `is_first`: the peer has applied nothing of our feed yet. `retires`: the peer, if this store
-    /// went back in time.
-    pub(crate) fn new(
+    /// Of what is here with the digests that a peer showed. `is_first`: the peer has applied nothing of
+    /// our feed yet. `retires`: the peer, if this store went back in time.
+    #[must_use]
+    pub fn new(
         link: LinkId,
         ours: &ContentDigest,
         theirs: &[Digest],
@@ -96,7 +95,7 @@ impl Comparison {
     }
 
     /// The peer answered the manifest.
-    pub(crate) fn answer(&mut self, missing: Missing) {
+    pub fn answer(&mut self, missing: Missing) {
         let asked = self.asked.take().unwrap_or_default();
         let absent: BTreeSet<u32> = missing.absent.into_iter().collect();
         for place in missing.wanted {
@@ -113,21 +112,25 @@ impl Comparison {
     }
 
     /// There is something to send before the peer answers.
-    pub(crate) fn has_work(&self) -> bool {
+    #[must_use]
+    pub fn has_work(&self) -> bool {
         let waits = self.wanted.is_empty() && self.extra.is_empty() && self.absent.is_empty();
         self.needless || self.asked.is_none() || !waits
     }
 
     /// What to send next; [`Next::Wait`] only if it has no work.
-    pub(crate) async fn next(&mut self, mover: &Arc<Mover>, content: ContentId) -> Result<Next> {
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn next(&mut self, catalogue: &Catalogue, content: ContentId) -> Result<Next> {
         if self.needless {
             return Ok(Next::Done(0));
         }
-        self.retire(mover, content).await?;
-        if let Some(draft) = next_of(&mut self.wanted, mover, content, |_| true).await? {
+        self.retire(catalogue, content).await?;
+        if let Some(draft) = next_of(&mut self.wanted, catalogue, content, |_| true).await? {
             return Ok(Next::Batch(draft));
         }
-        if let Some(draft) = next_of(&mut self.extra, mover, content, Record::is_deleted).await? {
+        if let Some(draft) = next_of(&mut self.extra, catalogue, content, Record::is_deleted).await? {
             return Ok(Next::Batch(draft));
         }
         if self.asked.is_some() {
@@ -135,12 +138,12 @@ impl Comparison {
         }
         if self.is_listed {
             self.absent.extend(std::mem::take(&mut self.absent_namespaces));
-            self.retire(mover, content).await?;
-            self.look_for_notes(mover, content).await?;
-            let notes = next_of(&mut self.wanted, mover, content, |_| true).await?;
+            self.retire(catalogue, content).await?;
+            self.look_for_notes(catalogue, content).await?;
+            let notes = next_of(&mut self.wanted, catalogue, content, |_| true).await?;
             return Ok(notes.map_or(Next::Done(self.through), Next::Batch));
         }
-        let page = page(mover, content, self.after.clone(), None, self.ranges).await?;
+        let page = page(catalogue, content, self.after.clone(), None, self.ranges).await?;
         let manifest = Manifest {
             after: self.after.as_ref().map(to_wire),
             through: page.through.as_ref().map(to_wire),
@@ -154,22 +157,21 @@ impl Comparison {
     }
 
     /// Takes away what the peer deleted; the rest of what is absent there is sent.
-    async fn retire(&mut self, mover: &Arc<Mover>, content: ContentId) -> Result<()> {
+    async fn retire(&mut self, catalogue: &Catalogue, content: ContentId) -> Result<()> {
         let Some(peer) = &self.retires else { return Ok(()) };
         while !self.absent.is_empty() {
             let some: Vec<_> = self.absent.iter().take(BATCH_RECORDS_MAX).cloned().collect();
             let looked_at = some.len();
-            self.wanted.extend(mover.catalogue.retire(content, peer.clone(), some).await?);
+            self.wanted.extend(catalogue.retire(content, peer.clone(), some).await?);
             self.absent.drain(..looked_at);
         }
         Ok(())
     }
 
-    async fn look_for_notes(&mut self, mover: &Arc<Mover>, content: ContentId) -> Result<()> {
+    async fn look_for_notes(&mut self, catalogue: &Catalogue, content: ContentId) -> Result<()> {
         let Some(Notes { link, after }) = self.notes.take() else { return Ok(()) };
-        let mover = Arc::clone(mover);
-        let page =
-            blocking(move || mover.catalogue.notes(link, content, after.as_ref(), PAGE_KEYS_MAX)).await?;
+        let catalogue = catalogue.clone();
+        let page = blocking(move || catalogue.notes(link, content, after.as_ref(), PAGE_KEYS_MAX)).await?;
         if let Some(last) = page.last() {
             self.notes = Some(Notes { link, after: Some(last.clone()) });
         }
@@ -181,13 +183,13 @@ impl Comparison {
 /// The next batch of the keys that wait, if any of them is wanted.
 async fn next_of(
     keys: &mut VecDeque<RecordKey>,
-    mover: &Arc<Mover>,
+    catalogue: &Catalogue,
     content: ContentId,
     is_wanted: fn(&Record) -> bool,
 ) -> Result<Option<Draft>> {
     while !keys.is_empty() {
         let some: Vec<_> = keys.iter().take(BATCH_RECORDS_MAX).cloned().collect();
-        let draft = by_key(mover, content, some, is_wanted).await?;
+        let draft = by_key(catalogue, content, some, is_wanted).await?;
         // What did not fit stays.
         keys.drain(..draft.looked_at());
         if !draft.is_empty() {
@@ -202,13 +204,13 @@ fn entry((key, version): &(RecordKey, Version)) -> ManifestEntry {
 }
 
 async fn page(
-    mover: &Arc<Mover>,
+    catalogue: &Catalogue,
     content: ContentId,
     after: Option<RecordKey>,
     through: Option<RecordKey>,
     ranges: [bool; 256],
 ) -> Result<VersionsPage> {
-    let mover = Arc::clone(mover);
+    let catalogue = catalogue.clone();
     blocking(move || {
         let request = VersionsRequest {
             after: after.as_ref(),
@@ -216,14 +218,17 @@ async fn page(
             ranges: &ranges,
             keys_max: PAGE_KEYS_MAX,
         };
-        mover.catalogue.versions(content, &request)
+        catalogue.versions(content, &request)
     })
     .await
 }
 
 /// The receiver's answer to a manifest. Its own stretch may hold more keys than a page: it is then
 /// walked in several.
-pub(crate) fn answer(catalogue: &Catalogue, content: ContentId, manifest: Manifest) -> Result<Missing> {
+///
+/// # Errors
+/// The store failed.
+pub fn answer(catalogue: &Catalogue, content: ContentId, manifest: Manifest) -> Result<Missing> {
     let ranges = unpack(&manifest.ranges);
     let mut theirs = BTreeMap::new();
     let mut here = BTreeSet::new();

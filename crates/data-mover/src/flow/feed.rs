@@ -1,19 +1,18 @@
 //! What goes into a batch: the feed after a cursor, configuration ahead, or records by their keys.
 
-use std::sync::Arc;
-
 use switchback_kit::world::aside;
 use switchback_model::{ContentId, FeedId};
 use switchback_proto::replication::v1::Change as WireChange;
-use switchback_store::{Body, Change, ChangeBatch, ChangesRequest, Error, Record, RecordKey, Result};
+use switchback_store::{
+    Body, Catalogue, Change, ChangeBatch, ChangesRequest, Error, Record, RecordKey, Result,
+};
 
 use super::limit::{BATCH_BYTES_MAX, BATCH_FOLLOWING_MAX, BATCH_RECORDS_MAX};
 use super::window::Flown;
-use crate::mover::Mover;
 
 /// A batch that has no number yet.
 #[derive(Debug, Default)]
-pub(crate) struct Draft {
+pub struct Draft {
     changes: Vec<WireChange>,
     flown: Vec<Flown>,
     /// 0: out of the feed's order.
@@ -21,31 +20,38 @@ pub(crate) struct Draft {
     bytes: usize,
     following: u64,
     /// Of the keys asked for, those without a record that is wanted.
-    pub(crate) absent: Vec<RecordKey>,
+    pub absent: Vec<RecordKey>,
 }
 
 impl Draft {
     /// No changes, only how far the feed has been given.
-    pub(crate) fn progress(through: u64) -> Self {
+    #[must_use]
+    pub fn progress(through: u64) -> Self {
         Self { through, ..Self::default() }
     }
 
     /// Keys that were looked up, found or not.
-    pub(crate) fn looked_at(&self) -> usize {
+    #[must_use]
+    pub fn looked_at(&self) -> usize {
         self.changes.len() + self.absent.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// It holds no change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    pub(crate) fn is_full(&self) -> bool {
+    /// No more fits.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         self.changes.len() >= BATCH_RECORDS_MAX
             || self.bytes >= BATCH_BYTES_MAX
             || self.following >= BATCH_FOLLOWING_MAX
     }
 
-    pub(crate) fn push(&mut self, sequence: u64, record: &Record) {
+    /// Adds a change, at its place in the feed or 0.
+    pub fn push(&mut self, sequence: u64, record: &Record) {
         let body = record.as_object().map(|object| &object.body);
         let segments = body.map(Body::segments).unwrap_or_default();
         let bytes = record.to_bytes();
@@ -61,13 +67,15 @@ impl Draft {
         self.changes.push(WireChange { sequence, record: bytes, body_follows: !segments.is_empty() });
     }
 
-    pub(crate) fn into_parts(self) -> (Vec<WireChange>, Vec<Flown>, u64) {
+    /// For the wire, for the window, and how far the feed has been given.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<WireChange>, Vec<Flown>, u64) {
         (self.changes, self.flown, self.through)
     }
 }
 
 /// Reads a content's feed for one peer, each change once.
-pub(crate) struct Reader {
+pub struct Reader {
     content: ContentId,
     peer_feed: FeedId,
     after: u64,
@@ -77,32 +85,38 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(content: ContentId, peer_feed: FeedId, cursor: u64) -> Self {
+    /// Of the feed of `content`, from the cursor of the peer whose feed is `peer_feed`.
+    #[must_use]
+    pub fn new(content: ContentId, peer_feed: FeedId, cursor: u64) -> Self {
         Self { content, peer_feed, after: cursor, configuration_after: cursor, head: cursor }
     }
 
     /// The feed's head when it was last read.
-    pub(crate) fn head(&self) -> u64 {
+    #[must_use]
+    pub fn head(&self) -> u64 {
         self.head
     }
 
     /// Everything through `sequence` is on the other side by other means.
-    pub(crate) fn skip_to(&mut self, sequence: u64) {
+    pub fn skip_to(&mut self, sequence: u64) {
         self.after = self.after.max(sequence);
         self.configuration_after = self.configuration_after.max(sequence);
     }
 
     /// The next batch; none when the feed has been read to its end. A stretch that holds nothing
     /// for this peer is told as progress.
-    pub(crate) async fn next(&mut self, mover: &Arc<Mover>) -> Result<Option<Draft>> {
-        let ahead = self.read(mover, self.configuration_after, true).await?;
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn next(&mut self, catalogue: &Catalogue) -> Result<Option<Draft>> {
+        let ahead = self.read(catalogue, self.configuration_after, true).await?;
         if !ahead.changes.is_empty() {
             let mut draft = Draft::default();
             ahead.changes.iter().for_each(|change| draft.push(change.sequence, &change.record));
             self.configuration_after = ahead.changes.last().map_or(ahead.through, |last| last.sequence);
             return Ok(Some(draft));
         }
-        let batch = self.read(mover, self.after, false).await?;
+        let batch = self.read(catalogue, self.after, false).await?;
         self.head = batch.head;
         if batch.through <= self.after {
             return Ok(None);
@@ -128,7 +142,7 @@ impl Reader {
         draft
     }
 
-    async fn read(&self, mover: &Arc<Mover>, after: u64, configuration_only: bool) -> Result<ChangeBatch> {
+    async fn read(&self, catalogue: &Catalogue, after: u64, configuration_only: bool) -> Result<ChangeBatch> {
         let request = ChangesRequest {
             exclude: Some(self.peer_feed),
             after,
@@ -136,26 +150,29 @@ impl Reader {
             changes_max: BATCH_RECORDS_MAX,
             bytes_max: BATCH_BYTES_MAX,
         };
-        let (mover, content) = (Arc::clone(mover), self.content);
-        blocking(move || mover.catalogue.changes(content, &request)).await
+        let (catalogue, content) = (catalogue.clone(), self.content);
+        blocking(move || catalogue.changes(content, &request)).await
     }
 }
 
 /// The current records of some keys that are wanted, as many as fit; the rest is due again later.
-pub(crate) async fn by_key(
-    mover: &Arc<Mover>,
+///
+/// # Errors
+/// The store failed.
+pub async fn by_key(
+    catalogue: &Catalogue,
     content: ContentId,
     keys: Vec<RecordKey>,
     is_wanted: fn(&Record) -> bool,
 ) -> Result<Draft> {
-    let mover = Arc::clone(mover);
+    let catalogue = catalogue.clone();
     blocking(move || {
         let mut draft = Draft::default();
         for key in keys {
             if draft.is_full() {
                 break;
             }
-            match mover.catalogue.record(content, &key)? {
+            match catalogue.record(content, &key)? {
                 Some(record) if is_wanted(&record) => draft.push(0, &record),
                 Some(_) | None => draft.absent.push(key),
             }

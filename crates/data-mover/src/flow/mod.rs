@@ -1,14 +1,15 @@
 //! The flows: what moves between two systems, and in which order.
 //!
-//! Decisions are pure and stand apart (`agree`, `window`, `body`); tasks carry them out: `exchange`
+//! Decisions are pure and stand apart ([`agree`], [`window`], `body`), as does what a batch is made of
+//! ([`feed`], [`compare`]): those four are public for who moves batches without these tasks. Tasks carry them out: `exchange`
 //! tells epochs and heads, `session` (opened by `sender`) and `receiver` are the two ends of one
 //! content's stream, and `supervisor` starts and stops them as the link manager's wishes change.
 
-pub(crate) mod agree;
+pub mod agree;
 mod body;
-mod compare;
+pub mod compare;
 pub(crate) mod exchange;
-pub(crate) mod feed;
+pub mod feed;
 mod incoming;
 pub(crate) mod key;
 pub(crate) mod limit;
@@ -17,4 +18,4 @@ pub(crate) mod receiver;
 mod sender;
 mod session;
 pub(crate) mod supervisor;
-mod window;
+pub mod window;

@@ -323,7 +323,7 @@ impl<'a> Session<'a> {
             return Ok(Some(self.launch(draft)));
         }
         if let Some(comparison) = &mut self.comparison {
-            let next = comparison.next(self.mover, self.flow.content.id).await.map_err(words)?;
+            let next = comparison.next(&self.mover.catalogue, self.flow.content.id).await.map_err(words)?;
             match next {
                 Next::Manifest(manifest) => {
                     self.flow.state().compared += manifest.entries.len() as u64;
@@ -339,7 +339,7 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        match self.reader.next(self.mover).await.map_err(words)? {
+        match self.reader.next(&self.mover.catalogue).await.map_err(words)? {
             Some(draft) => {
                 let mut state = self.flow.state();
                 state.horizon.sample(now_unix_ms(), self.reader.head());
@@ -359,7 +359,8 @@ impl<'a> Session<'a> {
         if due.is_empty() {
             return Ok(None);
         }
-        let draft = by_key(self.mover, self.flow.content.id, due, |_| true).await.map_err(words)?;
+        let draft =
+            by_key(&self.mover.catalogue, self.flow.content.id, due, |_| true).await.map_err(words)?;
         // What is gone without a tombstone is not wanted on the other side any more.
         let forget = self.flow.state().retries.settle(&draft.absent);
         self.forget_retries(&forget).await?;

@@ -9,53 +9,65 @@ use super::limit::WINDOW_BATCHES;
 
 /// One change on its way.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Flown {
-    pub(crate) key: RecordKey,
-    pub(crate) version: Version,
-    pub(crate) size: u64,
+pub struct Flown {
+    /// Of what.
+    pub key: RecordKey,
+    /// Which write.
+    pub version: Version,
+    /// Bytes of its body.
+    pub size: u64,
     /// The blobs of a body that follows.
-    pub(crate) segments: Vec<Segment>,
+    pub segments: Vec<Segment>,
     /// Its body could not be read; it is on the retry list.
-    pub(crate) failed: bool,
+    pub failed: bool,
 }
 
 /// One batch on its way.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Flying {
-    pub(crate) number: u64,
-    pub(crate) changes: Vec<Flown>,
+pub struct Flying {
+    /// From 1, in order.
+    pub number: u64,
+    /// What is in it.
+    pub changes: Vec<Flown>,
 }
 
 /// The peer answered something that it was not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the other system's mover answered out of order; both must run the same version")]
-pub(crate) struct OutOfOrder;
+pub struct OutOfOrder;
 
 /// Batches in order of their numbers, which have no gaps.
 #[derive(Debug, Default)]
-pub(crate) struct Window {
+pub struct Window {
     flying: VecDeque<Flying>,
     last: u64,
 }
 
 impl Window {
-    pub(crate) fn is_open(&self) -> bool {
+    /// Another batch may leave.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
         self.flying.len() < WINDOW_BATCHES
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Nothing is on its way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.flying.is_empty()
     }
 
     /// Takes a batch into the window; answers its number.
-    pub(crate) fn launch(&mut self, changes: Vec<Flown>) -> u64 {
+    pub fn launch(&mut self, changes: Vec<Flown>) -> u64 {
         self.last += 1;
         self.flying.push_back(Flying { number: self.last, changes });
         self.last
     }
 
     /// The oldest batch was acknowledged.
-    pub(crate) fn land(&mut self, number: u64) -> Result<Flying, OutOfOrder> {
+    ///
+    /// # Errors
+    /// It is not the oldest.
+    pub fn land(&mut self, number: u64) -> Result<Flying, OutOfOrder> {
         match self.flying.front() {
             Some(flying) if flying.number == number => self.flying.pop_front().ok_or(OutOfOrder),
             Some(_) | None => Err(OutOfOrder),
@@ -63,13 +75,17 @@ impl Window {
     }
 
     /// One change of a batch on its way.
-    pub(crate) fn change(&mut self, number: u64, index: u32) -> Result<&mut Flown, OutOfOrder> {
+    ///
+    /// # Errors
+    /// There is none such.
+    pub fn change(&mut self, number: u64, index: u32) -> Result<&mut Flown, OutOfOrder> {
         let flying = self.flying.iter_mut().find(|flying| flying.number == number);
         flying.and_then(|flying| flying.changes.get_mut(index as usize)).ok_or(OutOfOrder)
     }
 
     /// True while a change of this key is on its way: trying it again aside would be in vain.
-    pub(crate) fn carries(&self, key: &RecordKey) -> bool {
+    #[must_use]
+    pub fn carries(&self, key: &RecordKey) -> bool {
         self.flying.iter().any(|flying| flying.changes.iter().any(|change| change.key == *key))
     }
 }
