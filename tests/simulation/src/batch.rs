@@ -1,6 +1,9 @@
-//! Many seeds, each in a process of its own, and what they came to.
+//! Many seeds, and what they came to. Seeds of the services run in a process each, those of the cores
+//! many in one; whoever wishes to see that a seed repeats gets it from two processes in either layer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Seek as _};
+use std::ops::Range;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,18 +11,23 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::plan;
+use crate::layer::Layer;
 use crate::record::Ending;
 
-/// A run that takes longer, in real time, hangs. Most take a second.
+/// A process that takes longer, in real time, hangs. Most runs of the services take a second.
 const HANG: Duration = Duration::from_secs(300);
 /// Between two looks whether a run has ended.
 const LOOK: Duration = Duration::from_millis(5);
 /// Tries to make one failing plan shorter.
 const TRIES_MAX: usize = 80;
 
+/// Seeds of the cores that a process runs.
+const TOGETHER: u64 = 200;
+
 /// What to run.
 pub struct Batch {
+    /// Of what.
+    pub layer: Layer,
     /// The first seed.
     pub first: u64,
     /// How many.
@@ -51,17 +59,23 @@ pub fn run(batch: &Batch) -> anyhow::Result<bool> {
     let began = uptime()?;
     let next = AtomicU64::new(batch.first);
     let sum = Mutex::new(Sum::default());
+    let end = batch.first + batch.seeds;
+    let (together, report_each) = match batch.layer {
+        Layer::Services => (1, 500),
+        Layer::Cores => (TOGETHER.min(batch.seeds.div_ceil(jobs as u64)).max(1), 100 * TOGETHER),
+    };
     let work = || -> anyhow::Result<()> {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= batch.first + batch.seeds {
+            let first = next.fetch_add(together, Ordering::Relaxed);
+            if first >= end {
                 return Ok(());
             }
-            let ending = of_seed(seed, batch)?;
-            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-            add(&mut sum, seed, ending);
-            if sum.runs.is_multiple_of(500) {
-                println!("{} seeds, {} broken; go on with --first {}", sum.runs, sum.bad.len(), seed + 1);
+            for (seed, ending) in of_seeds(first..end.min(first + together), batch)? {
+                let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                add(&mut sum, seed, ending);
+                if sum.runs.is_multiple_of(report_each) {
+                    println!("{} seeds, {} broken; go on with --first {}", sum.runs, sum.bad.len(), seed + 1);
+                }
             }
         }
     };
@@ -74,59 +88,104 @@ pub fn run(batch: &Batch) -> anyhow::Result<bool> {
     Ok(sum.bad.is_empty())
 }
 
-/// Runs `seed`, a second time if that is wished, and tells what is broken.
-fn of_seed(seed: u64, batch: &Batch) -> anyhow::Result<Ending> {
-    let nothing = BTreeSet::new();
-    let mut ending = child(seed, &nothing)?;
+/// Runs `seeds`, a second time if that is wished, and tells what is broken.
+fn of_seeds(seeds: Range<u64>, batch: &Batch) -> anyhow::Result<Vec<(u64, Ending)>> {
+    let mut endings = run_once(seeds.clone(), batch)?;
     if batch.twice {
-        let again = child(seed, &nothing)?;
-        if again.trace != ending.trace {
-            let text = format!("{} and then {}: one seed, two runs", ending.trace, again.trace);
-            ending.violations.push(text);
+        for (ending, again) in endings.iter_mut().zip(run_once(seeds.clone(), batch)?) {
+            if again.trace != ending.trace {
+                let text = format!("{} and then {}: one seed, two runs", ending.trace, again.trace);
+                ending.violations.push(text);
+            }
         }
     }
+    let endings: Vec<_> = seeds.zip(endings).collect();
+    for (seed, ending) in &endings {
+        tell(*seed, ending, batch)?;
+    }
+    Ok(endings)
+}
+
+/// Runs each of `seeds` once, in order.
+fn run_once(seeds: Range<u64>, batch: &Batch) -> anyhow::Result<Vec<Ending>> {
+    match batch.layer {
+        Layer::Services => seeds.map(|seed| one(batch.layer, seed, &BTreeSet::new())).collect(),
+        Layer::Cores if batch.twice => {
+            let first = seeds.start.to_string();
+            let count = (seeds.end - seeds.start).to_string();
+            let args = ["--first", &first, "--seeds", &count, "--jobs", "1"];
+            let said = child(batch.layer, &args)?;
+            let mut endings: Vec<_> =
+                said.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+            // What broke off is broken.
+            endings.resize_with((seeds.end - seeds.start) as usize, || silent("nothing more"));
+            Ok(endings)
+        }
+        Layer::Cores => seeds.map(|seed| batch.layer.run(seed, &BTreeSet::new(), false)).collect(),
+    }
+}
+
+fn silent(why: &str) -> Ending {
+    Ending { violations: vec![format!("the run ended and said {why}")], ..Ending::default() }
+}
+
+/// Tells what is broken of `seed`.
+fn tell(seed: u64, ending: &Ending, batch: &Batch) -> anyhow::Result<()> {
     if !ending.violations.is_empty() {
-        let mut text = format!("seed {seed} is BROKEN\n");
+        let mut text = format!("seed {seed} of the {} is BROKEN\n", batch.layer);
         ending.violations.iter().for_each(|violation| text += &format!("    {violation}\n"));
         if batch.shrinks {
-            text += &shrunk(seed, &ending)?;
+            text += &shrunk(batch.layer, seed, ending)?;
         } else {
-            text += &format!("    again: --seed {seed}\n");
+            text += &format!("    again: --layer {} --seed {seed}\n", batch.layer);
         }
         print!("{text}");
     }
-    Ok(ending)
+    Ok(())
 }
 
 /// The shortest plan found with which the seed still fails.
-fn shrunk(seed: u64, ending: &Ending) -> anyhow::Result<String> {
+fn shrunk(layer: Layer, seed: u64, ending: &Ending) -> anyhow::Result<String> {
     let mut left_out = BTreeSet::new();
     for place in (0..ending.steps).rev().take(TRIES_MAX) {
         left_out.insert(place);
-        if child(seed, &left_out)?.violations.is_empty() {
+        if one(layer, seed, &left_out)?.violations.is_empty() {
             left_out.remove(&place);
         }
     }
-    let last = child(seed, &left_out)?;
+    let last = one(layer, seed, &left_out)?;
     let mut text = String::from("    with no more than\n");
-    for (place, step) in plan::of(seed).iter().enumerate().filter(|(place, _)| !left_out.contains(place)) {
+    for (place, step) in layer.plan(seed).iter().enumerate().filter(|(place, _)| !left_out.contains(place)) {
         text += &format!("      {place}. {step}\n");
     }
     last.violations.iter().take(1).for_each(|violation| text += &format!("    {violation}\n"));
     let left_out: Vec<String> = left_out.iter().map(ToString::to_string).collect();
-    text += &format!("    again: --seed {seed} --leave-out {}\n", left_out.join(","));
+    text += &format!("    again: --layer {layer} --seed {seed} --leave-out {}\n", left_out.join(","));
     Ok(text)
 }
 
-fn child(seed: u64, left_out: &BTreeSet<usize>) -> anyhow::Result<Ending> {
-    let mut command = Command::new(std::env::current_exe().context("find this program")?);
-    command.args(["--seed", &seed.to_string(), "--json"]);
-    if !left_out.is_empty() {
-        let left_out: Vec<String> = left_out.iter().map(ToString::to_string).collect();
-        command.args(["--leave-out", &left_out.join(",")]);
+/// One run without the steps `left_out`, where the layer wants it.
+fn one(layer: Layer, seed: u64, left_out: &BTreeSet<usize>) -> anyhow::Result<Ending> {
+    if layer == Layer::Cores {
+        return layer.run(seed, left_out, false);
     }
-    // What it prints is one short line, which a pipe holds.
-    let mut child = command.stdout(Stdio::piped()).spawn().context("start a run")?;
+    let (seed, left_out) = (seed.to_string(), left_out.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let left_out = left_out.join(",");
+    let mut args = vec!["--seed", &seed];
+    if !left_out.is_empty() {
+        args.extend(["--leave-out", &left_out]);
+    }
+    let said = child(layer, &args)?;
+    Ok(serde_json::from_str(&said).unwrap_or_else(|_| silent(&format!("{said:?}"))))
+}
+
+/// What this program says when it is run with `args`.
+fn child(layer: Layer, args: &[&str]) -> anyhow::Result<String> {
+    let mut command = Command::new(std::env::current_exe().context("find this program")?);
+    command.args(["--layer", &layer.to_string(), "--json"]).args(args);
+    // Into a file: a pipe that nobody reads meanwhile would fill.
+    let mut said = tempfile::tempfile().context("make a file")?;
+    let mut child = command.stdout(Stdio::from(said.try_clone()?)).spawn().context("start a run")?;
     let mut waited = Duration::ZERO;
     while child.try_wait()?.is_none() {
         std::thread::sleep(LOOK);
@@ -134,15 +193,13 @@ fn child(seed: u64, left_out: &BTreeSet<usize>) -> anyhow::Result<Ending> {
         if waited > HANG {
             child.kill()?;
             child.wait()?;
-            let violations = vec![format!("no end after {} s", HANG.as_secs())];
-            return Ok(Ending { violations, ..Ending::default() });
+            return Ok(format!("no end after {} s", HANG.as_secs()));
         }
     }
-    let output = child.wait_with_output()?;
-    serde_json::from_slice(&output.stdout).or_else(|_| {
-        let violations = vec![format!("the run ended with {} and said nothing", output.status)];
-        Ok(Ending { violations, ..Ending::default() })
-    })
+    let mut text = String::new();
+    said.rewind()?;
+    said.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn add(sum: &mut Sum, seed: u64, ending: Ending) {
@@ -164,8 +221,9 @@ fn report(batch: &Batch, sum: &Sum, seconds: f64) {
     let hours = sum.simulated_ms as f64 / 3_600_000.0;
     let twice = if batch.twice { ", each in two processes with one trace" } else { "" };
     println!(
-        "{} seeds{twice}: {} broken {:?}; {} events, {hours:.2} simulated hours in {seconds:.0} s: {:.0} seeds and {:.2} simulated hours a minute; go on with --first {}",
+        "{} seeds of the {}{twice}: {} broken {:?}; {} events, {hours:.2} simulated hours in {seconds:.0} s: {:.0} seeds and {:.2} simulated hours a minute; go on with --first {}",
         sum.runs,
+        batch.layer,
         sum.bad.len(),
         sum.bad,
         sum.events,

@@ -42,6 +42,7 @@ pub struct Disks {
 }
 
 struct Shared {
+    takes_time: bool,
     troubles: Mutex<BTreeMap<System, Trouble>>,
     chance: Mutex<Chance>,
     record: Arc<Record>,
@@ -63,11 +64,11 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Disks {
     /// Empty disks; the folders of systems are beneath `root`, each with a name that begins with
-    /// the system's.
+    /// the system's. A commit takes some milliseconds if `takes_time`, else none.
     #[must_use]
-    pub fn new(root: &Path, seed: u64, record: Arc<Record>, watch: Arc<Watch>) -> Self {
+    pub fn new(root: &Path, seed: u64, takes_time: bool, record: Arc<Record>, watch: Arc<Watch>) -> Self {
         let chance = Mutex::new(Chance::new(seed, "disks"));
-        let shared = Shared { troubles: Mutex::default(), chance, record, watch };
+        let shared = Shared { takes_time, troubles: Mutex::default(), chance, record, watch };
         Self { root: root.into(), tables: Mutex::default(), shared: Arc::new(shared) }
     }
 
@@ -120,31 +121,53 @@ impl Disks {
         found.map(|(_, disk)| disk.snapshot()).unwrap_or_default()
     }
 
+    /// Whether something that is kept on the disk of `system` beside the tables can be kept now, and
+    /// whether it is there then: it may be although nobody can be told.
+    pub fn keep(&self, system: System, what: &str) -> (io::Result<()>, bool) {
+        let record = &self.shared.record;
+        match self.shared.fate(system) {
+            None => {
+                record.event(&format!("{system} keeps {what}"));
+                (Ok(()), true)
+            }
+            Some((kind, there)) => {
+                record.event(&format!("{system} fails to keep {what}: {kind}, {there}"));
+                record.count("fault: commits that failed");
+                (Err(kind.into()), there)
+            }
+        }
+    }
+
     /// Changes what is wrong with the disks of `system`.
     pub fn trouble(&self, system: System, change: impl FnOnce(&mut Trouble)) {
         change(held(&self.shared.troubles).entry(system).or_default());
     }
 }
 
-impl Disk {
-    fn pause(&self) -> Duration {
-        let slow = held(&self.shared.troubles).get(&self.system).is_some_and(|trouble| trouble.slow);
-        let most = if slow { SLOW_MAX_MS } else { PAUSE_MAX_MS };
-        Duration::from_millis(held(&self.shared.chance).below(most))
-    }
-
-    /// Whether this commit fails, and if so whether it is there all the same.
-    fn fate(&self) -> Option<(io::ErrorKind, bool)> {
-        let mut troubles = held(&self.shared.troubles);
-        let trouble = troubles.entry(self.system).or_default();
+impl Shared {
+    /// Whether the next commit of `system` fails, and if so whether it is there all the same.
+    fn fate(&self, system: System) -> Option<(io::ErrorKind, bool)> {
+        let mut troubles = held(&self.troubles);
+        let trouble = troubles.entry(system).or_default();
         if trouble.full {
             return Some((io::ErrorKind::StorageFull, false));
         }
         if trouble.failures > 0 {
             trouble.failures -= 1;
-            return Some((io::ErrorKind::Other, held(&self.shared.chance).one_in(2)));
+            return Some((io::ErrorKind::Other, held(&self.chance).one_in(2)));
         }
         None
+    }
+}
+
+impl Disk {
+    fn pause(&self) -> Duration {
+        if !self.shared.takes_time {
+            return Duration::ZERO;
+        }
+        let slow = held(&self.shared.troubles).get(&self.system).is_some_and(|trouble| trouble.slow);
+        let most = if slow { SLOW_MAX_MS } else { PAUSE_MAX_MS };
+        Duration::from_millis(held(&self.shared.chance).below(most))
     }
 }
 
@@ -159,7 +182,7 @@ impl Table for Disk {
 
     fn commit(&self, changes: Vec<Change>) -> io::Result<()> {
         let record = &self.shared.record;
-        let fate = self.fate();
+        let fate = self.shared.fate(self.system);
         if let Some((kind, there)) = fate {
             record.event(&format!("{} commit fails: {kind}, {there}", self.name));
             record.count("fault: commits that failed");

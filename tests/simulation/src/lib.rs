@@ -1,23 +1,24 @@
-//! Two whole systems on simulated time, network and disks, from a seed: the services that are
-//! shipped, with their gRPC and TLS, on [`switchback_world`]'s seam.
+//! Two systems on simulated time, network and disks, from a seed, in two layers.
 //!
-//! A run makes two systems, a tenant and a link, lets clients write on both sides while a plan of
-//! faults and commands is carried out, makes everything work again, follows what the systems say until
-//! the link is healthy, and compares. The same seed gives the same run, event by event, in any
-//! process.
+//! - [`cores`], the fast one: the decisions of the five services and the store, in one loop; many seeds
+//!   in a second.
+//! - [`services`], the slow one: the services that are shipped, with their gRPC and TLS.
+//!
+//! Both stand on [`switchback_world`]'s seam. They draw what goes wrong and what is commanded from the
+//! same [`plan`], look at each commit with the same [`watch`], let an operator follow the same [`guide`]
+//! back to health, and compare with the same [`check`]. The same seed gives the same run, event by event,
+//! in any process.
 
 pub mod batch;
 pub mod chance;
 pub mod check;
-pub mod client;
+pub mod clock;
+pub mod cores;
 pub mod disk;
-pub mod heal;
-pub mod people;
+pub mod guide;
+pub mod layer;
 pub mod plan;
 pub mod record;
-pub mod run;
+pub mod services;
 pub mod site;
-pub mod stage;
-pub mod story;
 pub mod watch;
-pub mod world;

@@ -6,15 +6,21 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use simulation::batch::{self, Batch};
-use simulation::{plan, run};
+use simulation::layer::Layer;
 
-/// Runs two whole systems on simulated time, network and disks, from seeds, and looks whether what
-/// is promised holds.
+/// Seeds of the cores for each of the services, when both are run.
+const CORES_PER_SERVICES: u64 = 20;
+
+/// Runs two systems on simulated time, network and disks, from seeds, and looks whether what is promised
+/// holds: their services whole, and then, many times as often, their decisions alone.
 #[derive(Parser)]
 struct Args {
-    /// Seeds to run.
+    /// Seeds of the services to run; of the cores, 20 times as many. With --layer: of that layer.
     #[arg(long, default_value_t = 50)]
     seeds: u64,
+    /// Run this layer alone.
+    #[arg(long)]
+    layer: Option<Layer>,
     /// The first seed. A run goes on where another stopped, with the seed that it printed.
     #[arg(long, default_value_t = 1)]
     first: u64,
@@ -27,7 +33,7 @@ struct Args {
     /// Do not look for the shortest plan with which a seed fails.
     #[arg(long)]
     no_shrink: bool,
-    /// Run this seed alone, and print what happens.
+    /// Run this seed alone, of the services unless --layer says otherwise, and print what happens.
     #[arg(long)]
     seed: Option<u64>,
     /// With --seed: leave out these steps of its plan, counted from 0.
@@ -36,8 +42,8 @@ struct Args {
     /// With --seed: print what the services log too, as RUST_LOG would have it.
     #[arg(long, requires = "seed")]
     log: Option<String>,
-    /// With --seed: print how it ended, as JSON, and nothing else.
-    #[arg(long, requires = "seed")]
+    /// Print how each run ended, as a line of JSON, and nothing else. Without --seed: of the cores.
+    #[arg(long)]
     json: bool,
 }
 
@@ -47,29 +53,52 @@ fn main() -> anyhow::Result<ExitCode> {
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).without_time().init();
     }
     let good = match args.seed {
-        Some(seed) => one(seed, &args.leave_out.into_iter().collect(), args.json)?,
-        None => {
-            let batch = Batch {
-                first: args.first,
-                seeds: args.seeds,
-                jobs: args.jobs,
-                twice: args.twice,
-                shrinks: !args.no_shrink,
-            };
-            batch::run(&batch)?
+        Some(seed) => {
+            let layer = args.layer.unwrap_or(Layer::Services);
+            one(layer, seed, &args.leave_out.into_iter().collect(), args.json)?
         }
+        None if args.json => endings(args.first, args.seeds)?,
+        None => many(&args)?,
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn one(seed: u64, left_out: &BTreeSet<usize>, json: bool) -> anyhow::Result<bool> {
+fn many(args: &Args) -> anyhow::Result<bool> {
+    let batch = |layer, seeds| Batch {
+        layer,
+        first: args.first,
+        seeds,
+        jobs: args.jobs,
+        twice: args.twice,
+        shrinks: !args.no_shrink,
+    };
+    match args.layer {
+        Some(layer) => batch::run(&batch(layer, args.seeds)),
+        None => {
+            let services = batch::run(&batch(Layer::Services, args.seeds))?;
+            Ok(batch::run(&batch(Layer::Cores, args.seeds * CORES_PER_SERVICES))? && services)
+        }
+    }
+}
+
+fn endings(first: u64, seeds: u64) -> anyhow::Result<bool> {
+    let mut good = true;
+    for seed in first..first + seeds {
+        let ending = Layer::Cores.run(seed, &BTreeSet::new(), false)?;
+        good &= ending.violations.is_empty();
+        println!("{}", serde_json::to_string(&ending)?);
+    }
+    Ok(good)
+}
+
+fn one(layer: Layer, seed: u64, left_out: &BTreeSet<usize>, json: bool) -> anyhow::Result<bool> {
     if !json {
-        for (place, step) in plan::of(seed).iter().enumerate() {
+        for (place, step) in layer.plan(seed).iter().enumerate() {
             let left_out = if left_out.contains(&place) { " (left out)" } else { "" };
             println!("{place:>4}. {step}{left_out}");
         }
     }
-    let ending = run::run(seed, left_out, !json)?;
+    let ending = layer.run(seed, left_out, !json)?;
     if json {
         println!("{}", serde_json::to_string(&ending)?);
     } else {

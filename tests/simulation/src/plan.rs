@@ -8,11 +8,16 @@ use serde::{Deserialize, Serialize};
 use crate::chance::Chance;
 use crate::site::{Place, Service, System};
 
-/// The clients and the plan go on for this long, in milliseconds; then everything is made well.
-pub const STORY_MS: u64 = 40_000;
-
-/// A fault lasts no longer, in milliseconds.
-const LAST_MAX_MS: u64 = 9_000;
+/// How long things take.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// Names the stream of chance that a plan is drawn from.
+    pub label: &'static str,
+    /// The clients and the plan go on for this long, in milliseconds; then everything is made well.
+    pub story_ms: u64,
+    /// A fault lasts no longer, in milliseconds.
+    pub last_max_ms: u64,
+}
 
 /// A clock jumps no further. What is written more than a minute ahead waits until the other side's
 /// clock has come there, and a run waits with it.
@@ -127,40 +132,40 @@ impl fmt::Display for Step {
 
 /// The plan of `seed`, in order of time.
 #[must_use]
-pub fn of(seed: u64) -> Vec<Step> {
-    let mut chance = Chance::new(seed, "plan");
+pub fn of(seed: u64, scale: &Scale) -> Vec<Step> {
+    let mut chance = Chance::new(seed, scale.label);
     // Calm and stormy seeds find different things.
     let faults = chance.between(0, 16);
     let commands = chance.between(2, 18);
     let is_lost = chance.one_in(3);
-    let mut steps: Vec<Step> = (0..faults).map(|_| fault(&mut chance)).collect();
+    let mut steps: Vec<Step> = (0..faults).map(|_| fault(&mut chance, scale)).collect();
     if is_lost {
         // Once: what both systems lost is lost.
         let system = chance.pick(&System::ALL);
         let fault = if chance.one_in(2) {
             Fault::Wipe(system)
         } else {
-            Fault::RollBack(system, chance.below(STORY_MS))
+            Fault::RollBack(system, chance.below(scale.story_ms))
         };
         steps.push(Step {
-            at_ms: chance.below(STORY_MS),
-            what: What::Fault(fault, chance.below(LAST_MAX_MS)),
+            at_ms: chance.below(scale.story_ms),
+            what: What::Fault(fault, chance.below(scale.last_max_ms)),
         });
     }
-    steps.extend((0..commands).map(|_| command(&mut chance)));
+    steps.extend((0..commands).map(|_| command(&mut chance, scale)));
     // Random commands seldom make a whole round; this one does.
     if chance.one_in(2) {
-        let mut at_ms = chance.below(STORY_MS / 2);
+        let mut at_ms = chance.below(scale.story_ms / 2);
         for command in [Command::FailOver, Command::BeginRecovery, Command::CompleteRecovery] {
             steps.push(Step { at_ms, what: What::Command(System::West, command) });
-            at_ms += chance.between(100, 8_000);
+            at_ms += chance.between(100, scale.story_ms / 5);
         }
     }
     steps.sort_by_key(|step| step.at_ms);
     steps
 }
 
-fn command(chance: &mut Chance) -> Step {
+fn command(chance: &mut Chance, scale: &Scale) -> Step {
     use Command as C;
     let system = chance.pick(&System::ALL);
     let command = chance.pick(&[
@@ -189,10 +194,10 @@ fn command(chance: &mut Chance) -> Step {
     // Failing over and recovering are the replica's; at the primary they are refused.
     let replicas = matches!(command, C::FailOver | C::BeginRecovery | C::CompleteRecovery);
     let system = if replicas && !chance.one_in(8) { System::West } else { system };
-    Step { at_ms: chance.below(STORY_MS), what: What::Command(system, command) }
+    Step { at_ms: chance.below(scale.story_ms), what: What::Command(system, command) }
 }
 
-fn fault(chance: &mut Chance) -> Step {
+fn fault(chance: &mut Chance, scale: &Scale) -> Step {
     let system = chance.pick(&System::ALL);
     let place = Place(system, chance.pick(&Service::ALL));
     let fault = match chance.below(16) {
@@ -210,5 +215,5 @@ fn fault(chance: &mut Chance) -> Step {
         14 => Fault::Behind(system, chance.below(JUMP_MAX_MS)),
         _ => Fault::Fast(system, chance.below(1_000)),
     };
-    Step { at_ms: chance.below(STORY_MS), what: What::Fault(fault, chance.below(LAST_MAX_MS)) }
+    Step { at_ms: chance.below(scale.story_ms), what: What::Fault(fault, chance.below(scale.last_max_ms)) }
 }

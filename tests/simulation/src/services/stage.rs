@@ -10,8 +10,8 @@ use turmoil::Sim;
 
 use crate::disk::Backup;
 use crate::plan::{Fault, Step, What};
+use crate::services::story::Story;
 use crate::site::{Place, Service, System};
-use crate::story::Story;
 
 /// A message between two services takes no longer, when nothing is slow.
 const LATENCY: Duration = Duration::from_millis(2);

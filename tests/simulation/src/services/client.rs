@@ -17,8 +17,8 @@ use switchback_world::net::Stream;
 use tokio::time::timeout;
 
 use crate::chance::Chance;
+use crate::services::story::{Stage, Story};
 use crate::site::{NAMESPACE, REGION, S3_PORT, System};
-use crate::story::{Stage, Story};
 
 /// Keys that all clients share: few, so that they meet.
 const KEYS: u64 = 12;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use switchback_proto::link::v1::Link;
 
-use crate::people::Operator;
+use crate::guide::{self, Advice};
 use crate::plan::Command;
+use crate::services::people::Operator;
+use crate::services::story::Story;
 use crate::site::System;
-use crate::story::Story;
 
 /// Between two looks. What mends itself has mended itself by then.
 const LOOK: Duration = Duration::from_secs(4);
@@ -78,16 +79,14 @@ async fn exchange(story: &Story) {
 
 /// Does what `link`, as `system` describes it, asks for; what came of it.
 async fn follow(story: &Story, system: System, link: &Link) -> Option<String> {
-    let troubles = link.troubles.join("; ");
-    if link.next_step.contains("certificate renew --new-incarnation") {
-        let renewed = async { Operator::at(story, system)?.renew(true).await }.await;
-        return Some(format!("renew --new-incarnation: {}", outcome(&renewed)));
-    }
-    if link.contents.iter().any(|content| content.paused) {
-        return give(story, system, Command::Unpause).await.err();
-    }
-    // The next step, else the first command that a trouble names.
-    let command = named(&link.next_step).or_else(|| commands(&troubles).find_map(named))?;
+    let is_paused = link.contents.iter().any(|content| content.paused);
+    let command = match guide::advice(&link.next_step, &link.troubles.join("; "), is_paused)? {
+        Advice::NewIncarnation => {
+            let renewed = async { Operator::at(story, system)?.renew(true).await }.await;
+            return Some(format!("renew --new-incarnation: {}", outcome(&renewed)));
+        }
+        Advice::Give(command) => command,
+    };
     let mut text = None;
     let mut next = Some(command);
     // A refusal names what must be done first.
@@ -95,7 +94,7 @@ async fn follow(story: &Story, system: System, link: &Link) -> Option<String> {
         let Some(command) = next else { break };
         let given = give(story, system, command).await;
         text = Some(format!("{command:?}: {}", given.as_ref().err().map_or("done", |why| why)));
-        next = given.err().and_then(|why| commands(&why).find_map(named)).filter(|next| *next != command);
+        next = given.err().and_then(|why| guide::instead(&why, command));
     }
     text
 }
@@ -108,24 +107,4 @@ async fn give(story: &Story, system: System, command: Command) -> Result<(), Str
 
 fn outcome(result: &anyhow::Result<()>) -> String {
     result.as_ref().err().map_or_else(|| "done".into(), |error| format!("{error:#}"))
-}
-
-/// What stands between backticks in `text`.
-fn commands(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2)
-}
-
-/// The command of the CLI that `text` is, if the link's operator gives it here.
-fn named(text: &str) -> Option<Command> {
-    let mut words = text.split_whitespace().skip_while(|word| *word == "switchback");
-    Some(match (words.next()?, words.next()?) {
-        ("link", "restore") => Command::Restore,
-        ("link", "resume") => Command::Resume,
-        ("link", "declare-lost") => Command::DeclareLost,
-        ("link", "fail-over") if text.contains("--accept-loss") => Command::FailOverAcceptingLoss,
-        ("link", "fail-over") => Command::FailOver,
-        ("link", "recovery") if text.contains("begin") => Command::BeginRecovery,
-        ("link", "recovery") if text.contains("complete") => Command::CompleteRecovery,
-        _ => return None,
-    })
 }

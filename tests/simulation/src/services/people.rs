@@ -22,8 +22,8 @@ use switchback_proto::store::v1::{CreateContentRequest, CreateCredentialRequest,
 use tonic::{Response, Status};
 
 use crate::plan::Command;
+use crate::services::story::Story;
 use crate::site::{LINK_PORT, NAME, NAMESPACE, Place, Service, System};
-use crate::story::Story;
 
 /// A command without an answer is given up after this; the operator looks again then.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -11,16 +11,18 @@ use mad_turmoil::time::SimClocksGuard;
 use tempfile::TempDir;
 
 use crate::chance::Chance;
-use crate::client;
 use crate::disk::Disks;
-use crate::plan::{self, Step};
+use crate::plan::{self, Scale, Step};
 use crate::record::{Ending, Record};
+use crate::services::stage::Stage as Hosts;
+use crate::services::story::{Stage, Story};
+use crate::services::world::Simulated;
+use crate::services::{check, client, heal, people};
 use crate::site::System;
-use crate::stage::Stage as Hosts;
-use crate::story::{Stage, Story};
 use crate::watch::Watch;
-use crate::world::Simulated;
-use crate::{check, heal, people};
+
+/// A story's.
+pub const SCALE: Scale = Scale { label: "plan", story_ms: 40_000, last_max_ms: 9_000 };
 
 /// Clients at once.
 const CLIENTS: u64 = 4;
@@ -40,12 +42,12 @@ pub fn run(seed: u64, left_out: &BTreeSet<usize>, prints: bool) -> anyhow::Resul
     let folder = folder().context("make a folder")?;
     let record = Arc::new(Record::new(prints));
     let watch = Arc::new(Watch::new(Arc::clone(&record)));
-    let disks = Rc::new(Disks::new(folder.path(), seed, Arc::clone(&record), Arc::clone(&watch)));
+    let disks = Rc::new(Disks::new(folder.path(), seed, true, Arc::clone(&record), Arc::clone(&watch)));
     let world = Rc::new(Simulated::new(Rc::clone(&disks), Arc::clone(&record)));
     let _entered = switchback_world::enter(Rc::clone(&world) as Rc<dyn switchback_world::World>);
     tell_of_panics(&record);
 
-    let plan = plan::of(seed);
+    let plan = plan::of(seed, &SCALE);
     let story = Rc::new(Story::new(seed, folder.path(), Arc::clone(&record), watch, disks, world));
     for system in System::ALL {
         story.rebuild(system)?;
@@ -108,7 +110,7 @@ fn play(story: &Rc<Story>, mut steps: VecDeque<Step>) {
                 while steps.front().is_some_and(|step| step.at_ms <= passed) {
                     steps.pop_front().into_iter().for_each(|step| hosts.perform(step));
                 }
-                if passed >= plan::STORY_MS {
+                if passed >= SCALE.story_ms {
                     hosts.mend_all();
                     story.enter(Stage::Heal);
                 }

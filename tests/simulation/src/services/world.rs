@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use rand::Rng as _;
 use switchback_world::disk::Table;
@@ -15,21 +15,10 @@ use switchback_world::{Pending, World};
 use tokio::runtime::{Handle, Id};
 use turmoil::net::{TcpListener, TcpStream};
 
+use crate::clock::Skew;
 use crate::disk::Disks;
 use crate::record::Record;
 use crate::site::{Place, Service, System};
-
-/// Where the clocks start: the first day of 2026.
-const START_UNIX_SECONDS: u64 = 1_767_225_600;
-
-/// How wrong the clock on a system's wall is.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Skew {
-    /// Milliseconds that it is ahead.
-    pub ahead_ms: i64,
-    /// Parts of a million that it is fast.
-    pub fast_ppm: i64,
-}
 
 /// The world of one run.
 pub struct Simulated {
@@ -69,12 +58,7 @@ impl Simulated {
 impl World for Simulated {
     fn wall(&self) -> SystemTime {
         let passed = turmoil::sim_elapsed().unwrap_or_else(|| self.record.now());
-        let skew = self.skew_here();
-        let passed_ms = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
-        let ahead_ms = skew.ahead_ms + passed_ms / 1_000 * skew.fast_ppm / 1_000;
-        let true_time = UNIX_EPOCH + Duration::from_secs(START_UNIX_SECONDS) + passed;
-        let ahead = Duration::from_millis(ahead_ms.unsigned_abs());
-        if ahead_ms < 0 { true_time - ahead } else { true_time + ahead }
+        self.skew_here().wall(passed)
     }
 
     fn fill(&self, bytes: &mut [u8]) {

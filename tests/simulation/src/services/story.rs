@@ -11,9 +11,10 @@ use rusty_s3::Credentials;
 use crate::disk::{Backup, Disks};
 use crate::plan::Command;
 use crate::record::Record;
-use crate::site::{self, Place, System};
+use crate::services::install;
+use crate::services::world::Simulated;
+use crate::site::{Place, System};
 use crate::watch::{Kind, Watch};
-use crate::world::Simulated;
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +110,7 @@ impl Story {
         self.disks.wipe(&self.folder(system));
         lives[system as usize] += 1;
         self.lives.set(lives);
-        let site = site::create(system, &self.folder(system))?;
+        let site = install::create(system, &self.folder(system))?;
         self.watch.life(system, site);
         Ok(())
     }

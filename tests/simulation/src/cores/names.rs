@@ -1,0 +1,138 @@
+//! Where names lead: the broadcaster of each system, and a secondary that takes zones from both.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use switchback_dns::config::Config;
+use switchback_dns::core::answer::{Question, answer};
+use switchback_dns::core::name::Name;
+use switchback_dns::core::zone::{Data, Kind, Policy, Serial, Snapshot};
+use switchback_dns::publisher::Publisher;
+use switchback_proto::dns::v1::{ApplyZonesRequest, SystemZone, TenantZone};
+
+use crate::cores::{Trouble, at_once};
+use crate::site::{NAME, System};
+
+/// One run of a broadcaster.
+pub struct Names {
+    /// Names this run.
+    pub run: u64,
+    publisher: Publisher,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+}
+
+impl Names {
+    /// Recovers what is in `folder`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn start(folder: PathBuf, run: u64) -> Result<Self, Trouble> {
+        let config = Config {
+            data_dir: folder,
+            listen: String::new(),
+            dns_listen: Vec::new(),
+            hold: Duration::from_secs(10),
+            ttl: 5,
+            tcp_idle: Duration::from_secs(10),
+            policy: Policy { refresh: 30, retry: 10, expire: 604_800, system_ttl: 60, negative_ttl: 5 },
+        };
+        let publisher = Publisher::open(config).map_err(|error| Trouble::Ended(error.to_string()))?;
+        let snapshot = publisher.snapshot();
+        Ok(Self { run, publisher, snapshot })
+    }
+
+    /// How long zones of links are held back after the start.
+    #[must_use]
+    pub fn hold(&self) -> Duration {
+        self.publisher.hold()
+    }
+
+    /// The hold has passed.
+    pub fn release(&self) {
+        at_once(self.publisher.release());
+    }
+
+    /// Takes what the link manager of `system` wants in its run `run`.
+    ///
+    /// # Errors
+    /// It could not be made durable.
+    pub fn apply(
+        &self,
+        system: System,
+        run: u64,
+        generation: u64,
+        tenants: Vec<TenantZone>,
+    ) -> Result<(), Trouble> {
+        let zone = SystemZone {
+            domain: system.domain(),
+            addresses: vec![system.address().into()],
+            name_server_addresses: vec![system.address().into()],
+        };
+        let request =
+            ApplyZonesRequest { generation, system: Some(zone), tenants, run: format!("{run:016x}") };
+        let applied = at_once(self.publisher.apply(request));
+        applied.map(|_| ()).map_err(|error| Trouble::Ended(error.to_string()))
+    }
+
+    /// The zones of links that are answered, and not held back.
+    #[must_use]
+    pub fn served(&self) -> Vec<TenantZone> {
+        let listed = at_once(self.publisher.list());
+        let served = listed.tenants.into_iter().filter(|zone| !zone.link.is_empty());
+        served.filter(|zone| !listed.held.contains(&zone.name)).collect()
+    }
+
+    /// The addresses that a client is answered for a name of the primary's tenant.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let snapshot = self.snapshot.load();
+        let Ok(name) = Name::parse(&format!("photos.{NAME}.{}", System::East.domain())) else {
+            return Vec::new();
+        };
+        let answer = answer(&snapshot, &name, Question::Kind(Kind::A));
+        let data = answer.answer.into_iter().flat_map(|set| &set.data);
+        data.filter_map(|data| match data {
+            Data::A(address) => Some(address.to_string()),
+            Data::Aaaa(_) | Data::Ns(_) | Data::Soa(_) => None,
+        })
+        .collect()
+    }
+}
+
+/// A server of somebody else that takes the zones of links from whichever system it asks.
+#[derive(Debug, Default)]
+pub struct Secondary {
+    zones: BTreeMap<String, TenantZone>,
+    /// Where each name led under each serial that was ever seen.
+    said: BTreeMap<(String, u32), Vec<String>>,
+}
+
+impl Secondary {
+    /// Asks `system`, which serves `zones`; what is wrong with them.
+    pub fn transfer(&mut self, system: System, zones: Vec<TenantZone>) -> Option<String> {
+        for zone in zones {
+            let place = (zone.name.clone(), zone.serial);
+            let first = self.said.entry(place).or_insert_with(|| zone.addresses.clone());
+            if *first != zone.addresses {
+                let (name, serial) = (&zone.name, zone.serial);
+                return Some(format!(
+                    "{name} with serial {serial} leads to {:?} on {system}, and led to {first:?} elsewhere",
+                    zone.addresses
+                ));
+            }
+            let newer = |held: &TenantZone| Serial(zone.serial).is_newer_than(Serial(held.serial));
+            if self.zones.get(&zone.name).is_none_or(newer) {
+                self.zones.insert(zone.name.clone(), zone);
+            }
+        }
+        None
+    }
+
+    /// Its zones: their names, and where they lead.
+    pub fn zones(&self) -> impl Iterator<Item = (String, String)> {
+        self.zones.values().map(|zone| (zone.name.clone(), zone.target.clone()))
+    }
+}
