@@ -9,16 +9,7 @@ use crate::watch::{Contents, Version, Watch, Write};
 
 /// Compares everything once the link is healthy.
 pub fn compare(record: &Record, watch: &Watch, east: &Contents, west: &Contents) {
-    // S7: tombstones are each side's own matter.
-    let visible = |contents: &Contents| -> BTreeMap<String, _> {
-        let objects = contents.objects.iter().filter(|(_, held)| !held.etag.is_empty());
-        objects.map(|(key, held)| (key.clone(), held.clone())).collect()
-    };
-    let objects = visible(east);
-    if objects != visible(west) {
-        let text = format!("S7: the sides differ: {objects:?} and {:?}", visible(west));
-        record.violation(&text);
-    }
+    equal(record, east, west);
     if east.notes != west.notes {
         let only = |here: &Contents, there: &Contents| -> Vec<Version> {
             here.notes.keys().filter(|loser| !there.notes.contains_key(loser)).copied().collect()
@@ -30,6 +21,20 @@ pub fn compare(record: &Record, watch: &Watch, east: &Contents, west: &Contents)
     let writes = watch.writes();
     nothing_is_lost(record, watch, &writes, east);
     losers_are_kept(record, east, &writes);
+}
+
+/// S7: both sides show the same.
+pub fn equal(record: &Record, east: &Contents, west: &Contents) {
+    // S7: tombstones are each side's own matter.
+    let visible = |contents: &Contents| -> BTreeMap<String, _> {
+        let objects = contents.objects.iter().filter(|(_, held)| !held.etag.is_empty());
+        objects.map(|(key, held)| (key.clone(), held.clone())).collect()
+    };
+    let objects = visible(east);
+    if objects != visible(west) {
+        let text = format!("S7: the sides differ: {objects:?} and {:?}", visible(west));
+        record.violation(&text);
+    }
 }
 
 /// DNS follows authority: the zones among those of both systems that do not lead to the primary.

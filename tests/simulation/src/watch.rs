@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prost::Message as _;
 use switchback_proto::dns::record::v1::ZoneRecord;
-use switchback_proto::link::record::v1::Link;
+use switchback_proto::link::record::v1::{Link, Zone};
+use switchback_proto::model::v1::Side;
 use switchback_proto::store::record::v1::record::Body;
 use switchback_proto::store::record::v1::{Access, Content, Record as Row, Version as WireVersion};
 use switchback_world::disk::{Change, Records};
@@ -73,8 +74,12 @@ struct Seen {
     sites: BTreeMap<System, u64>,
     /// By system and content.
     accesses: BTreeMap<(System, Vec<u8>), Access>,
-    /// Epoch and heard epoch, by system and link.
-    links: BTreeMap<(System, Vec<u8>), (u64, u64)>,
+    /// By system and link.
+    links: BTreeMap<(System, Vec<u8>), Link>,
+    /// Where content of a link was read-write, and in which epoch.
+    opened: BTreeSet<(System, Vec<u8>, u64)>,
+    /// The primary became read-write by a grant since that was last asked for.
+    is_granted: bool,
     serials: BTreeMap<(System, Vec<u8>), u32>,
     writes: BTreeMap<Version, Write>,
     /// What each system's disk has had, in its present life.
@@ -212,6 +217,16 @@ impl Watch {
         let place = (system, id.to_vec());
         let mut seen = self.seen();
         let before = seen.accesses.insert(place, access.clone());
+        if access.read_write {
+            let link = access.link.to_vec();
+            let granter = seen.links.get(&(system.other(), link.clone()));
+            let granted = granter.is_some_and(|granter| {
+                let epoch = granter.shared.as_ref().map(|shared| shared.epoch);
+                granter.granted == Some(access.epoch) && epoch == Some(access.epoch)
+            });
+            seen.is_granted |= granted && seen.opened.insert((system, link.clone(), access.epoch));
+            seen.opened.insert((system, link, access.epoch));
+        }
         drop(seen);
         if access.link.is_empty() {
             return;
@@ -278,12 +293,46 @@ impl Watch {
     fn link_row(&self, system: System, key: &[u8], value: &[u8]) {
         let Some(id) = key.strip_prefix(b"link\0") else { return };
         let link = Link::decode(value).unwrap_or_default();
-        let now = (link.shared.unwrap_or_default().epoch, link.heard);
-        let before = self.seen().links.insert((system, id.to_vec()), now);
-        if let Some(before) = before.filter(|before| before.0 > now.0 || before.1 > now.1) {
-            self.record
-                .violation(&format!("S1: the link on {system} went from epochs {before:?} to {now:?}"));
+        let mut seen = self.seen();
+        let before = seen.links.insert((system, id.to_vec()), link.clone());
+        let writes = seen
+            .accesses
+            .iter()
+            .any(|((at, _), access)| *at == system && access.link[..] == *id && access.read_write);
+        let leads = |zone: &Zone| if zone.target() == Side::Primary { System::East } else { System::West };
+        let to = link.zone.as_ref().map(leads);
+        let moved = to.is_some()
+            && before
+                .as_ref()
+                .is_some_and(|before| before.zone.is_some() && before.zone.as_ref().map(leads) != to);
+        let open = link
+            .zone
+            .as_ref()
+            .zip(to)
+            .is_some_and(|(zone, to)| seen.opened.contains(&(to, id.to_vec(), zone.epoch)));
+        drop(seen);
+        let epochs = |link: &Link| (link.shared.as_ref().map_or(0, |shared| shared.epoch), link.heard);
+        let (now, then) = (epochs(&link), before.as_ref().map(epochs));
+        if let Some(then) = then.filter(|then| then.0 > now.0 || then.1 > now.1) {
+            self.record.violation(&format!("S1: the link on {system} went from epochs {then:?} to {now:?}"));
         }
+        let granted_before = before.and_then(|before| before.granted);
+        if link.granted.is_some() && link.granted != granted_before && writes {
+            let text = format!("rule 4: {system} granted epoch {} while its content is read-write", now.0);
+            self.record.violation(&text);
+        }
+        if moved && !open {
+            let text =
+                format!("rule 11: names on {system} move to {to:?}, which did not write: {:?}", link.zone);
+            self.record.violation(&text);
+        }
+    }
+
+    /// S7: true when the primary became read-write by a grant since the last time; both sides are equal
+    /// then.
+    #[must_use]
+    pub fn was_granted(&self) -> bool {
+        std::mem::take(&mut self.seen().is_granted)
     }
 
     fn zone_row(&self, system: System, key: &[u8], value: &[u8]) {

@@ -58,7 +58,7 @@ impl Stage {
             Fault::Cut => {
                 System::ALL.into_iter().for_each(|system| self.cut(system, until));
                 if self.chance.one_in(2) {
-                    self.network.lose();
+                    self.break_lines();
                 }
             }
             Fault::CutFrom(system) => self.cut(system, until),

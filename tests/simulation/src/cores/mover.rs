@@ -4,6 +4,7 @@
 //! sides agree on is decided by the mover's own [`compare`].
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 
 use switchback_link_core::{
@@ -83,6 +84,21 @@ pub enum Flowing {
     Manifest(wire::Manifest),
     /// Which of them are wanted.
     Missing(wire::Missing),
+}
+
+impl fmt::Display for Flowing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hello { head, .. } => write!(f, "hello at {head}"),
+            Self::Welcome { cursor, .. } => write!(f, "welcome at {cursor}"),
+            Self::Refused(refused) => write!(f, "{refused:?}"),
+            Self::Batch(batch) => write!(f, "batch {} of {}", batch.number, batch.changes.len()),
+            Self::Ack(ack) => write!(f, "ack {}, {} refused", ack.batch, ack.refused.len()),
+            Self::Noted(batch) => write!(f, "noted {batch}"),
+            Self::Manifest(manifest) => write!(f, "manifest of {}", manifest.entries.len()),
+            Self::Missing(missing) => write!(f, "missing {}", missing.wanted.len()),
+        }
+    }
 }
 
 /// Why a receiver takes nothing.
@@ -435,7 +451,7 @@ impl Mover {
         let Some(link) = &mut self.link else { return Ok(false) };
         let was_in_contact = link.in_contact(now);
         // Last, so that nobody takes heads from before a cut for heads of now.
-        link.heard_ms = Some(now);
+        (link.heard_ms, link.stream) = (Some(now), true);
         link.peer_epoch = link.peer_epoch.max(beat.header.epoch);
         link.trouble.clear();
         self.changed = true;
@@ -468,13 +484,11 @@ impl Mover {
         Ok(())
     }
 
-    /// The stream of heartbeats is up or gone.
-    pub fn stream(&mut self, is_up: bool, trouble: &str) {
+    /// There is no stream of heartbeats; one is up once something was heard on it.
+    pub fn stream_gone(&mut self, trouble: &str) {
         if let Some(link) = &mut self.link {
-            link.stream = is_up;
-            if !is_up {
-                link.trouble = trouble.into();
-            }
+            link.stream = false;
+            link.trouble = trouble.into();
         }
         self.ring();
     }

@@ -11,6 +11,7 @@ use switchback_dns::core::answer::{Question, answer};
 use switchback_dns::core::name::Name;
 use switchback_dns::core::zone::{Data, Kind, Policy, Serial, Snapshot};
 use switchback_dns::publisher::Publisher;
+use switchback_model::SystemId;
 use switchback_proto::dns::v1::{ApplyZonesRequest, SystemZone, TenantZone};
 
 use crate::cores::{Trouble, at_once};
@@ -105,14 +106,15 @@ impl Names {
 /// A server of somebody else that takes the zones of links from whichever system it asks.
 #[derive(Debug, Default)]
 pub struct Secondary {
-    zones: BTreeMap<String, TenantZone>,
+    /// By name, with the life of the system that it was taken from.
+    zones: BTreeMap<String, (TenantZone, SystemId)>,
     /// Where each name led under each serial that was ever seen.
     said: BTreeMap<(String, u32), Vec<String>>,
 }
 
 impl Secondary {
-    /// Asks `system`, which serves `zones`; what is wrong with them.
-    pub fn transfer(&mut self, system: System, zones: Vec<TenantZone>) -> Option<String> {
+    /// Asks `system` in its life `id`, which serves `zones`; what is wrong with them.
+    pub fn transfer(&mut self, system: System, id: SystemId, zones: Vec<TenantZone>) -> Option<String> {
         for zone in zones {
             let place = (zone.name.clone(), zone.serial);
             let first = self.said.entry(place).or_insert_with(|| zone.addresses.clone());
@@ -123,16 +125,18 @@ impl Secondary {
                     zone.addresses
                 ));
             }
-            let newer = |held: &TenantZone| Serial(zone.serial).is_newer_than(Serial(held.serial));
+            let newer =
+                |(held, _): &(TenantZone, SystemId)| Serial(zone.serial).is_newer_than(Serial(held.serial));
             if self.zones.get(&zone.name).is_none_or(newer) {
-                self.zones.insert(zone.name.clone(), zone);
+                self.zones.insert(zone.name.clone(), (zone, id));
             }
         }
         None
     }
 
-    /// Its zones: their names, and where they lead.
-    pub fn zones(&self) -> impl Iterator<Item = (String, String)> {
-        self.zones.values().map(|zone| (zone.name.clone(), zone.target.clone()))
+    /// Its zones that came from one of `lives`: their names, and where they lead.
+    pub fn zones(&self, lives: [SystemId; 2]) -> impl Iterator<Item = (String, String)> {
+        let lasting = self.zones.values().filter(move |(_, from)| lives.contains(from));
+        lasting.map(|(zone, _)| (zone.name.clone(), zone.target.clone()))
     }
 }

@@ -245,11 +245,4 @@ impl Network {
             Some(_) | None => Delivery::Nothing,
         }
     }
-
-    /// What is under way is lost, and both ends are told nothing: as after a break in the line.
-    pub fn lose(&mut self) {
-        for connection in &mut self.lines {
-            connection.queues.iter_mut().for_each(VecDeque::clear);
-        }
-    }
 }

@@ -15,7 +15,6 @@ use crate::cores::{Trouble, at_once, trust};
 use crate::guide::{self, Advice};
 use crate::plan::Command;
 use crate::site::{LINK_PORT, NAME, NAMESPACE, Place, Service, System};
-use crate::watch::{Contents, Kind};
 
 /// The set-up takes a few seconds; no longer than this, in milliseconds.
 const SET_UP_MAX_MS: u64 = 60_000;
@@ -343,8 +342,9 @@ impl Stage {
                 .map(move |zone| (system, zone))
         };
         let zones = System::ALL.into_iter().flat_map(served);
+        let lives = [self.sites[0].id, self.sites[1].id];
         let mut stray = check::stray(zones.map(|(system, zone)| (system, (zone.name, zone.target))));
-        stray.extend(check::stray(self.secondary.zones().map(|zone| (System::East, zone))));
+        stray.extend(check::stray(self.secondary.zones(lives).map(|zone| (System::East, zone))));
         let right = [System::East.address().to_owned()];
         let answers: Vec<_> =
             self.sites.iter().map(|site| site.names.as_ref().map(super::names::Names::addresses)).collect();
@@ -361,10 +361,7 @@ impl Stage {
     }
 
     fn compare(&mut self) {
-        let contents = System::ALL.map(|system| {
-            let folder = &self.sites[system as usize].folder;
-            Contents::of(&self.disks.read(folder, Kind::Catalogue))
-        });
+        let contents = self.contents();
         check::compare(&self.record, &self.watch, &contents[0], &contents[1]);
         for (system, contents) in System::ALL.into_iter().zip(&contents) {
             let Some(mover) = &self.sites[system as usize].mover else { continue };
@@ -389,11 +386,15 @@ impl Stage {
 fn describe(system: System, view: Option<&LinkView>) -> String {
     match view {
         Some(view) => format!(
-            "{system}: {}, epoch {}, mode {:?}, in sync {}, next {:?}: {}",
+            "{system}: {}, epoch {}, mode {:?}, in sync {}, pending {:?}, next {:?}: {}",
             view.link.shared.state,
             view.link.shared.epoch,
             view.mode,
             view.in_sync,
+            view.flows
+                .iter()
+                .map(|flow| (flow.pending_objects, flow.peer_pending_objects))
+                .collect::<Vec<_>>(),
             view.health.next_step,
             view.health.troubles.join("; ")
         ),

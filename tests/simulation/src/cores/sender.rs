@@ -18,6 +18,8 @@ use crate::cores::site::Retry;
 const REPAIR_MS: u64 = 30_000;
 /// The peer's acknowledgement is noted in the store at most this often, in milliseconds.
 const NOTE_MS: u64 = 1_000;
+/// A sender whose batch is not acknowledged for this long, in milliseconds, begins again.
+const STALL_MS: u64 = 30_000;
 /// First and longest pause before a failed object is tried again, in milliseconds.
 const RETRY_MS: u64 = 1_000;
 const RETRY_MAX_MS: u64 = 60_000;
@@ -27,6 +29,8 @@ pub struct Sending {
     feed: FeedId,
     compare: bool,
     opened_ms: u64,
+    /// When the receiver said something last.
+    answered_ms: u64,
     /// Once the receiver has welcomed it.
     session: Option<Session>,
 }
@@ -71,7 +75,7 @@ impl Mover {
         }
         let compare = differs || status.went_back;
         let (feed, head) = (status.head.feed, status.head.sequence);
-        link.sending = Some(Sending { feed, compare, opened_ms: now, session: None });
+        link.sending = Some(Sending { feed, compare, opened_ms: now, answered_ms: now, session: None });
         Ok(Some(Flowing::Hello { header: link.header(), feed, head, compare }))
     }
 
@@ -92,6 +96,9 @@ impl Mover {
         let Some(session) = &mut sending.session else {
             return Ok(now - sending.opened_ms < 2 * super::mover::CONTACT_MS);
         };
+        if !session.window.is_empty() && now - sending.answered_ms > STALL_MS {
+            return Ok(false);
+        }
         let through = if has_retries { 0 } else { session.cursor };
         if session.noted.0 < through && now - session.noted.1 > NOTE_MS {
             session.noted = (through, now);
@@ -106,6 +113,9 @@ impl Mover {
     /// # Errors
     /// The store failed, or something could not be made durable.
     pub async fn answered(&mut self, flowing: Flowing, now: u64) -> Result<bool, Trouble> {
+        if let Some(sending) = self.link.as_mut().and_then(|link| link.sending.as_mut()) {
+            sending.answered_ms = now;
+        }
         match flowing {
             Flowing::Welcome { feed, cursor, ranges } => self.welcomed(feed, cursor, &ranges, now).await,
             Flowing::Ack(ack) => self.acknowledged(ack, now),

@@ -11,6 +11,7 @@ use switchback_model::{Incarnation, LinkId, SystemId};
 use switchback_proto::dns::v1::TenantZone;
 
 use crate::chance::Chance;
+use crate::check;
 use crate::cores::manager::Manager;
 use crate::cores::mover::Mover;
 use crate::cores::names::{Names, Secondary};
@@ -23,7 +24,7 @@ use crate::disk::{Backup, Disks};
 use crate::plan::Step;
 use crate::record::Record;
 use crate::site::{LINK_PORT, Place, REPLICATION_PORT, Service, System};
-use crate::watch::Watch;
+use crate::watch::{Contents, Kind, Watch};
 
 /// A process that ended is started again after this, in milliseconds.
 const RESTART_MS: u64 = 1_000;
@@ -212,7 +213,20 @@ impl Stage {
         let Some(((at, _), event)) = self.queue.pop_first() else { return false };
         self.record.set_now(std::time::Duration::from_millis(at));
         self.handle(event);
+        if self.watch.was_granted() {
+            self.record.count("authority given back");
+            let [east, west] = self.contents();
+            check::equal(&self.record, &east, &west);
+        }
         true
+    }
+
+    /// What both systems hold.
+    pub(super) fn contents(&self) -> [Contents; 2] {
+        System::ALL.map(|system| {
+            let folder = &self.sites[system as usize].folder;
+            Contents::of(&self.disks.read(folder, Kind::Catalogue))
+        })
     }
 
     fn handle(&mut self, event: Event) {
@@ -647,18 +661,14 @@ impl Stage {
                 let dialled = self.network.has_dialled(line, to).then_some(address);
                 self.manage(to, Some(Input::PeerUp { hello: *hello, dialled }));
             }
-            (Line::Movers, _) => {
-                if let Some(mover) = &mut self.site(to).mover {
-                    mover.stream(true, "");
-                }
-                self.beat(to);
-            }
+            (Line::Movers, _) => self.beat(to),
             (Line::Links | Line::Bulk(_), _) => {}
         }
     }
 
     fn flow(&mut self, line: Line, to: System, flowing: super::mover::Flowing) {
         let (now, place) = (self.now(), Place(to, Service::DataMover));
+        self.record.event(&format!("{to} gets {flowing}"));
         let Some(mover) = &mut self.site(to).mover else { return };
         if line == Line::Bulk(to) {
             let goes_on = at_once(mover.answered(flowing, now));
@@ -697,13 +707,22 @@ impl Stage {
         }
     }
 
+    /// Every connection is reset: what is under way is lost, and both ends know.
+    pub(super) fn break_lines(&mut self) {
+        for (line, at) in Line::ALL.into_iter().flat_map(|line| System::ALL.map(|at| (line, at))) {
+            if self.network.goes_down(line, at) {
+                self.went_down(line, at, "the connection was reset");
+            }
+        }
+    }
+
     fn went_down(&mut self, line: Line, at: System, why: &str) {
         self.record.event(&format!("{at} has no {line:?} any more: {why}"));
         match line {
             Line::Links => self.manage(at, Some(Input::PeerDown { domain: at.other().domain() })),
             Line::Movers => {
                 if let Some(mover) = &mut self.site(at).mover {
-                    mover.stream(false, why);
+                    mover.stream_gone(why);
                 }
             }
             Line::Bulk(system) => {
@@ -789,7 +808,7 @@ impl Stage {
         if let Err(trouble) = self.connect(Line::Movers, system)
             && let Some(mover) = &mut self.site(system).mover
         {
-            mover.stream(false, &trouble);
+            mover.stream_gone(&trouble);
         }
     }
 
@@ -905,7 +924,7 @@ impl Stage {
 
     fn transfer_from(&mut self, system: System) {
         let Some(names) = &self.sites[system as usize].names else { return };
-        if let Some(wrong) = self.secondary.transfer(system, names.served()) {
+        if let Some(wrong) = self.secondary.transfer(system, self.sites[system as usize].id, names.served()) {
             self.record.violation(&format!("rule 11: {wrong}"));
         }
     }
