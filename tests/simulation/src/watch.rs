@@ -78,6 +78,8 @@ struct Seen {
     links: BTreeMap<(System, Vec<u8>), Link>,
     /// Where content of a link was read-write, and in which epoch.
     opened: BTreeSet<(System, Vec<u8>, u64)>,
+    /// The epoch below which each system has told that it writes no more.
+    promised: BTreeMap<System, u64>,
     /// The primary became read-write by a grant since that was last asked for.
     is_granted: bool,
     serials: BTreeMap<(System, Vec<u8>), u32>,
@@ -93,6 +95,7 @@ struct Seen {
 impl Seen {
     /// The state of `system` is another, older or empty: it may begin again.
     fn forget(&mut self, system: System) {
+        self.promised.remove(&system);
         self.accesses.retain(|(at, _), _| *at != system);
         self.links.retain(|(at, _), _| *at != system);
         self.serials.retain(|(at, _), _| *at != system);
@@ -160,6 +163,13 @@ impl Watch {
         let seen = self.seen();
         let is_held = |version: &Version| seen.held.values().any(|held| held.contains(version));
         seen.destroyed.iter().filter(|version| !is_held(version)).copied().collect()
+    }
+
+    /// `system` tells that it has obeyed `epoch`: it writes in no lower one from now on.
+    pub fn promised(&self, system: System, epoch: u64) {
+        let mut seen = self.seen();
+        let promised = seen.promised.entry(system).or_default();
+        *promised = epoch.max(*promised);
     }
 
     /// S4: a client was told that its write is durable.
@@ -274,10 +284,15 @@ impl Watch {
             None => seen.writes.insert(version, write),
         };
         let own = seen.sites.get(&system) == Some(&version.1);
+        let promised = seen.promised.get(&system).copied().unwrap_or_default();
         drop(seen);
         let content = after.get(&[&[META, b'c'], id].concat());
         let access = content.and_then(|row| Content::decode(&row[..]).ok()).unwrap_or_default().access;
         let access = access.unwrap_or_default();
+        if own && !access.link.is_empty() && row.epoch < promised {
+            let text = format!("S3: {system} wrote in epoch {}, behind the fence of {promised}", row.epoch);
+            self.record.violation(&text);
+        }
         if !own {
             self.record
                 .violation(&format!("{system} holds version {version:?} that nobody was seen to write"));

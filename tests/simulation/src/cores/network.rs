@@ -70,7 +70,7 @@ pub enum Parcel {
     /// Between movers.
     Beat(Box<Beat>),
     /// Of a flow.
-    Flow(Flowing),
+    Flow(Box<Flowing>),
     /// The other end is gone.
     End,
 }

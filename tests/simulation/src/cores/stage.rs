@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use switchback_certificate::core::Change;
-use switchback_link_core::{Access, FlowSpec, Hello, Input, Output};
+use switchback_link_core::{Access, FlowSpec, Hello, Input, Message, Output};
 use switchback_model::{Incarnation, LinkId, SystemId};
 use switchback_proto::dns::v1::TenantZone;
 
@@ -429,6 +429,9 @@ impl Stage {
             Output::Reply(_, Ok(_)) => {}
             Output::Accepted(_) => self.record.count("commands accepted"),
             Output::Send(_, message) => {
+                if let Message::Fenced(header, _) | Message::GrantRequest(header, ..) = &*message {
+                    self.watch.promised(system, header.epoch.0);
+                }
                 if self.network.is_up(Line::Links, system) {
                     self.send(Line::Links, system.other(), Parcel::Message(message));
                 }
@@ -586,6 +589,8 @@ impl Stage {
         mover.rings = false;
         let beat = mover.beat(now);
         if let Some(Some(beat)) = self.outcome(Place(system, Service::DataMover), beat) {
+            // What a mover tells it has obeyed; content that is not here yet is not written to.
+            self.watch.promised(system, beat.header.epoch.0);
             self.send(Line::Movers, system.other(), Parcel::Beat(Box::new(beat)));
         }
     }
@@ -643,7 +648,7 @@ impl Stage {
                     None => {}
                 }
             }
-            Parcel::Flow(flowing) => self.flow(line, to, flowing),
+            Parcel::Flow(flowing) => self.flow(line, to, *flowing),
             Parcel::End => {
                 if self.network.goes_down(line, to) {
                     self.went_down(line, to, "the other system ended the connection");
@@ -681,7 +686,7 @@ impl Stage {
         }
         let answer = at_once(mover.receive(flowing));
         if let Some(Some(answer)) = self.outcome(place, answer) {
-            self.send(line, to.other(), Parcel::Flow(answer));
+            self.send(line, to.other(), Parcel::Flow(Box::new(answer)));
         }
         self.nudge(to);
     }
@@ -695,7 +700,7 @@ impl Stage {
         let Some(mover) = &mut self.site(system).mover else { return };
         let flowing = at_once(mover.advance(now));
         for flowing in self.outcome(Place(system, Service::DataMover), flowing).unwrap_or_default() {
-            self.send(line, system.other(), Parcel::Flow(flowing));
+            self.send(line, system.other(), Parcel::Flow(Box::new(flowing)));
         }
     }
 
@@ -839,7 +844,7 @@ impl Stage {
                 let Some(mover) = &mut self.site(system).mover else { return };
                 let hello = mover.open(now);
                 if let Some(Some(hello)) = self.outcome(place, hello) {
-                    self.send(line, system.other(), Parcel::Flow(hello));
+                    self.send(line, system.other(), Parcel::Flow(Box::new(hello)));
                 }
             }
             Err(trouble) => {
