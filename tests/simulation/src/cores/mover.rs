@@ -262,6 +262,8 @@ pub struct Mover {
     pub keeper: Keeper,
     /// The link, once flows are desired.
     pub link: Option<Link>,
+    /// An access mode was set in this run: before that linked content is read-only.
+    pub is_set: bool,
     /// The link manager is to be shown something.
     pub changed: bool,
     /// The peer is to be told something.
@@ -275,7 +277,8 @@ impl Mover {
     /// The store cannot be read, or made.
     pub fn start(folder: &Path, id: SystemId, keeper: Keeper, boot: u64) -> Result<Self, Trouble> {
         let catalogue = Catalogue::open(folder, Options::new(id.into()))?;
-        let mut mover = Self { catalogue, boot, keeper, link: None, changed: true, rings: true };
+        let mut mover =
+            Self { catalogue, boot, keeper, link: None, is_set: false, changed: true, rings: true };
         if let Some(spec) = mover.keeper.read(|kept| kept.flows.clone()) {
             mover.run_link(spec)?;
         }
@@ -339,6 +342,7 @@ impl Mover {
         if let Some(link) = &mut self.link {
             link.known = link.known.max(access.epoch);
         }
+        self.is_set = true;
         self.ring();
         Ok(positions.iter().map(position).collect())
     }

@@ -100,12 +100,20 @@ impl Stage {
         let Some(mover) = &mut self.site(system).mover else { return none };
         let catalogue = mover.catalogue.clone();
         (mover.changed, mover.rings) = (true, true);
+        let is_set = mover.is_set;
         let Ok(Some(content)) = catalogue.find_content(ContentKind::Tenant, NAME) else {
             return (name, Answer::No("no such tenant"));
         };
         let done = at_once(operation(&catalogue, content.id, key, what, body));
         let answer = match done {
-            Ok(etag) => Answer::Done(etag),
+            Ok(etag) => {
+                let linked = catalogue.content(content.id).is_ok_and(|status| status.access.link.is_some());
+                if linked && !is_set && name != "get" {
+                    let text = format!("S2: {system} wrote before its access mode was set since the start");
+                    self.record.violation(&text);
+                }
+                Answer::Done(etag)
+            }
             Err(Error::PreconditionFailed | Error::NoSuchKey) => Answer::Unmet,
             Err(Error::ReadOnly(_)) => Answer::No("read-only"),
             Err(error) => {
