@@ -222,7 +222,8 @@ impl LinkMachine {
         observed.phase = Some(Phase::Draining { until: now + drain, heads });
     }
 
-    /// `link declare-lost`, on the survivor while it is read-only.
+    /// `link declare-lost`, on the survivor: while it is read-only, or, while the link is broken, to take an
+    /// epoch above one that the other side made unheard.
     pub(crate) fn declare_lost(
         &mut self,
         now: Timestamp,
@@ -232,7 +233,7 @@ impl LinkMachine {
         out: &mut Out,
     ) -> Result<Option<Done>, Error> {
         let observed = self.observed.get(&link.id).cloned().unwrap_or_default();
-        if observed.is_confirmed(AccessMode::ReadWrite, link.shared.epoch) {
+        if observed.is_confirmed(AccessMode::ReadWrite, link.shared.epoch) && observed.broken.is_none() {
             return Err(self.wrong_state(link, "this side is the writer already; nothing needs to be declared lost. A rebuilt other side is brought back with `switchback link restore`"));
         }
         if self.is_reachable(link) && observed.broken.is_none() {

@@ -308,9 +308,15 @@ impl LinkMachine {
                 return Err("it is the other side of this link already".into());
             }
             if known.shared.epoch > proposal.shared.epoch || known.heard > proposal.shared.epoch {
+                let (heard, proposed) = (known.heard, proposal.shared.epoch);
+                // From here nobody can restore the link: this side waits for it to be done from there.
+                if self.observed.get(&header.link).is_some_and(|observed| observed.silent) {
+                    return Err(format!(
+                        "its own store was lost or went back in time, and it knows of epoch {heard}, which is later than {proposed}; say `switchback link declare-lost` first, which takes a later one, then restore again"
+                    ));
+                }
                 return Err(format!(
-                    "it knows of epoch {}, which is later than {}; restore from this side would lose what was written since",
-                    known.heard, proposal.shared.epoch
+                    "it knows of epoch {heard}, which is later than {proposed}; restore from this side would lose what was written since"
                 ));
             }
         }

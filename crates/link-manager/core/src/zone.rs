@@ -40,7 +40,9 @@ pub struct TenantZone {
 }
 
 /// The next record of where a link's names lead, if it differs from the present one. They move
-/// only to a side that is known to accept writes; until then they stay where they are.
+/// only to a side that is known to accept writes; until then they stay where they are. A side that
+/// was told of the link after a failover does not know where that is, and says nothing: the other
+/// side may have said another thing under the same serial.
 pub(crate) fn decide(link: &Link, observed: &Observed, own: &Identity) -> Option<ZoneRecord> {
     let epoch = link.shared.epoch;
     let holder = epoch.holder();
@@ -54,7 +56,8 @@ pub(crate) fn decide(link: &Link, observed: &Observed, own: &Identity) -> Option
         _ if !link.shared.settings.dns_failover => Side::Primary,
         _ if writes => holder,
         Some(record) => record.target,
-        None => Side::Primary,
+        None if holder == Side::Primary => Side::Primary,
+        None => return None,
     };
     let addresses = if target == link.side { &own.gateway_addresses } else { &link.peer.gateway_addresses };
     let (of, generation) = match present {

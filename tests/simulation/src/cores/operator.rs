@@ -22,6 +22,8 @@ const SET_UP_MAX_MS: u64 = 60_000;
 const SET_UP_LOOK_MS: u64 = 300;
 /// Between two looks. What mends itself has mended itself by then.
 const LOOK_MS: u64 = 3_000;
+/// An accepted command is answered within so many looks, or never.
+const ANSWER_LOOKS_MAX: u32 = 5;
 /// Looks until an operator would call for help: ten minutes. A clock that jumped takes minutes.
 const LOOKS_MAX: u32 = 200;
 /// Looks at where names lead, once all is well.
@@ -303,9 +305,29 @@ impl Stage {
         for system in System::ALL {
             let _ = self.introduce(system);
         }
+        self.hear_refusals();
         for (system, view) in views {
             if let Some(view) = view {
                 self.follow(system, &view);
+            }
+        }
+    }
+
+    /// What was accepted may be refused later, by the other system: such a refusal names, too, what must
+    /// be done first.
+    fn hear_refusals(&mut self) {
+        for (token, system, command, look) in std::mem::take(&mut self.unanswered) {
+            match self.refusals.remove(&token) {
+                Some(why) => {
+                    self.record.event(&format!("{command:?} at {system}, after all: {why}"));
+                    if let Some(next) = guide::instead(&why, command) {
+                        let _ = self.give(system, next);
+                    }
+                }
+                None if self.looks - look < ANSWER_LOOKS_MAX => {
+                    self.unanswered.push((token, system, command, look));
+                }
+                None => {}
             }
         }
     }
@@ -326,7 +348,11 @@ impl Stage {
         for _ in 0..3 {
             let Some(command) = next else { return };
             self.record.count("command: of the healing");
-            next = self.give(system, command).err().and_then(|why| guide::instead(&why, command));
+            let given = self.give(system, command);
+            if given.is_ok() {
+                self.unanswered.push((self.requests, system, command, self.looks));
+            }
+            next = given.err().and_then(|why| guide::instead(&why, command));
         }
     }
 

@@ -21,7 +21,7 @@ use crate::cores::world::Simulated;
 use crate::cores::writer::Writer;
 use crate::cores::{Trouble, at_once, trust};
 use crate::disk::{Backup, Disks};
-use crate::plan::Step;
+use crate::plan::{Command, Step};
 use crate::record::Record;
 use crate::site::{LINK_PORT, Place, REPLICATION_PORT, Service, System};
 use crate::watch::{Contents, Kind, Watch};
@@ -109,6 +109,9 @@ pub struct Stage {
     pub(super) looks: u32,
     pub(super) requests: u64,
     pub(super) refusals: BTreeMap<u64, String>,
+    /// Commands of the healing that were accepted and are still to be answered: the number of each, who
+    /// was told, what, and at which look.
+    pub(super) unanswered: Vec<(u64, System, Command, u32)>,
     pub(super) undos: Vec<(u64, super::faults::Undo)>,
     pub(super) backups: Vec<(u64, [(Backup, Kept); 2])>,
     pub(super) inside: Vec<(Place, Service)>,
@@ -157,6 +160,7 @@ impl Stage {
             looks: 0,
             requests: 0,
             refusals: BTreeMap::new(),
+            unanswered: Vec::new(),
             undos: Vec::new(),
             backups: Vec::new(),
             inside: Vec::new(),

@@ -12,3 +12,4 @@ mod lost_restore_answer;
 mod paused_in_completion;
 mod restored_from_backup;
 mod stale_seal;
+mod unheard_epoch;
