@@ -2,7 +2,7 @@
 
 use switchback_model::{Content, ContentId, Epoch, FeedId, Incarnation, LinkId, Side, SiteId, SystemId};
 use switchback_proto::mover::v1::ApplyFlowsRequest;
-use switchback_store::{ConflictPolicy, Sender, Systems};
+use switchback_store::{ConflictPolicy, Lineage, Sender, Systems};
 
 use crate::convert;
 use crate::status::{Answer, invalid};
@@ -98,10 +98,11 @@ impl Desired {
         ])
     }
 
-    /// The peer, whose feed is `feed`, as somebody whose changes are joined into ours.
-    pub(crate) fn sender(&self, feed: FeedId) -> Sender {
+    /// The peer, whose feed is `feed` with this lineage, as somebody whose changes are joined into ours.
+    pub(crate) fn sender(&self, feed: FeedId, lineage: Lineage) -> Sender {
         Sender {
             feed,
+            lineage,
             link: self.link,
             primary_site: self.primary_site(),
             policy: self.policy,

@@ -8,10 +8,11 @@ use switchback_kit::tls::{Expect, Limits};
 use switchback_model::{Epoch, Hlc, Incarnation, SiteId, SystemId, Version, VersionVector};
 use switchback_proto::model::v1::Content;
 use switchback_proto::replication::v1::receiver_message::Body as Answer;
+use switchback_proto::replication::v1::refusal::Reason;
 use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
 use switchback_proto::replication::v1::sender_message::Body;
 use switchback_proto::replication::v1::{
-    Ack, Batch, Change, Hello, LinkHeader, Noted, ReceiverMessage, SenderMessage, Welcome,
+    Ack, Batch, Change, Hello, LinkHeader, Noted, ReceiverMessage, Run, SenderMessage, Welcome,
 };
 use switchback_store::{Body as Bytes, Object, Payload, Record, RecordKey};
 use tokio::sync::mpsc;
@@ -27,6 +28,14 @@ struct Sender {
 impl Sender {
     /// Says hello to west's mover, and returns what it is welcomed with.
     async fn hello(pair: &Pair, content: &Content) -> (Self, Welcome) {
+        match Self::hello_of(pair, content, &[]).await {
+            (sender, Answer::Welcome(welcome)) => (sender, welcome),
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+
+    /// The same of a store with these runs, whatever the answer.
+    async fn hello_of(pair: &Pair, content: &Content, runs: &[(u64, u64)]) -> (Self, Answer) {
         let (east, west) = (&pair.east, &pair.west);
         let expect = Expect::Incarnation(SystemId(west.id), Incarnation(west.incarnation));
         let dial =
@@ -44,13 +53,14 @@ impl Sender {
             feed_id: 42,
             head: 100,
             compare: false,
+            runs: runs.iter().map(|(id, first)| Run { id: *id, first: *first }).collect(),
         };
         messages.send(SenderMessage { body: Some(Body::Hello(hello)) }).await.unwrap();
         let mut client = ReplicationServiceClient::new(dial.channel());
         let answers = client.send(ReceiverStream::new(stream)).await.unwrap().into_inner();
         let mut sender = Self { messages, answers };
-        let Answer::Welcome(welcome) = sender.answer().await else { panic!("no welcome") };
-        (sender, welcome)
+        let answer = sender.answer().await;
+        (sender, answer)
     }
 
     async fn say(&self, body: Body) {
@@ -107,5 +117,22 @@ async fn the_cursor_waits_until_the_sender_has_noted_what_was_refused() {
     sender.say(Body::Noted(Noted { batch: 1 })).await;
     let next = sender.batch(2, Vec::new(), 20).await;
     assert_eq!(next.cursor, 20);
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_whose_place_was_written_by_another_run_went_back_in_time() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.stop().await;
+    pair.steer_west(&content, 0, Way::West).await;
+
+    let (mut sender, _) = Sender::hello_of(&pair, &content, &[(7, 1)]).await;
+    assert_eq!(sender.batch(1, Vec::new(), 10).await.cursor, 10);
+    let (_, answer) = Sender::hello_of(&pair, &content, &[(7, 1), (9, 11)]).await;
+    assert!(matches!(answer, Answer::Welcome(welcome) if welcome.cursor == 10), "it was started again");
+    let (_, answer) = Sender::hello_of(&pair, &content, &[(7, 1), (9, 8)]).await;
+    assert!(matches!(answer, Answer::Refusal(refusal) if refusal.reason() == Reason::RolledBack));
+    pair.west.until_flow("it is noted", |flow| flow.peer_rolled_back).await;
     pair.stop().await;
 }

@@ -1,5 +1,6 @@
 //! Who may write a content on this system.
 
+use crate::lineage::Lineage;
 use switchback_model::{AccessMode, Content, Epoch, FeedId, Incarnation, LinkId, Side, SiteId};
 
 /// The access of one content, as it is durably on record.
@@ -65,6 +66,17 @@ pub struct FeedPosition {
     pub sequence: u64,
 }
 
+/// How far a peer's feed has been applied here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Which feed.
+    pub feed: FeedId,
+    /// The last change applied.
+    pub through: u64,
+    /// The run of the peer's store that wrote it, if that is known.
+    pub run: Option<u64>,
+}
+
 /// What is visible in a content, comparable in one message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
@@ -110,7 +122,9 @@ pub struct ContentStatus {
     /// Tombstones kept for the peer.
     pub tombstones: u64,
     /// Per peer feed, how far it has been applied here.
-    pub cursors: Vec<(FeedId, u64)>,
+    pub cursors: Vec<Cursor>,
+    /// Which run of this store wrote which part of the feed; the last one is the present one.
+    pub lineage: Lineage,
     /// The peer's feed that last acknowledged ours, and how far it had made ours durable.
     pub acknowledged: Option<(FeedId, u64)>,
     /// The feed began a new life, which the peer has not acknowledged yet: what is here may have been
@@ -130,6 +144,14 @@ impl ContentStatus {
     /// How far the peer's feed `feed` has been applied here; 0 when never.
     #[must_use]
     pub fn cursor(&self, feed: FeedId) -> u64 {
-        self.cursors.iter().find(|(id, _)| *id == feed).map_or(0, |(_, through)| *through)
+        self.cursors.iter().find(|cursor| cursor.feed == feed).map_or(0, |cursor| cursor.through)
+    }
+
+    /// The owner of the feed `feed`, whose head is `head` and whose history is `lineage`, is not the one, or
+    /// not any more, whose changes were applied here: it went back in time.
+    #[must_use]
+    pub fn is_ahead_of(&self, feed: FeedId, head: u64, lineage: &Lineage) -> bool {
+        let cursor = self.cursors.iter().find(|cursor| cursor.feed == feed);
+        cursor.is_some_and(|cursor| head < cursor.through || lineage.differs(cursor.through, cursor.run))
     }
 }

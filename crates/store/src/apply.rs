@@ -3,6 +3,7 @@
 
 use switchback_model::ContentId;
 
+use crate::access::Cursor;
 use crate::batch::Batch;
 use crate::codec::Stored;
 use crate::error::{Error, Result};
@@ -45,21 +46,22 @@ pub(crate) fn apply(
 
 fn move_cursor(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, through: Option<u64>) -> Result<u64> {
     let cursors = &mut batch.content(id)?.cursors;
-    match (cursors.iter_mut().find(|(feed, _)| *feed == sender.feed), through) {
-        (Some((_, cursor)), Some(through)) => {
-            *cursor = (*cursor).max(through);
-            Ok(*cursor)
-        }
-        (Some((_, cursor)), None) => Ok(*cursor),
-        (None, None) => Ok(0),
-        (None, Some(through)) => {
+    let place = cursors.iter().position(|cursor| cursor.feed == sender.feed);
+    let before = place.map_or(0, |place| cursors[place].through);
+    let Some(through) = through.filter(|through| *through > before || place.is_none()) else {
+        return Ok(before);
+    };
+    let cursor = Cursor { feed: sender.feed, through, run: sender.lineage.at(through) };
+    match place {
+        Some(place) => cursors[place] = cursor,
+        None => {
             if cursors.len() == CURSORS_MAX {
                 cursors.remove(0);
             }
-            cursors.push((sender.feed, through));
-            Ok(through)
+            cursors.push(cursor);
         }
     }
+    Ok(through)
 }
 
 fn apply_record(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, incoming: Record) -> Result<Applied> {
@@ -103,8 +105,8 @@ fn apply_record(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, incoming:
 /// What is here came from a feed before the sender's, and the two have not been compared to the end: the
 /// sender may not know that it ever wrote it.
 fn is_of_former_life(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, old: &Stored) -> Result<bool> {
-    let is_compared =
-        batch.content(id)?.cursors.iter().any(|(feed, cursor)| *feed == sender.feed && *cursor > 0);
+    let cursors = &batch.content(id)?.cursors;
+    let is_compared = cursors.iter().any(|cursor| cursor.feed == sender.feed && cursor.through > 0);
     Ok(!is_compared && old.source != LOCAL && old.source != sender.feed.0)
 }
 

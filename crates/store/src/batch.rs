@@ -50,6 +50,8 @@ impl Count {
 pub(crate) struct Start<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) site: SiteId,
+    /// This run of the store.
+    pub(crate) run: u64,
     pub(crate) now_unix_ms: u64,
     pub(crate) hlc: Hlc,
     /// Linked contents whose access was set in this run.
@@ -63,6 +65,7 @@ pub(crate) struct Batch<'a> {
     /// What was durable when the batch began: only the batch's own thread writes.
     view: View<'a>,
     site: SiteId,
+    run: u64,
     /// Wall time, the same for the whole batch.
     pub(crate) now_unix_ms: u64,
     /// The highest hybrid logical time seen.
@@ -95,6 +98,7 @@ impl<'a> Batch<'a> {
         Self {
             view: start.engine.view(),
             site: start.site,
+            run: start.run,
             now_unix_ms: start.now_unix_ms,
             hlc: start.hlc,
             confirmed: start.confirmed,
@@ -267,9 +271,11 @@ impl<'a> Batch<'a> {
         if let Some(old) = old {
             self.take_out(id, &old)?;
         }
+        let run = self.run;
         let content = self.content(id)?;
         content.head += 1;
         let sequence = content.head;
+        content.lineage.go_on(run, sequence);
         // Content that is on no link has nobody to tell of a delete.
         if record.is_deleted() && content.access.link.is_none() {
             return Ok(sequence);

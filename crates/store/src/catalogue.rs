@@ -115,6 +115,7 @@ struct Inner {
     engine: Arc<Engine>,
     confirmed: Confirmed,
     store_id: u64,
+    run: u64,
     clock: Arc<dyn Clock>,
 }
 
@@ -138,9 +139,11 @@ impl Catalogue {
         let hlc = Hlc(hlc.as_deref().map(key::number).transpose()?.unwrap_or_default());
         let confirmed = Confirmed::new(RwLock::new(BTreeSet::new()));
         let clock = options.clock;
+        let run = random::number();
         let mut setup = Setup {
             engine: engine.clone(),
             site: options.site,
+            run,
             clock: clock.clone(),
             hlc,
             confirmed: confirmed.clone(),
@@ -149,13 +152,18 @@ impl Catalogue {
         };
         writer::run_once(&mut setup, configure::ensure_default_tenant)?;
         let writer = Writer::start(setup)?;
-        Ok(Self { inner: Arc::new(Inner { writer, engine, confirmed, store_id, clock }) })
+        Ok(Self { inner: Arc::new(Inner { writer, engine, confirmed, store_id, run, clock }) })
     }
 
     /// Random, made with the store: another one means that the store was lost or replaced.
     #[must_use]
     pub fn store_id(&self) -> u64 {
         self.inner.store_id
+    }
+
+    /// Names this run of the store.
+    pub(crate) fn run(&self) -> u64 {
+        self.inner.run
     }
 
     /// Resolves when a write or flush has failed. That is final: exit the process.

@@ -8,9 +8,10 @@ use switchback_model::{
 };
 use switchback_proto::store::record::v1 as pb;
 
-use crate::access::AccessRecord;
+use crate::access::{AccessRecord, Cursor};
 use crate::digest::Sum;
 use crate::error::{Error, Result};
+use crate::lineage::Lineage;
 use crate::record::{
     BlobId, Body, Checksum, CredentialRecord, Divergence, Metadata, NamespaceRecord, Object, Payload, Record,
     RecordKey, Segment, TenantRecord, Trace,
@@ -30,7 +31,8 @@ pub(crate) struct ContentRow {
     pub(crate) digest: Sum,
     pub(crate) sources: Vec<u64>,
     pub(crate) access: AccessRecord,
-    pub(crate) cursors: Vec<(FeedId, u64)>,
+    pub(crate) cursors: Vec<Cursor>,
+    pub(crate) lineage: Lineage,
     pub(crate) acknowledged: Option<(FeedId, u64)>,
     /// As it was in the feed's life before this one, until the peer has acknowledged this one.
     pub(crate) acknowledged_before: Option<(FeedId, u64)>,
@@ -124,11 +126,8 @@ impl ContentRow {
             digest: Bytes::copy_from_slice(&self.digest.total),
             sources: self.sources.clone(),
             access: Some(access(&self.access)),
-            cursors: self
-                .cursors
-                .iter()
-                .map(|(feed, through)| pb::Cursor { feed_id: feed.0, through: *through })
-                .collect(),
+            cursors: self.cursors.iter().map(cursor).collect(),
+            runs: self.lineage.runs().iter().map(|(id, first)| pb::Run { id: *id, first: *first }).collect(),
             acknowledged: self.acknowledged.map(acknowledged),
             acknowledged_before: self.acknowledged_before.map(acknowledged),
             tombstones: self.tombstones,
@@ -159,12 +158,21 @@ impl ContentRow {
             },
             sources: row.sources,
             access: typed_access(row.access.unwrap_or_default()),
-            cursors: row.cursors.iter().map(|cursor| (FeedId(cursor.feed_id), cursor.through)).collect(),
+            cursors: row.cursors.iter().map(typed_cursor).collect(),
+            lineage: Lineage::new(row.runs.iter().map(|run| (run.id, run.first))),
             acknowledged: row.acknowledged.and_then(typed_acknowledged),
             acknowledged_before: row.acknowledged_before.and_then(typed_acknowledged),
             tombstones: row.tombstones,
         })
     }
+}
+
+fn cursor(cursor: &Cursor) -> pb::Cursor {
+    pb::Cursor { feed_id: cursor.feed.0, through: cursor.through, run: cursor.run.unwrap_or_default() }
+}
+
+fn typed_cursor(row: &pb::Cursor) -> Cursor {
+    Cursor { feed: FeedId(row.feed_id), through: row.through, run: Some(row.run).filter(|run| *run != 0) }
 }
 
 fn acknowledged((feed, through): (FeedId, u64)) -> pb::Acknowledged {

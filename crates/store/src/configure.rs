@@ -12,6 +12,7 @@ use crate::digest::Sum;
 use crate::engine::{Family, Rows as _};
 use crate::error::{Error, Result};
 use crate::key;
+use crate::lineage::Lineage;
 use crate::record::{
     CredentialRecord, DEFAULT_TENANT, NAME_MAX, NamespaceRecord, Payload, RecordKey, TenantRecord,
 };
@@ -30,6 +31,7 @@ pub(crate) fn empty_content(content: Content, access: AccessRecord, now_unix_ms:
         sources: Vec::new(),
         access,
         cursors: Vec::new(),
+        lineage: Lineage::default(),
         acknowledged: None,
         acknowledged_before: None,
         tombstones: 0,

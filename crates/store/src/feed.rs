@@ -2,6 +2,7 @@
 
 use switchback_model::{FeedId, LinkId, SiteId, Version};
 
+use crate::lineage::Lineage;
 use crate::record::Record;
 
 /// How many changes [`crate::Catalogue::changes`] answers at most in one call, whatever is asked.
@@ -59,6 +60,8 @@ pub struct Pending {
 pub struct Sender {
     /// The sender's feed.
     pub feed: FeedId,
+    /// Which run of its store wrote which part of it, as far as it says so.
+    pub lineage: Lineage,
     /// The link; the content must be on it.
     pub link: LinkId,
     /// Wins ties.

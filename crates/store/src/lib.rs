@@ -36,6 +36,7 @@ mod feed;
 mod history;
 mod join;
 mod key;
+mod lineage;
 mod listing;
 mod loser;
 mod multipart;
@@ -47,7 +48,7 @@ mod sweep;
 mod upload;
 mod writer;
 
-pub use access::{AccessRecord, ContentDigest, ContentStatus, Digest, FeedPosition};
+pub use access::{AccessRecord, ContentDigest, ContentStatus, Cursor, Digest, FeedPosition};
 pub use blob::{BlobWriter, Blobs};
 pub use catalogue::{Catalogue, Conditions, DivergencePage, NamespaceStatus, Options, Sweep, Written};
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -58,6 +59,7 @@ pub use feed::{
     Applied, CHANGES_MAX, Change, ChangeBatch, ChangesRequest, ConflictPolicy, Pending, Receipt, Sender,
     Systems,
 };
+pub use lineage::Lineage;
 pub use listing::{LIST_MAX, ListRequest, Listing, ObjectEntry};
 pub use record::{
     BlobId, Body, Checksum, CredentialRecord, DEFAULT_TENANT, Divergence, INLINE_MAX, KEY_MAX,

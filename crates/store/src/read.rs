@@ -64,7 +64,8 @@ impl Catalogue {
         Ok(contents)
     }
 
-    fn status(&self, row: ContentRow) -> ContentStatus {
+    fn status(&self, mut row: ContentRow) -> ContentStatus {
+        row.lineage.go_on(self.run(), row.head + 1);
         ContentStatus {
             held: row.access.link.is_some() && !self.is_confirmed(row.content.id),
             head: position(&row),
@@ -77,6 +78,7 @@ impl Catalogue {
             bytes: row.bytes,
             tombstones: row.tombstones,
             cursors: row.cursors,
+            lineage: row.lineage,
             acknowledged: row.acknowledged,
             went_back: row.acknowledged_before.is_some(),
         }

@@ -46,6 +46,8 @@ pub(crate) type Confirmed = Arc<RwLock<BTreeSet<ContentId>>>;
 pub(crate) struct Setup {
     pub(crate) engine: Arc<Engine>,
     pub(crate) site: SiteId,
+    /// Names this run, at random.
+    pub(crate) run: u64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) hlc: Hlc,
     pub(crate) confirmed: Confirmed,
@@ -241,6 +243,7 @@ fn begin<'a>(setup: &'a Setup, hlc: Hlc, confirmed: &'a BTreeSet<ContentId>) -> 
     Batch::new(Start {
         engine: &setup.engine,
         site: setup.site,
+        run: setup.run,
         now_unix_ms: setup.clock.now_unix_ms(),
         hlc,
         confirmed,

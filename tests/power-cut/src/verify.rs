@@ -82,12 +82,14 @@ fn twins(kept: &Kept) -> anyhow::Result<Value> {
 fn cursor(kept: &Kept) -> anyhow::Result<Value> {
     let Some(content) = kept.catalogue.find_content(ContentKind::Tenant, RECEIVED)? else { return Ok(None) };
     let status = kept.catalogue.content(content.id)?;
-    let Some((feed, cursor)) = status.cursors.first().copied() else { return Ok(None) };
+    let Some(cursor) = status.cursors.first().copied() else { return Ok(None) };
     let mut steps = 0_usize;
     while kept.catalogue.object(content.id, NAMESPACE, &format!("{steps:05}"), false).is_ok() {
         steps += 1;
     }
-    Ok(Some(steps.checked_sub(1).map_or_else(Vec::new, |newest| received(feed, cursor, newest))))
+    Ok(Some(
+        steps.checked_sub(1).map_or_else(Vec::new, |newest| received(cursor.feed, cursor.through, newest)),
+    ))
 }
 
 /// The feed names each record once, in order, up to its head; digest and sizes are those of what

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use switchback_kit::durable::{Batch, Db};
 use switchback_model::{AccessMode, Content, ContentKind, Epoch, FeedId, Incarnation, LinkId, Side, SiteId};
 use switchback_store::{
-    AccessRecord, BlobId, Blobs, Body, Catalogue, ChangesRequest, Conditions, ConflictPolicy, Object,
-    Options, Sender, Systems,
+    AccessRecord, BlobId, Blobs, Body, Catalogue, ChangesRequest, Conditions, ConflictPolicy, Lineage,
+    Object, Options, Sender, Systems,
 };
 
 use crate::account::{Account, Value};
@@ -237,6 +237,7 @@ async fn receive(
     let feed = peer.content(content.id)?.head.feed;
     let sender = Sender {
         feed,
+        lineage: Lineage::default(),
         link: LINK,
         primary_site: OURS,
         policy: ConflictPolicy::NewestWins,

@@ -16,7 +16,7 @@ use switchback_proto::replication::v1::{
     Ack, Batch, BodyDemand, Chunk, Demand, Hello, Manifest, ReceiverMessage, Refusal, RefusedChange,
     SenderMessage, Welcome,
 };
-use switchback_store::{Applied, Body as StoreBody, Change, Record, Sender};
+use switchback_store::{Applied, Body as StoreBody, Change, Lineage, Record, Sender};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
@@ -111,7 +111,8 @@ async fn welcome(
     };
     let feed = FeedId(hello.feed_id);
     let cursor = status.cursor(feed);
-    if hello.head < cursor {
+    let lineage = Lineage::new(hello.runs.iter().map(|run| (run.id, run.first)));
+    if status.is_ahead_of(feed, hello.head, &lineage) {
         flow.state().peer_rolled_back = true;
         link.ring();
     }
@@ -137,7 +138,7 @@ async fn welcome(
     let stop = CancellationToken::new();
     // The sender dialled again: what it had before is over.
     std::mem::replace(&mut flow.state().receiver, stop.clone()).cancel();
-    let sender = link.desired().sender(feed);
+    let sender = link.desired().sender(feed, lineage);
     let welcome = Welcome {
         feed_id: status.head.feed.0,
         cursor,

@@ -10,7 +10,7 @@ use switchback_proto::replication::v1::receiver_message::Body as Answer;
 use switchback_proto::replication::v1::refusal::Reason;
 use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
 use switchback_proto::replication::v1::sender_message::Body;
-use switchback_proto::replication::v1::{Hello, Refusal, SenderMessage};
+use switchback_proto::replication::v1::{Hello, Refusal, Run, SenderMessage};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -107,6 +107,7 @@ async fn session(
         feed_id: status.head.feed.0,
         head: status.head.sequence,
         compare,
+        runs: status.lineage.runs().iter().map(|(id, first)| Run { id: *id, first: *first }).collect(),
     };
     send(&outbound, Body::Hello(hello)).await?;
     let explain = |status: &tonic::Status| {

@@ -15,6 +15,7 @@ use switchback_proto::replication::v1::sender_message::Body;
 use switchback_proto::replication::v1::{
     Ack, Batch, BodyFailed, Demand, Noted, ReceiverMessage, SenderMessage, Welcome,
 };
+use switchback_store::Lineage;
 use tokio::sync::mpsc;
 
 use super::compare::{Comparison, Next};
@@ -107,7 +108,7 @@ impl<'a> Session<'a> {
         let is_worthwhile = self.compare || pending.objects > ours.total.records / 4;
         if theirs.len() == 256 && is_worthwhile {
             let went_back = self.mover.catalogue.content(content).map_err(words)?.went_back;
-            let retires = went_back.then(|| self.link.desired().sender(self.peer_feed));
+            let retires = went_back.then(|| self.link.desired().sender(self.peer_feed, Lineage::default()));
             let is_first = welcome.cursor == 0;
             self.comparison = Some(Comparison::new(self.link.id, &ours, &theirs, is_first, retires));
         }

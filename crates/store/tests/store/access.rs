@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use switchback_model::{AccessMode, Content, ContentId, ContentKind, Epoch, LinkId, Side};
-use switchback_store::{BlobId, Body, Conditions, ConflictPolicy, Error, Object, ReadOnly, Segment};
+use switchback_store::{BlobId, Body, Conditions, Error, Object, ReadOnly, Segment};
 
-use crate::support::{EAST, LINK, NAMESPACE, System, WEST, access, link, object, pair, run, systems};
+use crate::support::{EAST, LINK, NAMESPACE, System, WEST, access, link, object, pair, run, sender};
 
 async fn refusal(system: &System, content: &Content) -> Box<ReadOnly> {
     match system.put(content, "refused", "x").await {
@@ -261,13 +261,7 @@ fn content_on_a_link_is_not_deleted_and_takes_changes_from_no_other() {
         assert!(matches!(east.catalogue.delete_content(content.id).await, Err(Error::ContentOnLink { .. })));
         west.catalogue.release(vec![content.id]).await.unwrap();
         let changes = east.changes(&content, None, 0);
-        let sender = switchback_store::Sender {
-            feed: east.feed(&content),
-            link: LINK,
-            primary_site: EAST,
-            policy: ConflictPolicy::NewestWins,
-            systems: systems(),
-        };
+        let sender = sender(&east, &content);
         let applied = west.catalogue.apply(content.id, sender, changes, None).await;
         assert!(matches!(applied, Err(Error::NotOnLink)));
     });

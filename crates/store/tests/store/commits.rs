@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use switchback_model::ContentKind;
-use switchback_store::{BlobId, Body, Conditions, CredentialRecord, Error, Object, Segment};
+use switchback_store::{BlobId, Body, Conditions, ContentStatus, CredentialRecord, Error, Object, Segment};
 
 use crate::support::{EAST, NAMESPACE, System, object, run};
 
@@ -26,7 +26,9 @@ fn what_was_acknowledged_is_there_after_a_restart() {
 
         let system = system.reopen();
         assert_eq!(system.catalogue.store_id(), store);
-        assert_eq!(system.catalogue.content(content.id).unwrap(), before);
+        let after = system.catalogue.content(content.id).unwrap();
+        assert_eq!(after.lineage.runs().len(), before.lineage.runs().len() + 1, "this is another run");
+        assert_eq!(ContentStatus { lineage: before.lineage.clone(), ..after }, before);
         assert_eq!(system.catalogue.digest(content.id).unwrap(), digest);
         assert_eq!(system.body(&content, "a").as_deref(), Some("one"));
         assert_eq!(system.body(&content, "b"), None);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use switchback_model::{AccessMode, FeedId, Side};
-use switchback_store::{Applied, ChangesRequest, ConflictPolicy, Pending, RecordKey, Sender};
+use switchback_store::{Applied, ChangesRequest, ConflictPolicy, Pending, RecordKey};
 
-use crate::support::{EAST, LINK, System, link, pair, request, run, systems, total};
+use crate::support::{EAST, System, link, pair, request, run, sender, total};
 
 #[test]
 fn a_feed_keeps_the_latest_change_of_each_key_in_order() {
@@ -116,13 +116,7 @@ fn applying_again_changes_nothing() {
         let (east, west, content) = pair().await;
         east.put(&content, "a", "x").await.unwrap();
         let changes = east.changes(&content, None, 0);
-        let sender = Sender {
-            feed: east.feed(&content),
-            link: LINK,
-            primary_site: EAST,
-            policy: ConflictPolicy::NewestWins,
-            systems: systems(),
-        };
+        let sender = sender(&east, &content);
         let apply = async |through| {
             west.catalogue.apply(content.id, sender.clone(), changes.clone(), through).await.unwrap()
         };

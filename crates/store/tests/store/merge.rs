@@ -7,7 +7,7 @@ use switchback_model::{SiteId, Version};
 use switchback_store::{Applied, Change, Conditions, ConflictPolicy, CredentialRecord, RecordKey};
 
 use crate::support::{
-    ALL_EPOCHS, EAST, LINK, NAMESPACE, System, WEST, converge, object, pair, report, run, systems, total,
+    ALL_EPOCHS, EAST, LINK, NAMESPACE, System, WEST, converge, object, pair, report, run, sender, total,
 };
 
 #[test]
@@ -92,13 +92,7 @@ fn a_delete_that_knew_of_the_write_wins_without_a_conflict_and_does_not_resurrec
         converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
         assert_eq!(east.visible(&content), BTreeMap::new());
         // The old write comes once more, late.
-        let sender = switchback_store::Sender {
-            feed: east.feed(&content),
-            link: LINK,
-            primary_site: EAST,
-            policy: ConflictPolicy::NewestWins,
-            systems: systems(),
-        };
+        let sender = sender(&east, &content);
         west.catalogue.apply(content.id, sender, old, None).await.unwrap();
         assert_eq!(west.visible(&content), BTreeMap::new());
         assert_eq!(west.catalogue.divergence_count(LINK, content.id).unwrap(), 0);
@@ -295,13 +289,7 @@ async fn arrive(
     policy: ConflictPolicy,
     changes: Vec<Change>,
 ) {
-    let sender = switchback_store::Sender {
-        feed: from.feed(content),
-        link: LINK,
-        primary_site: EAST,
-        policy,
-        systems: systems(),
-    };
+    let sender = switchback_store::Sender { policy, ..sender(from, content) };
     to.catalogue.apply(content.id, sender, changes, None).await.unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! A store that went back to a backup: what the peer had and deleted, and what it wrote and forgot.
+//! A store that went back to a backup: what the peer had and deleted, what it wrote and forgot, and how it is known.
 
 use switchback_model::{AccessMode, Content, FeedId, Side, Version};
 use switchback_store::{ConflictPolicy, RecordKey, Sender};
@@ -174,5 +174,38 @@ fn what_a_store_wrote_and_forgot_is_kept_when_it_overwrites_it_unknowing() {
         let visible = west.visible(&content);
         assert_eq!(visible[found[0].kept_at.as_ref().unwrap()], "in between");
         assert_eq!((visible["forgotten"].as_str(), visible["overwritten"].as_str()), ("after 2", "after"));
+    });
+}
+
+/// Found by the simulator's layer of cores: the store had written more after it went back than the peer had
+/// of what it wrote before, so that the peer's place told nothing.
+#[test]
+fn a_store_that_went_back_and_wrote_as_much_again_is_known_by_its_runs() {
+    run(async {
+        let (east, west, content) = pair().await;
+        east.put(&content, "a", "before").await.unwrap();
+        east.send(&content, &west, NEWEST).await;
+        let (east, restored) = east.backed_up();
+        let ahead = |system: &System| {
+            let status = system.catalogue.content(content.id).unwrap();
+            let there = west.catalogue.content(content.id).unwrap();
+            there.is_ahead_of(status.head.feed, status.head.sequence, &status.lineage)
+        };
+        assert!(!ahead(&east) && !ahead(&restored), "the backup holds all that the peer has");
+        link(&east, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        link(&restored, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        east.put(&content, "b", "in between").await.unwrap();
+        east.send(&content, &west, NEWEST).await;
+        assert!(!ahead(&east) && ahead(&restored), "its head is behind");
+        for key in ["c", "d", "e"] {
+            restored.put(&content, key, "after").await.unwrap();
+        }
+        assert!(ahead(&restored), "its head is not, but another run wrote there");
+        let east = east.reopen();
+        link(&east, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        east.put(&content, "c", "after a start").await.unwrap();
+        assert!(!ahead(&east));
+        east.send(&content, &west, NEWEST).await;
+        assert!(!ahead(&east));
     });
 }

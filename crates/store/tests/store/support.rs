@@ -30,7 +30,8 @@ pub(crate) fn systems() -> Systems {
 /// The owner of the feed of `content`, as somebody whose changes are applied.
 pub(crate) fn sender(from: &System, content: &Content) -> Sender {
     let policy = ConflictPolicy::NewestWins;
-    Sender { feed: from.feed(content), link: LINK, primary_site: EAST, policy, systems: systems() }
+    let lineage = from.catalogue.content(content.id).unwrap().lineage;
+    Sender { feed: from.feed(content), lineage, link: LINK, primary_site: EAST, policy, systems: systems() }
 }
 
 /// A system's whole report.

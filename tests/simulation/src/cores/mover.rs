@@ -14,7 +14,8 @@ use switchback_model::{Content, ContentId, Epoch, FeedId, Incarnation, LinkId, S
 use switchback_mover::flow::agree::{Agreement, Directions, OwnHead, PeerHead, compare};
 use switchback_proto::replication::v1 as wire;
 use switchback_store::{
-    AccessRecord, Catalogue, ConflictPolicy, ContentStatus, Error, FeedPosition, Options, Sender, Systems,
+    AccessRecord, Catalogue, ConflictPolicy, ContentStatus, Error, FeedPosition, Lineage, Options, Sender,
+    Systems,
 };
 
 use crate::cores::Trouble;
@@ -62,6 +63,8 @@ pub enum Flowing {
         head: u64,
         /// The digests differ although nothing is left.
         compare: bool,
+        /// Which run of the sender's store wrote which part of the feed.
+        lineage: Lineage,
     },
     /// The receiver's.
     Welcome {
@@ -217,7 +220,7 @@ impl Link {
 
     /// How the peer's changes are applied, which come by `feed`.
     #[must_use]
-    pub fn sender_of(&self, feed: FeedId) -> Sender {
+    pub fn sender_of(&self, feed: FeedId, lineage: Lineage) -> Sender {
         let spec = &self.spec;
         let primary = match spec.side {
             Side::Primary => spec.local_system,
@@ -232,7 +235,7 @@ impl Link {
             (spec.local_system.into(), spec.local_name.clone()),
             (spec.peer_system.into(), spec.peer_name.clone()),
         ]);
-        Sender { feed, link: spec.link, primary_site: primary.into(), policy, systems }
+        Sender { feed, lineage, link: spec.link, primary_site: primary.into(), policy, systems }
     }
 
     fn acknowledged_of(&self, feed: FeedId) -> u64 {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use switchback_model::FeedId;
 use switchback_mover::flow::compare;
 use switchback_proto::replication::v1::{Ack, Batch, Manifest, RefusedChange};
-use switchback_store::{Applied, Change, Record, Sender};
+use switchback_store::{Applied, Change, Lineage, Record, Sender};
 
 use crate::cores::Trouble;
 use crate::cores::mover::{Flowing, Header, Mover, Refused};
@@ -27,8 +27,8 @@ impl Mover {
     /// The store failed.
     pub async fn receive(&mut self, flowing: Flowing) -> Result<Option<Flowing>, Trouble> {
         match flowing {
-            Flowing::Hello { header, feed, head, compare } => {
-                self.welcome(header, feed, head, compare).await.map(Some)
+            Flowing::Hello { header, feed, head, compare, lineage } => {
+                self.welcome(header, (feed, head, lineage), compare).await.map(Some)
             }
             Flowing::Batch(batch) => self.take_batch(batch).await,
             Flowing::Noted(batch) => self.noted(batch).await.map(|()| None),
@@ -40,8 +40,7 @@ impl Mover {
     async fn welcome(
         &mut self,
         header: Header,
-        feed: FeedId,
-        head: u64,
+        (feed, head, lineage): (FeedId, u64, Lineage),
         compare: bool,
     ) -> Result<Flowing, Trouble> {
         let other = |text: &str| Ok(Flowing::Refused(Refused::Other(text.into())));
@@ -58,7 +57,7 @@ impl Mover {
         }
         let Some(status) = status else { return other("the content is not on the other system yet") };
         let cursor = status.cursor(feed);
-        if head < cursor {
+        if status.is_ahead_of(feed, head, &lineage) {
             link.peer_rolled_back = true;
         }
         if link.peer_rolled_back {
@@ -68,8 +67,11 @@ impl Mover {
         if link.local_rolled_back {
             return other("the other system's store went back in time");
         }
-        link.receiving =
-            Some(Receiving { sender: link.sender_of(feed), not_noted: BTreeSet::new(), through: cursor });
+        link.receiving = Some(Receiving {
+            sender: link.sender_of(feed, lineage),
+            not_noted: BTreeSet::new(),
+            through: cursor,
+        });
         let content = status.content.id;
         // Whose changes ours are counted without, also when that peer is away after a restart.
         if status.acknowledged.is_none_or(|(noted, _)| noted != feed) {

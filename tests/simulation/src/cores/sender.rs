@@ -8,7 +8,7 @@ use switchback_mover::flow::compare::{Comparison, Next};
 use switchback_mover::flow::feed::{Draft, Reader, by_key};
 use switchback_mover::flow::window::Window;
 use switchback_proto::replication::v1::{Ack, Batch};
-use switchback_store::{Digest, RecordKey};
+use switchback_store::{Digest, Lineage, RecordKey};
 
 use crate::cores::Trouble;
 use crate::cores::mover::{Flowing, Header, Mover, Refused};
@@ -76,7 +76,7 @@ impl Mover {
         let compare = differs || status.went_back;
         let (feed, head) = (status.head.feed, status.head.sequence);
         link.sending = Some(Sending { feed, compare, opened_ms: now, answered_ms: now, session: None });
-        Ok(Some(Flowing::Hello { header: link.header(), feed, head, compare }))
+        Ok(Some(Flowing::Hello { header: link.header(), feed, head, compare, lineage: status.lineage }))
     }
 
     /// What time alone brings; false when the stream is to be given up.
@@ -164,7 +164,7 @@ impl Mover {
         let status = self.status()?;
         let has_retries = self.keeper.read(|kept| !kept.retries.is_empty());
         let Some((link, status)) = self.link.as_mut().zip(status) else { return Ok(false) };
-        let sender = link.sender_of(peer_feed);
+        let sender = link.sender_of(peer_feed, Lineage::default());
         let Some(sending) = link.sending.as_mut().filter(|sending| sending.session.is_none()) else {
             return Ok(true);
         };
