@@ -331,8 +331,9 @@ impl Watch {
         if let Some(then) = then.filter(|then| then.0 > now.0 || then.1 > now.1) {
             self.record.violation(&format!("S1: the link on {system} went from epochs {then:?} to {now:?}"));
         }
-        let granted_before = before.and_then(|before| before.granted);
-        if link.granted.is_some() && link.granted != granted_before && writes {
+        // What a life begins with, a backup say, was granted in the one before.
+        let grants = before.is_some_and(|before| link.granted.is_some() && link.granted != before.granted);
+        if grants && writes {
             let text = format!("rule 4: {system} granted epoch {} while its content is read-write", now.0);
             self.record.violation(&text);
         }
