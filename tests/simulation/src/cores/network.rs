@@ -216,6 +216,15 @@ impl Network {
         std::mem::take(&mut self.lines[line.index()].up[at as usize])
     }
 
+    /// The process at `at` is gone, and what was on its way to it; true when it had the connection, or was
+    /// about to.
+    pub fn dies(&mut self, line: Line, at: System) -> bool {
+        let connection = &mut self.lines[line.index()];
+        let lost = std::mem::take(&mut connection.queues[at as usize]);
+        let waited = lost.iter().any(|(_, parcel)| matches!(parcel, Parcel::Up(_)));
+        std::mem::take(&mut connection.up[at as usize]) || waited
+    }
+
     /// Sends to the end at `to`.
     pub fn send(&mut self, line: Line, to: System, parcel: Parcel, now: u64) -> Arrival {
         let latency = self.chance.between(1, self.latency_max_ms.max(2));

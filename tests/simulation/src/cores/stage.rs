@@ -362,7 +362,7 @@ impl Stage {
             Service::CertificateService | Service::Gateway => {}
         }
         for line in Line::ALL.into_iter().filter(|line| line.service() == service) {
-            if self.network.goes_down(line, system) {
+            if self.network.dies(line, system) {
                 self.send(line, system.other(), Parcel::End);
             }
         }
