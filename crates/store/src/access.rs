@@ -1,7 +1,8 @@
 //! Who may write a content on this system.
 
-use crate::lineage::Lineage;
 use switchback_model::{AccessMode, Content, Epoch, FeedId, Incarnation, LinkId, Side, SiteId};
+
+use crate::lineage::Lineage;
 
 /// The access of one content, as it is durably on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
