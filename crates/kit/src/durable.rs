@@ -11,13 +11,14 @@
 //!
 //! It is for small and precious records: values of a few KiB, a few writes a second.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use switchback_world as world;
 use switchback_world::disk::{Change, Table};
@@ -28,6 +29,9 @@ const BATCH_OPERATIONS_MAX: usize = 100;
 
 /// Records are small; a larger one belongs into a file of its own.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Closing takes sled milliseconds; a process that was told to end flushes once more before it does.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
 
 /// Why state cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +113,8 @@ impl Db {
     /// Opens the database in `folder`, making it (mode 0700) when it is not there.
     ///
     /// # Errors
-    /// The folder cannot be made, or the database in it is damaged or in use.
+    /// The folder cannot be made, or the database in it is damaged, or in use and not closed within
+    /// five seconds.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let refuse = |source| Error::Open { path: folder.into(), source };
         let engine = match world::simulated() {
@@ -250,6 +255,7 @@ fn record<K: AsRef<[u8]>, V: AsRef<[u8]>>(prefix: &[u8], (key, value): (K, V)) -
 impl Sled {
     fn open(folder: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        wait_until_closed(&folder.join("db"), CLOSING_MAX)?;
         remove_unfinished_snapshots(folder)?;
         let sled = sled::Config::new()
             .path(folder)
@@ -289,6 +295,31 @@ impl Sled {
         }
         self.synced.fetch_max(covered, Ordering::AcqRel);
         Ok(())
+    }
+}
+
+/// Waits until nobody has `file`, sled's log, locked any more, for at most `max`.
+///
+/// sled takes the lock at once or refuses. But it lets go of it in a thread of its own, some moments
+/// after the database was dropped, and a process that was told to end may not have ended yet.
+fn wait_until_closed(file: &Path, max: Duration) -> io::Result<()> {
+    let file = match File::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let until = Instant::now() + max;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => {
+                return Err(io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    "another process has it open; end that one first, or give this one its own data_dir",
+                ));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+        }
     }
 }
 
@@ -361,6 +392,24 @@ mod tests {
         assert_eq!(db.scan_from("link", b"2", 9).unwrap().len(), 1);
         assert_eq!(db.scan_back("link", 1).unwrap()[0].0, b"3");
         assert_eq!(db.get("links", b"2").unwrap().as_deref(), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn state_that_is_still_being_closed_is_waited_for_and_state_in_use_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Db::open(folder.path()).unwrap());
+        wait_until_closed(&folder.path().join("db"), CLOSING_MAX).unwrap();
+        let closing = File::open(folder.path().join("db")).unwrap();
+        closing.lock().unwrap();
+
+        let refused = wait_until_closed(&folder.path().join("db"), Duration::ZERO).unwrap_err();
+        assert!(refused.to_string().contains("data_dir"), "{refused}");
+        let closed = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(closing);
+        });
+        Db::open(folder.path()).unwrap();
+        closed.join().unwrap();
     }
 
     #[test]
