@@ -74,6 +74,10 @@ def parse(text):
     return {"step": step, "place": place, "number": int(number), "strike": how, "call": call, "sockets": bool(socket)}
 
 
+def counted(out):
+    return os.path.exists(f"{out}/points.json")
+
+
 def read(out):
     with open(f"{out}/points.json", encoding="utf-8") as file:
         return json.load(file)
