@@ -1,7 +1,7 @@
 //! What must hold of a step of the whole, each property by itself.
 
 use switchback_link_core::{Link, LinkState, Message};
-use switchback_model::{AccessMode, Side};
+use switchback_model::AccessMode;
 
 use crate::memo::Memo;
 use crate::network::Envelope;
@@ -106,7 +106,7 @@ fn replica_is_contained(world: &World) -> bool {
     let normal = [primary, replica].iter().all(|link| link.shared.state == LinkState::Replicating)
         && primary.shared.epoch == replica.shared.epoch
         && agree(east, west)
-        && !world.history.taken_alone.contains(&primary.shared.epoch);
+        && !world.history.is_awaited(primary.shared.epoch);
     let contained = |version| !west.mover.store.covers(version) || east.mover.store.covers(version);
     !normal || world.history.acknowledged.iter().all(|version| contained(*version))
 }
@@ -128,7 +128,7 @@ fn takes_a_grant(before: &World, action: Action, after: &World) -> bool {
     let (Some(old), Some(new)) = (epoch(before), epoch(after)) else { return false };
     matches!(action, Action::Deliver(_))
         && new > old
-        && new.holder() == Side::Primary
+        && after.history.is_granted(new)
         && before.sites[EAST].rebuilt == after.sites[EAST].rebuilt
 }
 
@@ -137,8 +137,7 @@ fn opens(before: &World, after: &World) -> bool {
     let writable = |world: &World| world.sites[EAST].mover.writable_in();
     let Some(epoch) = writable(after) else { return false };
     let earlier = writable(before) == Some(epoch) || after.history.writers.contains_key(&epoch);
-    let granted = epoch.0 > 0 && !after.history.taken_alone.contains(&epoch);
-    granted && !earlier
+    after.history.is_granted(epoch) && !earlier
 }
 
 /// See [`Flaws::COMPLETION`].

@@ -78,7 +78,7 @@ impl Model for LinkModel {
             world.sites[EAST]
                 .mover
                 .writable_in()
-                .is_some_and(|epoch| epoch.0 > 0 && !world.history.taken_alone.contains(&epoch))
+                .is_some_and(|epoch| world.history.is_granted(epoch))
         }));
         properties
     }

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use switchback_link_core::{CommandKind, Create, Input, Settings};
-use switchback_model::{Content, ContentId, Epoch, Version};
+use switchback_model::{Content, ContentId, Epoch, Side, Version};
 
 use crate::bounds::Bounds;
 use crate::memo::Memo;
@@ -24,10 +24,29 @@ pub struct History {
     pub destroyed: BTreeSet<Version>,
     /// Who wrote in which epoch, of the lives that go on.
     pub writers: BTreeMap<Epoch, usize>,
-    /// Epochs taken by a declaration of loss: what the other side wrote meanwhile comes later.
+    /// Epochs taken by a declaration of loss.
     pub taken_alone: BTreeSet<Epoch>,
+    /// Epochs that the primary took when its restore of the link was accepted.
+    pub restored: BTreeSet<Epoch>,
     /// Commands that were accepted, by system and its life, while one may still be repeated.
     pub accepted: Vec<(usize, u8, Order)>,
+}
+
+impl History {
+    /// The epoch names the primary, which can have come to it by a grant only.
+    #[must_use]
+    pub fn is_granted(&self, epoch: Epoch) -> bool {
+        let named = epoch.0 > 0 && epoch.holder() == Side::Primary;
+        named && !self.taken_alone.contains(&epoch) && !self.restored.contains(&epoch)
+    }
+
+    /// What the replica wrote by itself before it heard of this epoch of the primary's comes later: the
+    /// primary declared it lost, or restored it, and it went on alone in the epoch before.
+    #[must_use]
+    pub fn is_awaited(&self, epoch: Epoch) -> bool {
+        let went_on = || epoch.0.checked_sub(1).is_some_and(|odd| self.writers.contains_key(&Epoch(odd)));
+        self.taken_alone.contains(&epoch) || (self.restored.contains(&epoch) && went_on())
+    }
 }
 
 /// What may still happen.
@@ -333,9 +352,18 @@ impl World {
         let history = match action {
             Action::Write(..) | Action::Rebuild(_) => Arc::make_mut(&mut self.history),
             Action::Command(..) if accepted => Arc::make_mut(&mut self.history),
+            Action::Deliver(_) if self.was_restored_since(before) => Arc::make_mut(&mut self.history),
             _ => return,
         };
         match action {
+            Action::Deliver(_) => {
+                let records = (before.sites[EAST].link(), self.sites[EAST].link());
+                let (Some(before), Some(after)) = records else { return };
+                history.restored.insert(after.shared.epoch);
+                if history.is_awaited(before.shared.epoch) {
+                    history.taken_alone.insert(after.shared.epoch);
+                }
+            }
             Action::Command(at, order) => {
                 if before.left.repeats > 0 {
                     history.accepted.push((at, before.sites[at].rebuilt, order));
@@ -363,6 +391,15 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// The primary's restore of the link was accepted in the step from `before`.
+    fn was_restored_since(&self, before: &Self) -> bool {
+        let proposing = |world: &Self| world.sites[EAST].link().and_then(|link| link.proposing.clone());
+        let epoch = |world: &Self| world.sites[EAST].link().map(|link| link.shared.epoch);
+        proposing(before).is_some_and(|proposing| proposing.restore)
+            && proposing(self).is_none()
+            && epoch(self) > epoch(before)
     }
 
     /// The environment permits it now.

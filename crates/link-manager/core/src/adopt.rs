@@ -112,15 +112,21 @@ impl LinkMachine {
             link.shared.revision = shared.revision;
             link.shared.state = shared.state;
         }
-        let peer = link.peer.name.clone();
+        let (peer, side) = (link.peer.name.clone(), link.side);
         if let Some(observed) = self.observed.get_mut(&id) {
             observed.phase = None;
             observed.grant = None;
         }
         self.put(link, out);
-        let text =
-            format!("link {name}: {peer} has taken epoch {epoch}; this side (epoch {before}) is read-only");
-        self.event(now, Severity::Warning, "demoted", &name, text, out);
+        if before.holder() == side {
+            let text = format!(
+                "link {name}: {peer} has taken epoch {epoch}; this side (epoch {before}) is read-only"
+            );
+            self.event(now, Severity::Warning, "demoted", &name, text, out);
+        } else {
+            let text = format!("link {name}: {peer} has taken epoch {epoch}; it held {before} as well");
+            self.event(now, Severity::Notice, "epoch-taken", &name, text, out);
+        }
     }
 
     pub(crate) fn on_heartbeat(&mut self, now: Timestamp, id: LinkId, heartbeat: Heartbeat, out: &mut Out) {

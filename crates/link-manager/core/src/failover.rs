@@ -37,10 +37,7 @@ impl LinkMachine {
             return Ok(Some(done));
         }
         let mut next = link.clone();
-        let epoch = link.shared.epoch.max(link.heard).next_for(Side::Replica);
-        next.shared.epoch = epoch;
-        next.heard = epoch;
-        next.shared.revision += 1;
+        let epoch = next.take_epoch();
         next.shared.state = LinkState::FailingOver;
         next.announce = false;
         let fence = or_default(link.shared.settings.fence_time_ms, self.policy.fence_time);
@@ -268,17 +265,14 @@ impl LinkMachine {
         if command.plan {
             return Ok(Some(done));
         }
-        let epoch = link.shared.epoch.max(link.heard).next_for(link.side);
+        let mut next = link.clone();
+        let epoch = next.take_epoch();
         let text = format!(
             "link {}: {} was declared lost; {}",
             link.shared.name,
             link.peer.name,
             self.known_missing(link)
         );
-        let mut next = link.clone();
-        next.shared.epoch = epoch;
-        next.heard = epoch;
-        next.shared.revision += 1;
         next.shared.state =
             if link.side == Side::Replica { LinkState::FailedOver } else { LinkState::Replicating };
         next.announce = false;

@@ -429,6 +429,10 @@ impl LinkMachine {
         link.peer = peer_of(&hello);
         if restore {
             link.was_in_sync = link.side == Side::Replica;
+            // What the other side did unheard in a life that is gone, it did in an epoch that nobody here
+            // knows of, and told name servers so. Only now: two sides that refuse each other's restores
+            // must not climb past each other.
+            link.take_epoch();
         }
         let name = link.shared.name.clone();
         let observed = self.observed.entry(id).or_default();

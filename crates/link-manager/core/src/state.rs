@@ -179,6 +179,15 @@ impl Link {
         self.heard > self.shared.epoch && self.heard.holder() == self.side && !granted
     }
 
+    /// Takes the next epoch that names this side, above every one that it knows of.
+    pub(crate) fn take_epoch(&mut self) -> Epoch {
+        let epoch = self.shared.epoch.max(self.heard).next_for(self.side);
+        self.shared.epoch = epoch;
+        self.shared.revision += 1;
+        self.heard = epoch;
+        epoch
+    }
+
     /// This side, the replica, is on its way to being read-write.
     pub(crate) fn is_failing_over_here(&self) -> bool {
         self.shared.state == LinkState::FailingOver

@@ -39,8 +39,9 @@ pub struct TenantZone {
     pub target: String,
 }
 
-/// The next record of where a link's names lead, if it differs from the present one. They move
-/// only to a side that is known to accept writes; until then they stay where they are. A side that
+/// The next record of where a link's names lead, if it differs from the present one or a side writes in
+/// a later epoch: name servers may have heard of an epoch between that both sides have forgotten. Names
+/// move only to a side that is known to accept writes; until then they stay where they are. A side that
 /// was told of the link after a failover does not know where that is, and says nothing: the other
 /// side may have said another thing under the same serial.
 pub(crate) fn decide(link: &Link, observed: &Observed, own: &Identity) -> Option<ZoneRecord> {
@@ -59,10 +60,16 @@ pub(crate) fn decide(link: &Link, observed: &Observed, own: &Identity) -> Option
         None if holder == Side::Primary => Side::Primary,
         None => return None,
     };
-    let addresses = if target == link.side { &own.gateway_addresses } else { &link.peer.gateway_addresses };
+    let told = if target == link.side { &own.gateway_addresses } else { &link.peer.gateway_addresses };
+    let addresses = match present {
+        Some(record) if record.target == target && told.is_empty() => &record.addresses,
+        _ => told,
+    };
     let (of, generation) = match present {
         Some(record)
-            if record.target == target && (record.addresses == *addresses || addresses.is_empty()) =>
+            if record.target == target
+                && record.addresses == *addresses
+                && (record.epoch == epoch || !writes) =>
         {
             return None;
         }

@@ -88,7 +88,7 @@ fn a_rebuilt_primary_is_restored_and_recovered() {
     world.run(1_000);
     assert_eq!(world.modes(), (ReadOnly, ReadWrite));
     world.recover();
-    world.assert_back_to_normal(2);
+    world.assert_back_to_normal(4);
     assert!(world.systems[EAST].written.contains(&write));
 }
 

@@ -31,6 +31,6 @@ fn a_rebuilt_primary_obeys_nothing_that_was_said_to_its_earlier_life() {
     }
     world.run(500);
     world.recover();
-    world.assert_back_to_normal(4);
+    world.assert_back_to_normal(6);
     assert!(world.systems[EAST].written.contains(&write));
 }

@@ -30,6 +30,6 @@ fn a_restore_whose_answer_was_lost_can_be_mended_from_the_side_that_went_on() {
     assert!(world.logged(EAST, "link-broken"), "the side that can restore is told so");
     world.command(EAST, CommandKind::Restore).unwrap();
     world.run(3_000);
-    world.assert_back_to_normal(2);
+    world.assert_back_to_normal(4);
     assert!(world.systems[EAST].written.contains(&ahead) && world.systems[WEST].written.contains(&own));
 }

@@ -26,7 +26,7 @@ fn a_side_that_went_back_to_an_older_state_is_silent_until_it_is_restored() {
     world.run(1_000);
     world.command(EAST, CommandKind::Restore).unwrap();
     world.run(3_000);
-    world.assert_back_to_normal(0);
+    world.assert_back_to_normal(2);
 }
 
 /// What the mover said of the life before is not held against the new one.
@@ -40,7 +40,7 @@ fn a_new_incarnation_is_not_judged_by_what_was_said_of_the_old_one() {
     assert!(world.systems[WEST].rolled_back, "its mover has not been given new flows yet");
     world.command(EAST, CommandKind::Restore).unwrap();
     world.run(3_000);
-    world.assert_back_to_normal(0);
+    world.assert_back_to_normal(2);
 }
 
 /// Found by the simulator: the replica came back as it was before it failed over. It heard of the
@@ -64,5 +64,5 @@ fn a_side_whose_record_is_older_than_an_epoch_of_its_own_is_silent_until_it_is_r
     world.command(EAST, CommandKind::DeclareLost { confirm: "acme".into() }).unwrap();
     world.command(EAST, CommandKind::Restore).unwrap();
     world.run(3_000);
-    world.assert_back_to_normal(2);
+    world.assert_back_to_normal(4);
 }
