@@ -3,6 +3,9 @@
 //! sled 0.34's `flush` calls `sync_file_range`, which is no barrier to a power cut. So: after
 //! creation every file and folder is fsynced once; a commit is `apply_batch`, `flush`, then
 //! `sync_all` on the database file, and only then the answer. Concurrent commits share one sync.
+//! If the write of a batch's first bytes fails, sled notes the error and wakes nobody who waits for
+//! them (`Log::exit_reservation`): the `flush` stands still for ever, and with it whoever wants to
+//! write. Another `flush` finds the error and wakes it, so a second one looks after one that takes long.
 //! An error is final: fsync must not be retried on a descriptor whose pages the kernel may have
 //! dropped, so the database is poisoned and its process must end and start again from disk.
 //!
@@ -17,7 +20,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use switchback_world as world;
@@ -29,6 +32,13 @@ const BATCH_OPERATIONS_MAX: usize = 100;
 
 /// Records are small; a larger one belongs into a file of its own.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// What a disk has not taken by then it will not take: the service ends rather than stand still. Linux
+/// calls a task hung after twice as long.
+const FLUSH_MAX: Duration = Duration::from_secs(60);
+
+/// A disk that is well takes what a commit writes in less.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Closing takes sled milliseconds; a process that was told to end flushes once more before it does.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
@@ -103,6 +113,8 @@ enum Engine {
 struct Sled {
     sled: sled::Db,
     file: File,
+    /// Held while a batch is applied, and while one is flushed.
+    log: Mutex<()>,
     /// Held while a sync runs; who waits for it finds its own batch covered by the next one.
     sync: Mutex<()>,
     applied: std::sync::atomic::AtomicU64,
@@ -266,7 +278,14 @@ impl Sled {
             .map_err(io::Error::other)?;
         sync_tree(folder)?;
         let file = File::open(folder.join("db"))?;
-        Ok(Self { sled, file, sync: Mutex::new(()), applied: 0.into(), synced: 0.into() })
+        Ok(Self {
+            sled,
+            file,
+            log: Mutex::default(),
+            sync: Mutex::default(),
+            applied: 0.into(),
+            synced: 0.into(),
+        })
     }
 
     fn commit(&self, changes: Vec<Change>, poisoned: &CancellationToken) -> Result<(), sled::Error> {
@@ -277,17 +296,23 @@ impl Sled {
                 None => batch.remove(key),
             }
         }
-        self.sled.apply_batch(batch)?;
-        let mine = self.applied.fetch_add(1, Ordering::AcqRel) + 1;
+        let refuse_after_an_error = || match poisoned.is_cancelled() {
+            true => Err(sled::Error::Unsupported("an earlier sync failed".into())),
+            false => Ok(()),
+        };
+        let mine = {
+            let _alone = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            refuse_after_an_error()?;
+            self.sled.apply_batch(batch)?;
+            self.applied.fetch_add(1, Ordering::AcqRel) + 1
+        };
         let _turn = self.sync.lock().unwrap_or_else(PoisonError::into_inner);
-        if poisoned.is_cancelled() {
-            return Err(sled::Error::Unsupported("an earlier sync failed".into()));
-        }
+        refuse_after_an_error()?;
         if self.synced.load(Ordering::Acquire) >= mine {
             return Ok(());
         }
         let covered = self.applied.load(Ordering::Acquire);
-        let durable = self.sled.flush().and_then(|_| self.file.sync_all().map_err(sled::Error::from));
+        let durable = self.flush().and_then(|()| self.file.sync_all().map_err(sled::Error::from));
         // Set before the turn ends, so that nobody can sync the same descriptor again.
         if let Err(error) = durable {
             poisoned.cancel();
@@ -295,6 +320,37 @@ impl Sled {
         }
         self.synced.fetch_max(covered, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// sled's own `flush`, or a second one. No batch is applied meanwhile: it would wait for the first one,
+    /// and the second one for it.
+    fn flush(&self) -> Result<(), sled::Error> {
+        let _alone = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let sled = self.sled.clone();
+        match insist(PATIENCE, FLUSH_MAX, move || sled.flush())? {
+            Some(flushed) => flushed.map(drop),
+            None => Err(sled::Error::Unsupported(format!("a flush took longer than {FLUSH_MAX:?}"))),
+        }
+    }
+}
+
+/// What `flush` comes to. When it takes longer than `patience` another one is begun beside it, then after
+/// twice as long, and so on, until `max`: none then, and they go on in their threads.
+fn insist<T: Send + 'static>(
+    mut patience: Duration,
+    max: Duration,
+    flush: impl Fn() -> T + Clone + Send + 'static,
+) -> io::Result<Option<T>> {
+    let (tell, told) = mpsc::channel();
+    let until = Instant::now() + max;
+    loop {
+        let (tell, flush) = (tell.clone(), flush.clone());
+        std::thread::Builder::new().name("state-flush".into()).spawn(move || tell.send(flush()))?;
+        match told.recv_timeout(patience) {
+            Ok(flushed) => return Ok(Some(flushed)),
+            Err(_) if Instant::now() >= until => return Ok(None),
+            Err(_) => patience *= 2,
+        }
     }
 }
 
@@ -392,6 +448,31 @@ mod tests {
         assert_eq!(db.scan_from("link", b"2", 9).unwrap().len(), 1);
         assert_eq!(db.scan_back("link", 1).unwrap()[0].0, b"3");
         assert_eq!(db.get("links", b"2").unwrap().as_deref(), Some(&b"two"[..]));
+    }
+
+    /// As sled's `flush` after an error that it was not told of: it stands still until another one comes.
+    #[test]
+    fn a_flush_that_nobody_wakes_is_woken_by_another() {
+        let (asked, (wake, woken)) = (Arc::new(Mutex::new(0)), mpsc::channel());
+        let (woken, first) = (Arc::new(Mutex::new(woken)), Duration::from_millis(10));
+        let flush = move || {
+            *asked.lock().unwrap() += 1;
+            if *asked.lock().unwrap() > 1 {
+                wake.send("an error").unwrap();
+                return "an error";
+            }
+            woken.lock().unwrap().recv().unwrap()
+        };
+        assert_eq!(insist(first, CLOSING_MAX, flush).unwrap(), Some("an error"));
+    }
+
+    #[test]
+    fn a_flush_that_never_ends_is_given_up() {
+        let never = || loop {
+            std::thread::park();
+        };
+        let given_up: Option<()> = insist(Duration::from_millis(1), Duration::from_millis(10), never).unwrap();
+        assert_eq!(given_up, None);
     }
 
     #[test]

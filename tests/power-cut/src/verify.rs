@@ -10,7 +10,7 @@ use switchback_store::{Body, Catalogue, ChangesRequest, Error, Payload};
 
 use crate::account::{Account, Moment, Value};
 use crate::workload::{
-    FAMILY, Kept, NAMESPACE, RECEIVED, SWITCHED, TWINS, WRITTEN, digest, received, switched,
+    FAMILY, Kept, NAMESPACE, RECEIVED, SWITCHED, WRITTEN, digest, received, switched, twins,
 };
 
 /// What is wrong with the disk in `folder` after a cut at `cut`; nothing, it is hoped.
@@ -39,8 +39,10 @@ async fn read(kept: &Kept, register: &str) -> anyhow::Result<Value> {
     if let Some(key) = register.strip_prefix("object ") {
         return object(kept, key).await;
     }
+    if let Some(recorder) = register.strip_prefix("twins ") {
+        return remembered(kept, recorder);
+    }
     match register {
-        "twins" => twins(kept),
         "access" => {
             let content = kept.catalogue.find_content(ContentKind::Tenant, SWITCHED)?;
             let status = content.map(|content| kept.catalogue.content(content.id)).transpose()?;
@@ -72,8 +74,8 @@ async fn object(kept: &Kept, key: &str) -> anyhow::Result<Value> {
     Ok(Some(digest(&bytes)))
 }
 
-fn twins(kept: &Kept) -> anyhow::Result<Value> {
-    let [left, right] = TWINS.map(|twin| kept.state.get(FAMILY, twin.as_bytes()));
+fn remembered(kept: &Kept, recorder: &str) -> anyhow::Result<Value> {
+    let [left, right] = twins(recorder).map(|twin| kept.state.get(FAMILY, &twin));
     let (left, right) = (left?, right?);
     Ok(if left == right { left } else { Some(b"two that differ".to_vec()) })
 }

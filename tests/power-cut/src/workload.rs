@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use switchback_store::{
     AccessRecord, BlobId, Blobs, Body, Catalogue, ChangesRequest, Conditions, ConflictPolicy, Lineage,
     Object, Options, Sender, Systems,
 };
+use tokio::time::timeout;
 
 use crate::account::{Account, Value};
 use crate::device::Device;
@@ -25,9 +27,7 @@ pub const WRITTEN: &str = "written";
 pub const RECEIVED: &str = "received";
 /// Its access mode goes to and fro.
 pub const SWITCHED: &str = "switched";
-/// Two records that are only ever put together.
-pub const TWINS: [&str; 2] = ["left", "right"];
-/// Their family in the services' state.
+/// The family of [`twins`] in the services' state.
 pub const FAMILY: &str = "twins";
 
 const OURS: SiteId = SiteId(1);
@@ -37,6 +37,10 @@ const LINK: LinkId = LinkId([9; 16]);
 /// Clients, each with keys of its own.
 const CLIENTS: usize = 4;
 const KEYS: usize = 6;
+/// Tasks of a service that remember something, each with twins of its own.
+const RECORDERS: usize = 3;
+/// A workload takes seconds.
+const QUIET_MAX: Duration = Duration::from_secs(50);
 
 /// What one system keeps on its disk.
 pub struct Kept {
@@ -81,6 +85,12 @@ impl Work {
     }
 }
 
+/// The keys of two records that a recorder only ever puts together.
+#[must_use]
+pub fn twins(recorder: &str) -> [Vec<u8>; 2] {
+    ["left", "right"].map(|twin| format!("{twin} {recorder}").into_bytes())
+}
+
 /// The digest of a body, as registers hold it.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> Vec<u8> {
@@ -111,9 +121,14 @@ pub async fn run(
     }
     parts.spawn(switch(work.clone(), Arc::clone(&kept), switched, steps));
     parts.spawn(receive(work.clone(), Arc::clone(&kept), elsewhere.to_owned(), steps));
-    parts.spawn(remember(work.clone(), Arc::clone(&kept), steps));
+    for recorder in 0..RECORDERS {
+        parts.spawn(remember(work.clone(), Arc::clone(&kept), recorder, steps));
+        parts.spawn(look_up(Arc::clone(&kept), steps));
+    }
     let mut failed = 0;
-    while let Some(part) = parts.join_next().await {
+    while let Some(part) =
+        timeout(QUIET_MAX, parts.join_next()).await.context("a part neither goes on nor ends")?
+    {
         // A part that panics has not acknowledged anything either.
         failed += usize::from(!matches!(part, Ok(Ok(()))));
     }
@@ -273,19 +288,29 @@ pub fn received(feed: FeedId, cursor: u64, step: usize) -> Vec<u8> {
     format!("{} {cursor} {step}", feed.0).into_bytes()
 }
 
+/// Reading is not only reading: the engine mends its pages on the way.
+async fn look_up(kept: Arc<Kept>, steps: usize) -> anyhow::Result<()> {
+    for step in 0..50 * steps {
+        kept.state.scan(&format!("log {}", step % RECORDERS))?;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
 /// What a service remembers: two records in each batch, and some that come and go.
-async fn remember(work: Work, kept: Arc<Kept>, steps: usize) -> anyhow::Result<()> {
+async fn remember(work: Work, kept: Arc<Kept>, recorder: usize, steps: usize) -> anyhow::Result<()> {
+    let (register, log) = (format!("twins {recorder}"), format!("log {recorder}"));
     for step in 0..steps {
         let value = format!("value {step}").into_bytes();
-        work.begin("twins", Some(value.clone()));
+        work.begin(&register, Some(value.clone()));
         let mut batch = Batch::default();
-        TWINS.iter().for_each(|twin| batch.put(FAMILY, twin.as_bytes(), &value));
-        batch.put("log", &(step as u64).to_be_bytes(), &[b'x'; 300]);
+        twins(&recorder.to_string()).iter().for_each(|twin| batch.put(FAMILY, twin, &value));
+        batch.put(&log, &(step as u64).to_be_bytes(), &[b'x'; 300]);
         if let Some(old) = (step as u64).checked_sub(50) {
-            batch.remove("log", &old.to_be_bytes());
+            batch.remove(&log, &old.to_be_bytes());
         }
         kept.state.commit_async(batch).await?;
-        work.done("twins");
+        work.done(&register);
     }
     Ok(())
 }
