@@ -12,6 +12,7 @@ use switchback_model::LinkId;
 use switchback_proto::mover::v1 as wire;
 use switchback_proto::mover::v1::mover_service_client::MoverServiceClient;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::convert;
@@ -45,6 +46,7 @@ struct Worker {
 pub(crate) struct Asker {
     mover: Mover,
     workers: BTreeMap<LinkId, Worker>,
+    forgetting: BTreeMap<LinkId, JoinHandle<()>>,
 }
 
 impl Mover {
@@ -121,8 +123,8 @@ impl Mover {
         self.tell(Input::FlowsApplied { link, generation, current }).await;
     }
 
-    /// Until the mover has done it: it may be starting again, and nobody else would ask it later.
-    /// Asked twice, it does nothing; content that is on another link by then is not touched.
+    /// Until the mover has done it: it may be starting again. Asked twice, it does nothing; content that is
+    /// on another link by then is not touched.
     async fn forget(self, link: LinkId, release: bool) {
         while !self.shutdown.is_cancelled() {
             let request = wire::ForgetLinkRequest { link_id: link.as_bytes().to_vec().into(), release };
@@ -142,10 +144,14 @@ impl Mover {
 
 impl Asker {
     pub(crate) fn new(mover: Mover) -> Self {
-        Self { mover, workers: BTreeMap::new() }
+        Self { mover, workers: BTreeMap::new(), forgetting: BTreeMap::new() }
     }
 
     pub(crate) fn set_access(&mut self, access: Access) {
+        if let Some(forgetting) = self.forgetting.remove(&access.link) {
+            // The link is there again: it was restored from the other side.
+            forgetting.abort();
+        }
         self.worker(access.link).access.send_replace(Some(access));
     }
 
@@ -155,7 +161,8 @@ impl Asker {
 
     pub(crate) fn forget(&mut self, link: LinkId, release: bool) {
         self.workers.remove(&link);
-        tokio::spawn(self.mover.clone().forget(link, release));
+        self.forgetting.retain(|_, forgetting| !forgetting.is_finished());
+        self.forgetting.entry(link).or_insert_with(|| tokio::spawn(self.mover.clone().forget(link, release)));
     }
 
     fn worker(&mut self, link: LinkId) -> &Worker {

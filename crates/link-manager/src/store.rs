@@ -1,12 +1,13 @@
 //! What is remembered, in sled.
 //!
-//! | family    | key                          | value (`switchback.link.record.v1`) |
-//! |-----------|------------------------------|-------------------------------------|
-//! | `link`    | link id, 16 bytes            | `Link`                              |
-//! | `deleted` | link id, 16 bytes            | empty: told to who still has it     |
-//! | `request` | request id, UTF-8            | `Request`                           |
-//! | `meta`    | `system`                     | `Meta`                              |
-//! | `event`   | sequence, 8 bytes big-endian | `Event`: the system log             |
+//! | family     | key                          | value (`switchback.link.record.v1`)   |
+//! |------------|------------------------------|---------------------------------------|
+//! | `link`     | link id, 16 bytes            | `Link`                                |
+//! | `deleted`  | link id, 16 bytes            | empty: told to who still has it       |
+//! | `released` | link id, 16 bytes            | empty: its content is yet to be freed |
+//! | `request`  | request id, UTF-8            | `Request`                             |
+//! | `meta`     | `system`                     | `Meta`                                |
+//! | `event`    | sequence, 8 bytes big-endian | `Event`: the system log               |
 
 use anyhow::Context;
 use prost::Message;
@@ -20,6 +21,7 @@ use crate::convert::record as convert;
 
 const LINK: &str = "link";
 const DELETED: &str = "deleted";
+const RELEASED: &str = "released";
 const REQUEST: &str = "request";
 const META: &str = "meta";
 const META_KEY: &[u8] = b"system";
@@ -41,6 +43,9 @@ pub fn load(db: &Db) -> anyhow::Result<State> {
     for (key, _) in db.scan(DELETED)? {
         state.deleted.insert(crate::convert::peer::link_id(&key)?);
     }
+    for (key, _) in db.scan(RELEASED)? {
+        state.released.insert(crate::convert::peer::link_id(&key)?);
+    }
     for (key, value) in db.scan(REQUEST)? {
         let request = convert::request(&record::Request::decode(&*value)?).context("read a request")?;
         state.requests.insert(RequestId(String::from_utf8(key)?), request);
@@ -60,6 +65,8 @@ pub fn persist(change: &Change, batch: &mut Batch) {
         Change::RemoveLink(id) => batch.remove(LINK, id.as_bytes()),
         Change::PutDeleted(id) => batch.put(DELETED, id.as_bytes(), &[]),
         Change::RemoveDeleted(id) => batch.remove(DELETED, id.as_bytes()),
+        Change::PutReleased(id) => batch.put(RELEASED, id.as_bytes(), &[]),
+        Change::RemoveReleased(id) => batch.remove(RELEASED, id.as_bytes()),
         Change::PutRequest(id, request) => {
             batch.put(REQUEST, id.0.as_bytes(), &convert::request_out(request).encode_to_vec());
         }

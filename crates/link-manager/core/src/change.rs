@@ -17,6 +17,10 @@ pub enum Change {
     PutDeleted(LinkId),
     /// The other side has been told.
     RemoveDeleted(LinkId),
+    /// Remembers that the content of a link that is no more is to be free here.
+    PutReleased(LinkId),
+    /// The mover has done it.
+    RemoveReleased(LinkId),
     /// An accepted command.
     PutRequest(RequestId, RequestRecord),
     /// A command that is old enough to forget.

@@ -339,6 +339,7 @@ impl LinkMachine {
             }
         }
         self.judge_store(now, out);
+        self.forget_strangers(out);
         let heard: Vec<(LinkId, Epoch)> = self
             .mover
             .iter()
@@ -350,6 +351,26 @@ impl LinkMachine {
             if self.state.links.get(&link).is_some_and(|record| record.shared.epoch < epoch) {
                 self.hear(now, link, epoch, None, out);
             }
+        }
+    }
+
+    /// The mover knows of links that are no more: this system ended before it could tell, or its record of
+    /// them was lost. Their content is left alone until an operator releases it, or becomes free where
+    /// that was promised.
+    fn forget_strangers(&mut self, out: &mut Out) {
+        let Some(mover) = &self.mover else { return };
+        let released = &self.state.released;
+        let is_left = |id: &LinkId, orphaned| orphaned && !released.contains(id);
+        let contents = mover.contents.iter();
+        let known: BTreeSet<LinkId> = contents
+            .filter_map(|view| view.link.filter(|id| !is_left(id, view.orphaned)))
+            .chain(mover.links.iter().map(|flows| flows.link))
+            .collect();
+        for link in known.iter().filter(|id| !self.state.links.contains_key(id)) {
+            out.send(Output::ForgetLink { link: *link, release: released.contains(link) });
+        }
+        for done in released.difference(&known).copied().collect::<Vec<_>>() {
+            self.commit(Change::RemoveReleased(done), out);
         }
     }
 

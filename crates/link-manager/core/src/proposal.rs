@@ -390,6 +390,7 @@ impl LinkMachine {
         let (name, side) = (link.shared.name.clone(), link.side);
         self.put(link, out);
         self.commit(Change::RemoveDeleted(header.link), out);
+        self.commit(Change::RemoveReleased(header.link), out);
         self.observed
             .insert(header.link, crate::machine::Observed { contact_since: now, ..Default::default() });
         let what = if proposal.restore { "restored" } else { "created" };
@@ -577,6 +578,9 @@ impl LinkMachine {
             lose_contact(observed, now);
         }
         self.commit(Change::RemoveLink(link.id), out);
+        if release {
+            self.commit(Change::PutReleased(link.id), out);
+        }
         self.observed.remove(&link.id);
         out.send(Output::ForgetLink { link: link.id, release });
         let text = format!("link {} was {by}", link.shared.name);

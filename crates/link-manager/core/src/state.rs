@@ -289,6 +289,8 @@ pub struct State {
     pub links: BTreeMap<LinkId, Link>,
     /// Links deleted here that the other side may still have.
     pub deleted: BTreeSet<LinkId>,
+    /// Links that are no more, whose content becomes read-write here; until the mover has done it.
+    pub released: BTreeSet<LinkId>,
     /// Accepted commands.
     pub requests: BTreeMap<RequestId, RequestRecord>,
     /// The number of the last event.
@@ -312,6 +314,12 @@ impl State {
             }
             Change::RemoveDeleted(id) => {
                 self.deleted.remove(id);
+            }
+            Change::PutReleased(id) => {
+                self.released.insert(*id);
+            }
+            Change::RemoveReleased(id) => {
+                self.released.remove(id);
             }
             Change::PutRequest(id, record) => {
                 self.requests.insert(id.clone(), record.clone());

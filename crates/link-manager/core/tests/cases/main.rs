@@ -7,6 +7,7 @@ mod world;
 mod amnesia_replay;
 mod clock_was_ahead;
 mod early_failover;
+mod forgotten_link;
 mod heard_grant;
 mod lost_restore_answer;
 mod paused_in_completion;

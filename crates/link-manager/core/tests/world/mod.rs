@@ -33,6 +33,7 @@ pub struct System {
     pub content: Option<Content>,
     pub access: (AccessMode, Epoch),
     pub linked: bool,
+    pub orphaned: bool,
     pub flows: Option<FlowSpec>,
     /// The mover has learned that its store went back to an older state.
     pub rolled_back: bool,
@@ -54,6 +55,8 @@ pub struct World {
     next_write: u64,
     /// Drops this many of the next grants on the wire.
     pub lose_grants: usize,
+    /// So many of the next orders to forget a link go with the process that gives them.
+    pub lose_forgets: usize,
     /// Hears nothing from the other link manager.
     pub deaf: Option<usize>,
     /// Everything that was ever sent to each side, lost or not.
@@ -86,6 +89,7 @@ fn system(index: usize, now: Timestamp) -> System {
         content: (index == EAST).then(acme),
         access: (AccessMode::ReadWrite, Epoch(0)),
         linked: false,
+        orphaned: false,
         flows: None,
         rolled_back: false,
         written: BTreeSet::new(),
@@ -109,6 +113,7 @@ impl World {
             tokens: 0,
             next_write: 0,
             lose_grants: 0,
+            lose_forgets: 0,
             deaf: None,
             sent_to: [Vec::new(), Vec::new()],
         };
@@ -338,11 +343,14 @@ impl World {
                 let current = current.filter(|_| system.mover_up);
                 self.input(at, Input::FlowsApplied { link: LINK, generation, current });
             }
+            Output::ForgetLink { .. } if self.lose_forgets > 0 => self.lose_forgets -= 1,
             Output::ForgetLink { release, .. } => {
                 system.flows = None;
                 if release {
                     system.access.0 = AccessMode::ReadWrite;
-                    system.linked = false;
+                    (system.linked, system.orphaned) = (false, false);
+                } else {
+                    system.orphaned = system.linked;
                 }
             }
             Output::Accepted(_) => {}
@@ -358,6 +366,7 @@ impl World {
         }
         system.content.get_or_insert_with(acme);
         system.linked = true;
+        system.orphaned = false;
         system.access = (access.mode, access.epoch);
         let (epoch, mode, boot) = (access.epoch, access.mode, system.boot);
         let positions = vec![head(system)];
@@ -421,7 +430,7 @@ impl World {
                 mode: system.access.0,
                 epoch: system.access.1,
                 link: system.linked.then_some(LINK),
-                orphaned: false,
+                orphaned: system.orphaned,
                 head: head(system),
                 digest: digest(system),
             }],
