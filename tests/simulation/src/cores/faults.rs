@@ -186,11 +186,12 @@ impl Stage {
 
     fn roll_back(&mut self, system: System, to_ms: u64) {
         let backup = self.backups.iter().rev().find(|(at_ms, _)| *at_ms <= to_ms);
-        let Some((_, both)) = backup else { return self.record.event("there is no backup") };
+        let Some((at_ms, both)) = backup else { return self.record.event("there is no backup") };
         let (tables, kept) = both[system as usize].clone();
         let site = &self.sites[system as usize];
         self.disks.restore(&site.folder, &tables);
         site.keeper.restore(kept);
         self.watch.restored(system, &self.disks.read(&site.folder, Kind::Catalogue));
+        self.secondary.undo(site.id, *at_ms);
     }
 }

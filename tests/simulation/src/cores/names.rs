@@ -11,7 +11,7 @@ use switchback_dns::core::answer::{Question, answer};
 use switchback_dns::core::name::Name;
 use switchback_dns::core::zone::{Data, Kind, Policy, Serial, Snapshot};
 use switchback_dns::publisher::Publisher;
-use switchback_model::SystemId;
+use switchback_model::{Incarnation, SystemId};
 use switchback_proto::dns::v1::{ApplyZonesRequest, SystemZone, TenantZone};
 
 use crate::cores::{Trouble, at_once};
@@ -103,18 +103,42 @@ impl Names {
     }
 }
 
+/// A system as the link knows it: a restored link is one with another incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Another one after a wipe.
+    pub system: SystemId,
+    /// As both systems agreed, if they did.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// A zone that a secondary holds.
+#[derive(Debug)]
+struct Taken {
+    zone: TenantZone,
+    from: Life,
+    at_ms: u64,
+    /// Where it came from went back to a time before that.
+    undone: bool,
+}
+
 /// A server of somebody else that takes the zones of links from whichever system it asks.
 #[derive(Debug, Default)]
 pub struct Secondary {
-    /// By name, with the life of the system that it was taken from.
-    zones: BTreeMap<String, (TenantZone, SystemId)>,
+    zones: BTreeMap<String, Taken>,
     /// Where each name led under each serial that was ever seen.
     said: BTreeMap<(String, u32), Vec<String>>,
 }
 
 impl Secondary {
-    /// Asks `system` in its life `id`, which serves `zones`; what is wrong with them.
-    pub fn transfer(&mut self, system: System, id: SystemId, zones: Vec<TenantZone>) -> Option<String> {
+    /// Asks `system` in its life `from`, which serves `zones`; what is wrong with them.
+    pub fn transfer(
+        &mut self,
+        system: System,
+        from: Life,
+        at_ms: u64,
+        zones: Vec<TenantZone>,
+    ) -> Option<String> {
         for zone in zones {
             let place = (zone.name.clone(), zone.serial);
             let first = self.said.entry(place).or_insert_with(|| zone.addresses.clone());
@@ -125,18 +149,28 @@ impl Secondary {
                     zone.addresses
                 ));
             }
-            let newer =
-                |(held, _): &(TenantZone, SystemId)| Serial(zone.serial).is_newer_than(Serial(held.serial));
+            let newer = |held: &Taken| Serial(zone.serial).is_newer_than(Serial(held.zone.serial));
             if self.zones.get(&zone.name).is_none_or(newer) {
-                self.zones.insert(zone.name.clone(), (zone, id));
+                self.zones.insert(zone.name.clone(), Taken { zone, from, at_ms, undone: false });
             }
         }
         None
     }
 
-    /// Its zones that came from one of `lives`: their names, and where they lead.
-    pub fn zones(&self, lives: [SystemId; 2]) -> impl Iterator<Item = (String, String)> {
-        let lasting = self.zones.values().filter(move |(_, from)| lives.contains(from));
-        lasting.map(|(zone, _)| (zone.name.clone(), zone.target.clone()))
+    /// `system` goes back to the time `to_ms`.
+    pub fn undo(&mut self, system: SystemId, to_ms: u64) {
+        let of_it = self.zones.values_mut().filter(|taken| taken.from.system == system);
+        of_it.for_each(|taken| taken.undone |= taken.at_ms > to_ms);
+    }
+
+    /// Its zones that the systems in these `lives` answer for: their names, and where they lead. Not those
+    /// of a life that is over, nor of a time that was undone unless the link was restored since: nobody
+    /// who is left knows of them.
+    pub fn zones(&self, lives: [Life; 2]) -> impl Iterator<Item = (String, String)> {
+        let lasting = self.zones.values().filter(move |taken| {
+            let now = lives.iter().find(|life| life.system == taken.from.system);
+            now.is_some_and(|now| !taken.undone || *now != taken.from)
+        });
+        lasting.map(|taken| (taken.zone.name.clone(), taken.zone.target.clone()))
     }
 }

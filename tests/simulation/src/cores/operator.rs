@@ -368,7 +368,7 @@ impl Stage {
                 .map(move |zone| (system, zone))
         };
         let zones = System::ALL.into_iter().flat_map(served);
-        let lives = [self.sites[0].id, self.sites[1].id];
+        let lives = [self.sites[0].life(), self.sites[1].life()];
         let mut stray = check::stray(zones.map(|(system, zone)| (system, (zone.name, zone.target))));
         stray.extend(check::stray(self.secondary.zones(lives).map(|zone| (System::East, zone))));
         let right = [System::East.address().to_owned()];

@@ -13,7 +13,7 @@ use switchback_store::RecordKey;
 use crate::cores::Trouble;
 use crate::cores::manager::Manager;
 use crate::cores::mover::Mover;
-use crate::cores::names::Names;
+use crate::cores::names::{Life, Names};
 use crate::disk::Disks;
 use crate::site::{Service, System};
 
@@ -145,6 +145,13 @@ impl Site {
                 Service::DnsBroadcaster => self.names.is_some(),
                 Service::CertificateService | Service::Gateway => true,
             }
+    }
+
+    /// Who it is, as the link has it.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        let incarnation = self.keeper.read(|kept| kept.flows.as_ref().map(|spec| spec.local_incarnation));
+        Life { system: self.id, incarnation }
     }
 
     /// Who it is, as its certificate says.

@@ -325,8 +325,9 @@ impl Stage {
     }
 
     pub(super) fn transfer_from(&mut self, system: System) {
-        let Some(names) = &self.sites[system as usize].names else { return };
-        if let Some(wrong) = self.secondary.transfer(system, self.sites[system as usize].id, names.served()) {
+        let site = &self.sites[system as usize];
+        let Some(names) = &site.names else { return };
+        if let Some(wrong) = self.secondary.transfer(system, site.life(), self.now(), names.served()) {
             self.record.violation(&format!("rule 11: {wrong}"));
         }
     }
