@@ -471,7 +471,8 @@ mod tests {
         let never = || loop {
             std::thread::park();
         };
-        let given_up: Option<()> = insist(Duration::from_millis(1), Duration::from_millis(10), never).unwrap();
+        let given_up: Option<()> =
+            insist(Duration::from_millis(1), Duration::from_millis(10), never).unwrap();
         assert_eq!(given_up, None);
     }
 

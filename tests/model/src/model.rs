@@ -75,10 +75,7 @@ impl Model for LinkModel {
             world.sites.iter().all(|site| site.mover.writable_in().is_some())
         }));
         properties.push(Property::sometimes("a recovery ends", |_, world: &World| {
-            world.sites[EAST]
-                .mover
-                .writable_in()
-                .is_some_and(|epoch| world.history.is_granted(epoch))
+            world.sites[EAST].mover.writable_in().is_some_and(|epoch| world.history.is_granted(epoch))
         }));
         properties
     }
