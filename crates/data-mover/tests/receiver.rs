@@ -3,6 +3,8 @@
 
 mod pair;
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use pair::{LINK, Pair, Way};
 use switchback_kit::tls::{Expect, Limits};
 use switchback_model::{Epoch, Hlc, Incarnation, SiteId, SystemId, Version, VersionVector};
@@ -54,6 +56,7 @@ impl Sender {
             head: 100,
             compare: false,
             runs: runs.iter().map(|(id, first)| Run { id: *id, first: *first }).collect(),
+            clock: soon().0,
         };
         messages.send(SenderMessage { body: Some(Body::Hello(hello)) }).await.unwrap();
         let mut client = ReplicationServiceClient::new(dial.channel());
@@ -80,6 +83,12 @@ impl Sender {
     }
 }
 
+/// As of a sender whose clock is a little ahead.
+fn soon() -> Hlc {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(20);
+    Hlc::from_unix_ms(now.as_secs() * 1_000)
+}
+
 /// An object whose bytes are not those that its hash names.
 fn damaged(sequence: u64) -> Change {
     let object = Object { size: 1, body: Bytes::Inline(b"x"[..].into()), ..Object::default() };
@@ -101,8 +110,10 @@ async fn the_cursor_waits_until_the_sender_has_noted_what_was_refused() {
     pair.east.stop().await;
     pair.steer_west(&content, 0, Way::West).await;
 
+    let now = soon();
     let (mut sender, welcome) = Sender::hello(&pair, &content).await;
     assert_eq!(welcome.cursor, 0);
+    assert!(Hlc(welcome.clock) >= now, "what is written there next is later than what the sender has seen");
     let refused = sender.batch(1, vec![damaged(5)], 10).await;
     assert_eq!((refused.refused.len(), refused.cursor), (1, 0));
     let next = sender.batch(2, Vec::new(), 20).await;

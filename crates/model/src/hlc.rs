@@ -7,6 +7,23 @@ use core::fmt;
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hlc(pub u64);
 
+/// Bits of a timestamp that a run of a store chooses at random when it begins ahead of its clock: about a
+/// second's.
+const LEAP_BITS: u32 = 26;
+
+/// What the timestamps of one run of a store have in their lowest bits, chosen at random. A store that is
+/// restored from a backup forgets which timestamps it gave; by their salt it does not give one twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Salt(u16);
+
+impl Salt {
+    /// Of a random number. Half of the counter is left for the events of one millisecond.
+    #[must_use]
+    pub fn of(random: u64) -> Self {
+        Self((random & 0x7fff) as u16)
+    }
+}
+
 impl Hlc {
     /// The first timestamp of the given Unix millisecond.
     #[must_use]
@@ -24,8 +41,19 @@ impl Hlc {
     /// Unix milliseconds that may go backwards. A full counter runs over into the milliseconds,
     /// which keeps the order.
     #[must_use]
-    pub fn next(self, now_ms: u64) -> Self {
-        Self(core::cmp::max(self.0 + 1, now_ms << 16))
+    pub fn next(self, now_ms: u64, salt: Salt) -> Self {
+        Self(core::cmp::max(self.0 + 1, now_ms << 16 | u64::from(salt.0)))
+    }
+
+    /// Where a run begins that has seen `self` and whose wall clock shows `now_ms`. Ahead of the clock only
+    /// the counter would tell its timestamps from those that were given after a backup from which this run
+    /// may come: it leaps by up to two seconds to a place of its own, that of `random`.
+    #[must_use]
+    pub fn of_a_new_run(self, now_ms: u64, random: u64) -> Self {
+        if self.unix_ms() < now_ms || self == Self::default() {
+            return self;
+        }
+        Self(((self.0 >> LEAP_BITS) + 1) << LEAP_BITS | random & ((1 << LEAP_BITS) - 1))
     }
 }
 
@@ -47,10 +75,33 @@ mod tests {
 
     #[test]
     fn time_grows_even_when_the_wall_clock_goes_back() {
-        let first = Hlc::default().next(1_000);
-        let second = first.next(10);
+        let salt = Salt::of(7);
+        let first = Hlc::default().next(1_000, salt);
+        let second = first.next(10, salt);
         assert!(second > first);
         assert_eq!(second.unix_ms(), 1_000);
-        assert_eq!(second.next(2_000).unix_ms(), 2_000);
+        assert_eq!(second.next(2_000, salt).unix_ms(), 2_000);
+    }
+
+    #[test]
+    fn runs_of_one_backup_never_give_the_same_timestamp() {
+        let backup = Hlc::from_unix_ms(5_000);
+        // The clock is past the backup: the salt tells them apart, also when it is set back.
+        let given = |random: u64, now_ms: u64| {
+            let (mut hlc, mut given) = (backup.of_a_new_run(now_ms, random), alloc::vec::Vec::new());
+            for _ in 0..100 {
+                hlc = hlc.next(now_ms, Salt::of(random));
+                given.push(hlc);
+            }
+            given
+        };
+        for now_ms in [4_000, 5_000, 6_000] {
+            let (one, other) = (given(0x0123_4567_89ab_0000, now_ms), given(0x0fed_cba9_8765_4000, now_ms));
+            assert!(one.iter().all(|hlc| *hlc > backup && hlc.unix_ms() <= now_ms.max(5_000) + 2_048));
+            assert!(one.iter().all(|hlc| !other.contains(hlc)), "{now_ms}");
+        }
+        // And from those of the run that the backup was made of.
+        let went_on = backup.next(4_000, Salt::of(3));
+        assert!(!given(9, 4_000).contains(&went_on));
     }
 }

@@ -14,6 +14,6 @@ mod version;
 
 pub use content::{AccessMode, Content, ContentId, ContentKind};
 pub use epoch::{Epoch, Side};
-pub use hlc::Hlc;
+pub use hlc::{Hlc, Salt};
 pub use id::{FeedId, Incarnation, LinkId, ParseIdError, RequestId, SiteId, SystemId};
 pub use version::{Order, Version, VersionVector};

@@ -1,7 +1,7 @@
 //! Applying a peer's changes: the join of each, and the cursor, in one batch. What loses is kept
 //! and noted in `loser`.
 
-use switchback_model::ContentId;
+use switchback_model::{ContentId, Hlc};
 
 use crate::access::Cursor;
 use crate::batch::Batch;
@@ -15,7 +15,7 @@ use crate::record::Record;
 
 /// A version may be this far ahead of our wall clock. One that is further would drag our own clock
 /// with it and win conflicts it should lose: it waits.
-const SKEW_MAX_MS: u64 = 60_000;
+pub(crate) const SKEW_MAX_MS: u64 = 60_000;
 
 /// Peers' cursors and sources kept per content; the oldest goes. A rebuilt peer has a new feed.
 const CURSORS_MAX: usize = 16;
@@ -64,8 +64,13 @@ fn move_cursor(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, through: O
     Ok(through)
 }
 
+/// How far `hlc` is ahead of our wall clock.
+pub(crate) fn ahead_ms(batch: &Batch<'_>, hlc: Hlc) -> u64 {
+    hlc.unix_ms().saturating_sub(batch.now_unix_ms)
+}
+
 fn apply_record(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, incoming: Record) -> Result<Applied> {
-    let ahead_ms = incoming.version.hlc.unix_ms().saturating_sub(batch.now_unix_ms);
+    let ahead_ms = ahead_ms(batch, incoming.version.hlc);
     if ahead_ms > SKEW_MAX_MS {
         return Ok(Applied::Quarantined { ahead_ms });
     }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use switchback_model::{ContentId, Hlc, SiteId, Version, VersionVector};
+use switchback_model::{ContentId, Hlc, Salt, SiteId, Version, VersionVector};
 
 use crate::codec::{ContentRow, FeedEntry, Stored};
 use crate::digest::{self, Sum};
@@ -233,9 +233,14 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// The time of the next change made here.
+    pub(crate) fn next_hlc(&self) -> Hlc {
+        self.hlc.next(self.now_unix_ms, Salt::of(self.run))
+    }
+
     /// A version of this system's own, after everything it has seen.
     pub(crate) fn next_version(&mut self) -> Version {
-        self.hlc = self.hlc.next(self.now_unix_ms);
+        self.hlc = self.next_hlc();
         Version { hlc: self.hlc, site: self.site }
     }
 

@@ -135,11 +135,11 @@ impl Catalogue {
                 store_id
             }
         };
-        let hlc = engine.view().row(Family::Meta, key::HLC)?;
-        let hlc = Hlc(hlc.as_deref().map(key::number).transpose()?.unwrap_or_default());
+        let hlc = clock_in(&engine.view())?;
         let confirmed = Confirmed::new(RwLock::new(BTreeSet::new()));
         let clock = options.clock;
         let run = random::number();
+        let hlc = hlc.of_a_new_run(clock.now_unix_ms(), run);
         let mut setup = Setup {
             engine: engine.clone(),
             site: options.site,
@@ -193,6 +193,26 @@ impl Catalogue {
         F: FnOnce(&mut Batch<'_>) -> Result<T> + Send + 'static,
     {
         self.inner.writer.commit(write).await
+    }
+
+    /// The highest hybrid logical time that was given or seen here, as far as it is durable.
+    pub fn clock(&self) -> Result<Hlc> {
+        clock_in(&self.view())
+    }
+
+    /// The peer has seen `clock`: what is written here next is later (Kulkarni et al., 2014: a message
+    /// carries its sender's clock). One that is too far ahead is not believed, nor are its versions.
+    pub async fn see(&self, clock: Hlc) -> Result<()> {
+        if clock <= self.clock()? {
+            return Ok(());
+        }
+        self.commit(move |batch| {
+            if apply::ahead_ms(batch, clock) <= apply::SKEW_MAX_MS {
+                batch.hlc = batch.hlc.max(clock);
+            }
+            Ok(())
+        })
+        .await
     }
 
     // Contents.
@@ -445,6 +465,12 @@ impl Catalogue {
     pub async fn renew_feed(&self, content: ContentId) -> Result<FeedId> {
         self.commit(move |batch| authority::renew_feed(batch, content)).await
     }
+}
+
+/// See [`Catalogue::clock`].
+fn clock_in(view: &View<'_>) -> Result<Hlc> {
+    let row = view.row(Family::Meta, key::HLC)?;
+    Ok(Hlc(row.as_deref().map(key::number).transpose()?.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ pub(crate) fn write_object(
     old: Option<Stored>,
     mut object: Object,
 ) -> Result<Written> {
-    object.last_modified_unix_ms = batch.hlc.next(batch.now_unix_ms).unix_ms();
+    object.last_modified_unix_ms = batch.next_hlc().unix_ms();
     let last_modified_unix_ms = object.last_modified_unix_ms;
     let (version, sequence) = batch.write_local(id, name, old, Payload::Object(Box::new(object)))?;
     Ok(Written { version, last_modified_unix_ms, sequence })

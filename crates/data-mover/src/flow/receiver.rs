@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use switchback_kit::tls::Peer;
-use switchback_model::{ContentId, FeedId};
+use switchback_model::{ContentId, FeedId, Hlc};
 use switchback_proto::replication::v1::receiver_message::Body as Answer;
 use switchback_proto::replication::v1::refusal::Reason;
 use switchback_proto::replication::v1::sender_message::Body;
@@ -100,6 +100,7 @@ async fn welcome(
         let stale = refusal(&header, Reason::StaleEpoch, "the other system knows a higher epoch");
         return Err(Ended::Refused(Refusal { epoch, ..stale }));
     }
+    mover.catalogue.see(Hlc(hello.clock)).await?;
     let content = hello.content.as_ref().and_then(|content| content_from_wire(content).ok());
     let content = content.ok_or(Ended::Protocol("no content is named"))?;
     let flow = link.flow(content.id).filter(|_| link.desired().receives(content.id));
@@ -144,6 +145,7 @@ async fn welcome(
         cursor,
         epoch: link.known_epoch().0,
         ranges: ranges.into_iter().map(digest_to_wire).collect(),
+        clock: mover.catalogue.clock()?.0,
     };
     let receiver = Receiver {
         mover: Arc::clone(mover),

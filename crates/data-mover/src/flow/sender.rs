@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use switchback_kit::tls::Trouble;
-use switchback_model::Epoch;
+use switchback_model::{Epoch, Hlc};
 use switchback_proto::replication::v1::receiver_message::Body as Answer;
 use switchback_proto::replication::v1::refusal::Reason;
 use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
@@ -108,6 +108,7 @@ async fn session(
         head: status.head.sequence,
         compare,
         runs: status.lineage.runs().iter().map(|(id, first)| Run { id: *id, first: *first }).collect(),
+        clock: mover.catalogue.clock().map_err(words)?.0,
     };
     send(&outbound, Body::Hello(hello)).await?;
     let explain = |status: &tonic::Status| {
@@ -136,6 +137,7 @@ async fn session(
             return Err("the other system's mover ended the stream".into());
         }
     };
+    mover.catalogue.see(Hlc(welcome.clock)).await.map_err(words)?;
     if welcome.cursor > status.head.sequence {
         flow.state().local_rolled_back = true;
         link.ring();

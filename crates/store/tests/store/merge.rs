@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use switchback_model::{SiteId, Version};
-use switchback_store::{Applied, Change, Conditions, ConflictPolicy, CredentialRecord, RecordKey};
+use switchback_model::{Hlc, SiteId, Version};
+use switchback_store::{Applied, Change, Clock, Conditions, ConflictPolicy, CredentialRecord, RecordKey};
 
 use crate::support::{
     ALL_EPOCHS, EAST, LINK, NAMESPACE, System, WEST, converge, object, pair, report, run, sender, total,
@@ -40,8 +40,11 @@ fn the_loser_of_a_conflict_is_kept_and_both_sides_report_it() {
 fn the_primary_wins_a_tie() {
     run(async {
         let (east, west, content) = pair().await;
-        let ours = east.put(&content, "a", "east").await.unwrap().version;
         // West has seen as much of the clock as East, so the two get the same time.
+        for system in [&east, &west] {
+            system.catalogue.see(Hlc::from_unix_ms(system.clock.now_unix_ms() + 1_000)).await.unwrap();
+        }
+        let ours = east.put(&content, "a", "east").await.unwrap().version;
         let theirs = west.put(&content, "a", "west").await.unwrap().version;
         assert_eq!((ours.hlc, ours.site, theirs.site), (theirs.hlc, EAST, WEST));
         converge(&east, &west, &content, ConflictPolicy::NewestWins).await;

@@ -1,7 +1,7 @@
 //! A store that went back to a backup: what the peer had and deleted, what it wrote and forgot, and how it is known.
 
-use switchback_model::{AccessMode, Content, FeedId, Side, Version};
-use switchback_store::{ConflictPolicy, RecordKey, Sender};
+use switchback_model::{AccessMode, Content, FeedId, Hlc, Side, Version};
+use switchback_store::{Clock, ConflictPolicy, RecordKey, Sender};
 
 use crate::support::{NAMESPACE, System, link, pair, report, run, sender};
 
@@ -207,5 +207,58 @@ fn a_store_that_went_back_and_wrote_as_much_again_is_known_by_its_runs() {
         assert!(!ahead(&east));
         east.send(&content, &west, NEWEST).await;
         assert!(!ahead(&east));
+    });
+}
+
+/// Found by the simulator's layer of cores: the clock had been ahead, so that time stood still, and the
+/// store gave each time twice, before it went back and after.
+#[test]
+fn no_write_after_a_backup_has_the_name_of_one_that_was_undone() {
+    run(async {
+        let (east, _, content) = pair().await;
+        let mut differ = [false; 2];
+        let mut east = east;
+        // Each is by chance, of one in 32,768 at least.
+        for _ in 0..3 {
+            for (case, ahead_ms) in [(0, 20_000), (1, 0)] {
+                let ahead = Hlc::from_unix_ms(east.clock.now_unix_ms() + ahead_ms);
+                east.catalogue.see(ahead).await.unwrap();
+                let (went_on, restored) = east.backed_up();
+                went_on.clock.advance(100);
+                for system in [&went_on, &restored] {
+                    link(system, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+                }
+                let undone = went_on.put(&content, "a", "undone").await.unwrap().version;
+                let after = restored.put(&content, "a", "after").await.unwrap().version;
+                differ[case] |= undone != after;
+                went_on.clock.advance(60_000);
+                east = went_on;
+            }
+        }
+        assert_eq!(differ, [true, true]);
+    });
+}
+
+/// Found by the simulator's layer of cores: after a backup the clock was set back as well, and the peer took
+/// what was written then for something older, of the same site, that it had.
+#[test]
+fn a_store_that_went_back_goes_on_after_what_its_peer_has_seen_of_it() {
+    run(async {
+        let (east, west, content) = pair().await;
+        let (east, restored) = east.backed_up();
+        for system in [&east, &restored] {
+            link(system, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        }
+        let began_ms = east.clock.now_unix_ms();
+        east.clock.advance(10_000);
+        east.put(&content, "a", "undone").await.unwrap();
+        east.send(&content, &west, NEWEST).await;
+        restored.clock.set(began_ms);
+        restored.catalogue.see(west.catalogue.clock().unwrap()).await.unwrap();
+        let after = restored.put(&content, "a", "after").await.unwrap().version;
+        assert!(after.hlc > version(&west, &content, &RecordKey::object(NAMESPACE, "a")).hlc);
+        let absurd = Hlc::from_unix_ms(restored.clock.now_unix_ms() + 3_600_000);
+        restored.catalogue.see(absurd).await.unwrap();
+        assert!(restored.catalogue.clock().unwrap() < absurd, "an hour ahead is believed of nobody");
     });
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use switchback_link_core::{
     Access, ContentFlow, ContentView, DigestView, FlowSpec, FlowView, LinkFlowsView, MoverView, Position,
 };
-use switchback_model::{Content, ContentId, Epoch, FeedId, Incarnation, LinkId, Side, SystemId};
+use switchback_model::{Content, ContentId, Epoch, FeedId, Hlc, Incarnation, LinkId, Side, SystemId};
 use switchback_mover::flow::agree::{Agreement, Directions, OwnHead, PeerHead, compare};
 use switchback_proto::replication::v1 as wire;
 use switchback_store::{
@@ -65,6 +65,8 @@ pub enum Flowing {
         compare: bool,
         /// Which run of the sender's store wrote which part of the feed.
         lineage: Lineage,
+        /// The highest time that the sender has seen.
+        clock: Hlc,
     },
     /// The receiver's.
     Welcome {
@@ -74,6 +76,8 @@ pub enum Flowing {
         cursor: u64,
         /// Its digest by ranges, to be compared; else none.
         ranges: Vec<switchback_store::Digest>,
+        /// The highest time that the receiver has seen.
+        clock: Hlc,
     },
     /// The receiver takes nothing.
     Refused(Refused),

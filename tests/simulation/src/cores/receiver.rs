@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use switchback_model::FeedId;
+use switchback_model::{FeedId, Hlc};
 use switchback_mover::flow::compare;
 use switchback_proto::replication::v1::{Ack, Batch, Manifest, RefusedChange};
 use switchback_store::{Applied, Change, Lineage, Record, Sender};
@@ -27,8 +27,8 @@ impl Mover {
     /// The store failed.
     pub async fn receive(&mut self, flowing: Flowing) -> Result<Option<Flowing>, Trouble> {
         match flowing {
-            Flowing::Hello { header, feed, head, compare, lineage } => {
-                self.welcome(header, (feed, head, lineage), compare).await.map(Some)
+            Flowing::Hello { header, feed, head, compare, lineage, clock } => {
+                self.welcome(header, (feed, head, lineage), compare, clock).await.map(Some)
             }
             Flowing::Batch(batch) => self.take_batch(batch).await,
             Flowing::Noted(batch) => self.noted(batch).await.map(|()| None),
@@ -42,6 +42,7 @@ impl Mover {
         header: Header,
         (feed, head, lineage): (FeedId, u64, Lineage),
         compare: bool,
+        clock: Hlc,
     ) -> Result<Flowing, Trouble> {
         let other = |text: &str| Ok(Flowing::Refused(Refused::Other(text.into())));
         if !self.obey(header).await? {
@@ -52,6 +53,7 @@ impl Mover {
         if header.epoch < link.known {
             return Ok(Flowing::Refused(Refused::StaleEpoch(link.known)));
         }
+        self.catalogue.see(clock).await?;
         if !link.wished().receives {
             return other("the other system does not take this content now");
         }
@@ -79,7 +81,7 @@ impl Mover {
         }
         let give_ranges = compare || (cursor == 0 && status.digest.records > 0 && head > 0);
         let ranges = if give_ranges { self.catalogue.digest(content)?.ranges } else { Vec::new() };
-        Ok(Flowing::Welcome { feed: status.head.feed, cursor, ranges })
+        Ok(Flowing::Welcome { feed: status.head.feed, cursor, ranges, clock: self.catalogue.clock()? })
     }
 
     async fn take_batch(&mut self, batch: Batch) -> Result<Option<Flowing>, Trouble> {

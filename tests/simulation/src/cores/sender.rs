@@ -76,7 +76,8 @@ impl Mover {
         let compare = differs || status.went_back;
         let (feed, head) = (status.head.feed, status.head.sequence);
         link.sending = Some(Sending { feed, compare, opened_ms: now, answered_ms: now, session: None });
-        Ok(Some(Flowing::Hello { header: link.header(), feed, head, compare, lineage: status.lineage }))
+        let (header, lineage, clock) = (link.header(), status.lineage, self.catalogue.clock()?);
+        Ok(Some(Flowing::Hello { header, feed, head, compare, lineage, clock }))
     }
 
     /// What time alone brings; false when the stream is to be given up.
@@ -117,7 +118,10 @@ impl Mover {
             sending.answered_ms = now;
         }
         match flowing {
-            Flowing::Welcome { feed, cursor, ranges } => self.welcomed(feed, cursor, &ranges, now).await,
+            Flowing::Welcome { feed, cursor, ranges, clock } => {
+                self.catalogue.see(clock).await?;
+                self.welcomed(feed, cursor, &ranges, now).await
+            }
             Flowing::Ack(ack) => self.acknowledged(ack, now),
             Flowing::Missing(missing) => {
                 let session = self.link.as_mut().and_then(|link| link.sending.as_mut()?.session.as_mut());
