@@ -73,6 +73,7 @@ impl System {
     pub(crate) fn reopen_with(self, reserve_bytes: u64) -> Self {
         let Self { catalogue, clock, site, folder } = self;
         drop(catalogue);
+        clock.advance(1);
         let catalogue = open(folder.path(), site, &clock, reserve_bytes);
         Self { catalogue, clock, site, folder }
     }
@@ -81,6 +82,7 @@ impl System {
     pub(crate) fn backed_up(self) -> (Self, Self) {
         let Self { catalogue, clock, site, folder } = self;
         drop(catalogue);
+        clock.advance(1);
         let backup = tempfile::tempdir().unwrap();
         copy(folder.path(), backup.path());
         let of = |folder: TempDir| {
