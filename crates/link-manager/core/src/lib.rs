@@ -30,6 +30,7 @@ mod change;
 mod command;
 mod error;
 mod failover;
+mod farewell;
 mod flow;
 mod health;
 mod input;

@@ -354,26 +354,6 @@ impl LinkMachine {
         }
     }
 
-    /// The mover knows of links that are no more: this system ended before it could tell, or its record of
-    /// them was lost. Their content is left alone until an operator releases it, or becomes free where
-    /// that was promised.
-    fn forget_strangers(&mut self, out: &mut Out) {
-        let Some(mover) = &self.mover else { return };
-        let released = &self.state.released;
-        let is_left = |id: &LinkId, orphaned| orphaned && !released.contains(id);
-        let contents = mover.contents.iter();
-        let known: BTreeSet<LinkId> = contents
-            .filter_map(|view| view.link.filter(|id| !is_left(id, view.orphaned)))
-            .chain(mover.links.iter().map(|flows| flows.link))
-            .collect();
-        for link in known.iter().filter(|id| !self.state.links.contains_key(id)) {
-            out.send(Output::ForgetLink { link: *link, release: released.contains(link) });
-        }
-        for done in released.difference(&known).copied().collect::<Vec<_>>() {
-            self.commit(Change::RemoveReleased(done), out);
-        }
-    }
-
     fn peer_up(&mut self, now: Timestamp, hello: Hello, dialled: Option<String>, out: &mut Out) {
         let domain = hello.domain.clone();
         if let Some(address) = &dialled {

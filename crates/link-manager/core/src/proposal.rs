@@ -1,4 +1,4 @@
-//! Making a link, restoring one, and taking leave of one: what both systems must agree on.
+//! Making a link and restoring one: what both systems must agree on.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -8,7 +8,7 @@ use switchback_machine::Timestamp;
 use switchback_model::{Content, Epoch, LinkId, Side};
 
 use crate::input::{Command, Create, Hello};
-use crate::machine::{Creating, LinkMachine, Out, Waiting, lose_contact, same_name};
+use crate::machine::{Creating, LinkMachine, Out, Waiting, same_name};
 use crate::message::{Header, Message, Proposal};
 use crate::output::{Done, Output};
 use crate::policy::LINKS_MAX;
@@ -520,71 +520,6 @@ impl LinkMachine {
                 Err(unavailable(&format!("cannot reach {address}: {trouble}"))),
             ));
         }
-    }
-
-    /// `link delete`.
-    pub(crate) fn delete(
-        &mut self,
-        now: Timestamp,
-        command: &Command,
-        link: &Link,
-        without_peer: bool,
-        out: &mut Out,
-    ) -> Result<Option<Done>, Error> {
-        let contact = self.observed.get(&link.id).is_some_and(|observed| observed.contact);
-        if !contact && !without_peer {
-            let reason = format!(
-                "{} cannot be told ({}); with `--without-peer` it keeps its record, and its content stays read-only there until it is released",
-                link.peer.name,
-                self.no_contact(link)
-            );
-            return Err(Error::NotNow { reason });
-        }
-        let release = link.shared.epoch.holder() == link.side && link.shared.epoch >= link.heard;
-        let own = if release {
-            "becomes unlinked and read-write here"
-        } else {
-            "stays read-only here until it is released"
-        };
-        let done = Done {
-            link: link.id,
-            steps: alloc::vec![format!("forget the link; its content {own}")],
-            warnings: alloc::vec!["the content is not protected by a replica any more".to_string()],
-            moves_authority: false,
-        };
-        if command.plan {
-            return Ok(Some(done));
-        }
-        self.commit(Change::PutDeleted(link.id), out);
-        let farewell = Message::Farewell(link.header(link.shared.epoch));
-        self.send(&link.peer.domain, farewell, out);
-        self.forget(now, link, release, "deleted by an operator", out);
-        self.remember(&command.request, link.id, Goal::Recorded, out);
-        out.send(Output::Reply(command.token, Ok(alloc::boxed::Box::new(done))));
-        Ok(None)
-    }
-
-    /// The link was deleted on the other side.
-    pub(crate) fn on_farewell(&mut self, now: Timestamp, id: LinkId, out: &mut Out) {
-        let Some(link) = self.state.links.get(&id).cloned() else { return };
-        let release = link.shared.epoch.holder() == link.side && link.shared.epoch >= link.heard;
-        self.send(&link.peer.domain, Message::UnknownLink(id), out);
-        let by = format!("deleted on {}", link.peer.name);
-        self.forget(now, &link, release, &by, out);
-    }
-
-    fn forget(&mut self, now: Timestamp, link: &Link, release: bool, by: &str, out: &mut Out) {
-        if let Some(observed) = self.observed.get_mut(&link.id) {
-            lose_contact(observed, now);
-        }
-        self.commit(Change::RemoveLink(link.id), out);
-        if release {
-            self.commit(Change::PutReleased(link.id), out);
-        }
-        self.observed.remove(&link.id);
-        out.send(Output::ForgetLink { link: link.id, release });
-        let text = format!("link {} was {by}", link.shared.name);
-        self.event(now, Severity::Warning, "link-deleted", &link.shared.name, text, out);
     }
 }
 
