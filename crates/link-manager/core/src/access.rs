@@ -45,12 +45,11 @@ pub struct Access {
 /// for) since the start, and a store that is the one the link knows.
 pub(crate) fn desired(link: &Link, observed: &Observed, own: &Identity) -> Access {
     let shared = &link.shared;
-    let named = shared.epoch.holder() == link.side && shared.epoch >= link.heard;
     let open = match link.side {
         Side::Primary => shared.state == LinkState::Replicating,
         Side::Replica => matches!(shared.state, LinkState::FailedOver | LinkState::Recovering),
     };
-    let writes = named && open && observed.hold_until.is_none() && !observed.silent;
+    let writes = link.is_named() && open && observed.hold_until.is_none() && !observed.silent;
     let (primary, replica) = link.systems(own.system);
     Access {
         link: link.id,

@@ -34,7 +34,7 @@ impl LinkMachine {
             );
             return Err(Error::NotNow { reason });
         }
-        let release = link.shared.epoch.holder() == link.side && link.shared.epoch >= link.heard;
+        let release = link.is_named();
         let own = if release {
             "becomes unlinked and read-write here"
         } else {
@@ -61,7 +61,7 @@ impl LinkMachine {
     /// The link was deleted on the other side.
     pub(crate) fn on_farewell(&mut self, now: Timestamp, id: LinkId, out: &mut Out) {
         let Some(link) = self.state.links.get(&id).cloned() else { return };
-        let release = link.shared.epoch.holder() == link.side && link.shared.epoch >= link.heard;
+        let release = link.is_named();
         self.send(&link.peer.domain, Message::UnknownLink(id), out);
         let by = format!("deleted on {}", link.peer.name);
         self.forget(now, &link, release, &by, out);

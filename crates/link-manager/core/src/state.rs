@@ -170,6 +170,11 @@ impl Link {
         self.proposing.as_ref().is_none_or(|proposing| proposing.restore)
     }
 
+    /// The epoch names this side, and nothing higher was heard of.
+    pub(crate) fn is_named(&self) -> bool {
+        self.shared.epoch.holder() == self.side && self.shared.epoch >= self.heard
+    }
+
     /// An epoch that names this side is in force and not on this record. This side made it, or was
     /// granted it: so the record is an older one than there was. Only a grant may be heard of before it
     /// arrives, and then this side is asking for just that one.
