@@ -15,7 +15,7 @@ use crate::record::Record;
 
 /// A version may be this far ahead of our wall clock. One that is further would drag our own clock
 /// with it and win conflicts it should lose: it waits.
-pub(crate) const SKEW_MAX_MS: u64 = 60_000;
+const SKEW_MAX_MS: u64 = 60_000;
 
 /// Peers' cursors and sources kept per content; the oldest goes. A rebuilt peer has a new feed.
 const CURSORS_MAX: usize = 16;
@@ -64,8 +64,15 @@ fn move_cursor(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, through: O
     Ok(through)
 }
 
+/// Takes note of the peer's clock, if it is not too far ahead of ours.
+pub(crate) fn see(batch: &mut Batch<'_>, clock: Hlc) {
+    if ahead_ms(batch, clock) <= SKEW_MAX_MS {
+        batch.hlc = batch.hlc.max(clock);
+    }
+}
+
 /// How far `hlc` is ahead of our wall clock.
-pub(crate) fn ahead_ms(batch: &Batch<'_>, hlc: Hlc) -> u64 {
+fn ahead_ms(batch: &Batch<'_>, hlc: Hlc) -> u64 {
     hlc.unix_ms().saturating_sub(batch.now_unix_ms)
 }
 

@@ -207,9 +207,7 @@ impl Catalogue {
             return Ok(());
         }
         self.commit(move |batch| {
-            if apply::ahead_ms(batch, clock) <= apply::SKEW_MAX_MS {
-                batch.hlc = batch.hlc.max(clock);
-            }
+            apply::see(batch, clock);
             Ok(())
         })
         .await
