@@ -98,11 +98,13 @@ impl Desired {
         ])
     }
 
-    /// The peer, whose feed is `feed` with this lineage, as somebody whose changes are joined into ours.
-    pub(crate) fn sender(&self, feed: FeedId, lineage: Lineage) -> Sender {
+    /// The peer, whose feed is `feed` with this lineage and which has read ours, as somebody whose changes
+    /// are joined into ours.
+    pub(crate) fn sender(&self, feed: FeedId, lineage: Lineage, read: Lineage) -> Sender {
         Sender {
             feed,
             lineage,
+            read,
             link: self.link,
             primary_site: self.primary_site(),
             policy: self.policy,

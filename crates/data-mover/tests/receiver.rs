@@ -57,6 +57,7 @@ impl Sender {
             compare: false,
             runs: runs.iter().map(|(id, first)| Run { id: *id, first: *first }).collect(),
             clock: soon().0,
+            read: Vec::new(),
         };
         messages.send(SenderMessage { body: Some(Body::Hello(hello)) }).await.unwrap();
         let mut client = ReplicationServiceClient::new(dial.channel());

@@ -126,6 +126,8 @@ pub struct ContentStatus {
     pub cursors: Vec<Cursor>,
     /// Which run of this store wrote which part of the feed; the last one is the present one.
     pub lineage: Lineage,
+    /// The runs of the peer's store whose changes were applied here.
+    pub peer_lineage: Lineage,
     /// The peer's feed that last acknowledged ours, and how far it had made ours durable.
     pub acknowledged: Option<(FeedId, u64)>,
     /// The feed began a new life, which the peer has not acknowledged yet: what is here may have been

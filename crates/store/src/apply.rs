@@ -1,14 +1,14 @@
 //! Applying a peer's changes: the join of each, and the cursor, in one batch. What loses is kept
 //! and noted in `loser`.
 
-use switchback_model::{ContentId, Hlc};
+use switchback_model::{ContentId, Hlc, SiteId};
 
 use crate::access::Cursor;
 use crate::batch::Batch;
 use crate::codec::Stored;
 use crate::error::{Error, Result};
 use crate::feed::{Applied, Change, Receipt, Sender};
-use crate::join::{Verdict, judge, judge_after_backup};
+use crate::join::{Unread, Verdict, judge};
 use crate::key::LOCAL;
 use crate::loser::{keep_loser, keep_namespace, put_note};
 use crate::record::Record;
@@ -31,10 +31,11 @@ pub(crate) fn apply(
         return Err(Error::NotOnLink);
     }
     batch.check_room()?;
+    let after_backup = AfterBackup::of(batch, id, sender)?;
     let mut settled_through = through;
     let mut results = Vec::with_capacity(changes.len());
     for Change { sequence, record } in changes {
-        let result = apply_record(batch, id, sender, record)?;
+        let result = apply_record(batch, id, sender, record, &after_backup, sequence)?;
         if !result.is_settled() {
             settled_through = settled_through.map(|through| through.min(sequence.saturating_sub(1)));
         }
@@ -61,7 +62,48 @@ fn move_cursor(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, through: O
             cursors.push(cursor);
         }
     }
+    if through > 0 {
+        batch.content(id)?.peer_lineage = sender.lineage.until(through);
+    }
     Ok(through)
+}
+
+/// What the two stores do not know of each other, if one of them went back to a backup.
+struct AfterBackup {
+    /// The sender's feed was compared to the end: all that it had forgotten has met what it wrote since.
+    is_compared: bool,
+    /// The sender wrote in other runs from here on than those that were applied here.
+    sender_from: Option<u64>,
+    /// This store wrote in other runs from here on than those that the sender has read.
+    local_from: Option<u64>,
+}
+
+impl AfterBackup {
+    fn of(batch: &mut Batch<'_>, id: ContentId, sender: &Sender) -> Result<Self> {
+        let row = batch.content(id)?;
+        let is_compared = row.cursors.iter().any(|cursor| cursor.feed == sender.feed && cursor.through > 0);
+        let sender_from = sender.lineage.unread(&row.peer_lineage).filter(|_| !is_compared);
+        Ok(Self { is_compared, sender_from, local_from: row.lineage.unread(&sender.read) })
+    }
+
+    /// Of what is here and what comes from the sender's place `sequence`.
+    fn unread(
+        &self,
+        sender: &Sender,
+        local: SiteId,
+        old: &Stored,
+        incoming: &Record,
+        sequence: u64,
+    ) -> Unread {
+        let is_from = |from: Option<u64>, place: u64| from.is_some_and(|from| place >= from);
+        Unread {
+            current: match old.source {
+                LOCAL => is_from(self.local_from, old.sequence),
+                source => !self.is_compared && source != sender.feed.0,
+            },
+            incoming: incoming.version.site != local && is_from(self.sender_from, sequence),
+        }
+    }
 }
 
 /// Takes note of the peer's clock, if it is not too far ahead of ours.
@@ -76,7 +118,14 @@ fn ahead_ms(batch: &Batch<'_>, hlc: Hlc) -> u64 {
     hlc.unix_ms().saturating_sub(batch.now_unix_ms)
 }
 
-fn apply_record(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, incoming: Record) -> Result<Applied> {
+fn apply_record(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    sender: &Sender,
+    incoming: Record,
+    after_backup: &AfterBackup,
+    sequence: u64,
+) -> Result<Applied> {
     let ahead_ms = ahead_ms(batch, incoming.version.hlc);
     if ahead_ms > SKEW_MAX_MS {
         return Ok(Applied::Quarantined { ahead_ms });
@@ -87,10 +136,11 @@ fn apply_record(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, incoming:
     }
     let old = batch.stored(id, &incoming.key)?;
     let verdict = match &old {
-        Some(old) if is_of_former_life(batch, id, sender, old)? => {
-            judge_after_backup(&old.record, &incoming, sender.primary_site, sender.policy)
+        Some(old) => {
+            let unread = after_backup.unread(sender, batch.site(), old, &incoming, sequence);
+            judge(&old.record, &incoming, unread, sender.primary_site, sender.policy)
         }
-        old => judge(old.as_ref().map(|old| &old.record), &incoming, sender.primary_site, sender.policy),
+        None => Verdict::Take,
     };
     if verdict == Verdict::Ignore {
         discard_blobs(batch, &incoming)?;
@@ -112,14 +162,6 @@ fn apply_record(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, incoming:
             Ok(Applied::Stored)
         }
     }
-}
-
-/// What is here came from a feed before the sender's, and the two have not been compared to the end: the
-/// sender may not know that it ever wrote it.
-fn is_of_former_life(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, old: &Stored) -> Result<bool> {
-    let cursors = &batch.content(id)?.cursors;
-    let is_compared = cursors.iter().any(|cursor| cursor.feed == sender.feed && cursor.through > 0);
-    Ok(!is_compared && old.source != LOCAL && old.source != sender.feed.0)
 }
 
 fn segments(record: &Record) -> Vec<crate::BlobId> {

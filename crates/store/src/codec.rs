@@ -33,6 +33,7 @@ pub(crate) struct ContentRow {
     pub(crate) access: AccessRecord,
     pub(crate) cursors: Vec<Cursor>,
     pub(crate) lineage: Lineage,
+    pub(crate) peer_lineage: Lineage,
     pub(crate) acknowledged: Option<(FeedId, u64)>,
     /// As it was in the feed's life before this one, until the peer has acknowledged this one.
     pub(crate) acknowledged_before: Option<(FeedId, u64)>,
@@ -127,7 +128,8 @@ impl ContentRow {
             sources: self.sources.clone(),
             access: Some(access(&self.access)),
             cursors: self.cursors.iter().map(cursor).collect(),
-            runs: self.lineage.runs().iter().map(|(id, first)| pb::Run { id: *id, first: *first }).collect(),
+            runs: runs(&self.lineage),
+            peer_runs: runs(&self.peer_lineage),
             acknowledged: self.acknowledged.map(acknowledged),
             acknowledged_before: self.acknowledged_before.map(acknowledged),
             tombstones: self.tombstones,
@@ -159,7 +161,8 @@ impl ContentRow {
             sources: row.sources,
             access: typed_access(row.access.unwrap_or_default()),
             cursors: row.cursors.iter().map(typed_cursor).collect(),
-            lineage: Lineage::new(row.runs.iter().map(|run| (run.id, run.first))),
+            lineage: typed_runs(&row.runs),
+            peer_lineage: typed_runs(&row.peer_runs),
             acknowledged: row.acknowledged.and_then(typed_acknowledged),
             acknowledged_before: row.acknowledged_before.and_then(typed_acknowledged),
             tombstones: row.tombstones,
@@ -173,6 +176,14 @@ fn cursor(cursor: &Cursor) -> pb::Cursor {
 
 fn typed_cursor(row: &pb::Cursor) -> Cursor {
     Cursor { feed: FeedId(row.feed_id), through: row.through, run: Some(row.run).filter(|run| *run != 0) }
+}
+
+fn runs(lineage: &Lineage) -> Vec<pb::Run> {
+    lineage.runs().iter().map(|(id, first)| pb::Run { id: *id, first: *first }).collect()
+}
+
+fn typed_runs(runs: &[pb::Run]) -> Lineage {
+    Lineage::new(runs.iter().map(|run| (run.id, run.first)))
 }
 
 fn acknowledged((feed, through): (FeedId, u64)) -> pb::Acknowledged {

@@ -32,6 +32,7 @@ pub(crate) fn empty_content(content: Content, access: AccessRecord, now_unix_ms:
         access,
         cursors: Vec::new(),
         lineage: Lineage::default(),
+        peer_lineage: Lineage::default(),
         acknowledged: None,
         acknowledged_before: None,
         tombstones: 0,

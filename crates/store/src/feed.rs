@@ -62,6 +62,8 @@ pub struct Sender {
     pub feed: FeedId,
     /// Which run of its store wrote which part of it, as far as it says so.
     pub lineage: Lineage,
+    /// The runs of our own store that it has read, as far as it says so.
+    pub read: Lineage,
     /// The link; the content must be on it.
     pub link: LinkId,
     /// Wins ties.

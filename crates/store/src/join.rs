@@ -35,37 +35,35 @@ pub(crate) enum Verdict {
     },
 }
 
-/// Compares an incoming record with the one that is here.
-pub(crate) fn judge(
-    current: Option<&Record>,
-    incoming: &Record,
-    primary: SiteId,
-    policy: ConflictPolicy,
-) -> Verdict {
-    let Some(current) = current else {
-        return Verdict::Take;
-    };
-    match incoming.version.order(&incoming.replaced, current.version, &current.replaced) {
-        Order::Same | Order::Older => Verdict::Ignore,
-        Order::Newer => Verdict::Take,
-        Order::Concurrent => conflict(current, incoming, primary, policy),
-    }
+/// Of two records of one key, which the other one's writer may know nothing of although it replaced a
+/// later one of the same site. A site that goes back to a backup writes on after it, unknowing: what it
+/// replaces then may be later than what it had written in between, and what it writes may be earlier, if
+/// its clock was set back as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unread {
+    /// The one that is here.
+    pub(crate) current: bool,
+    /// The one that comes.
+    pub(crate) incoming: bool,
 }
 
-/// Compares an incoming record with one that its writer may have forgotten: a site that goes back to a
-/// backup writes on after it, and what it replaces then is later than what it had written in between.
-/// So the incoming record counts as newer only if it names the version that is here.
-pub(crate) fn judge_after_backup(
+/// Compares an incoming record with the one that is here. An unread one counts as replaced only by one
+/// that names it.
+pub(crate) fn judge(
     current: &Record,
     incoming: &Record,
+    unread: Unread,
     primary: SiteId,
     policy: ConflictPolicy,
 ) -> Verdict {
-    match judge(Some(current), incoming, primary, policy) {
-        Verdict::Take if !incoming.replaced.entries().contains(&current.version) => {
-            conflict(current, incoming, primary, policy)
-        }
-        verdict => verdict,
+    let knew = |newer: &Record, older: &Record, unread: bool| {
+        !unread || newer.replaced.entries().contains(&older.version)
+    };
+    match incoming.version.order(&incoming.replaced, current.version, &current.replaced) {
+        Order::Same => Verdict::Ignore,
+        Order::Older if knew(current, incoming, unread.incoming) => Verdict::Ignore,
+        Order::Newer if knew(incoming, current, unread.current) => Verdict::Take,
+        Order::Older | Order::Newer | Order::Concurrent => conflict(current, incoming, primary, policy),
     }
 }
 

@@ -12,10 +12,10 @@ pub(crate) const RUNS_MAX: usize = 64;
 pub struct Lineage(Vec<(u64, u64)>);
 
 impl Lineage {
-    /// Of runs and the first place of each, in order.
+    /// Of runs and the first place of each, in order; no more than a store remembers.
     #[must_use]
     pub fn new(runs: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        Self(runs.into_iter().collect())
+        Self(runs.into_iter().take(RUNS_MAX).collect())
     }
 
     /// Runs and the first place of each, in order.
@@ -39,6 +39,19 @@ impl Lineage {
     #[must_use]
     pub fn at(&self, sequence: u64) -> Option<u64> {
         self.0.iter().rev().find(|(_, first)| *first <= sequence).map(|(run, _)| *run)
+    }
+
+    /// What it was when the feed had come to `sequence`.
+    pub(crate) fn until(&self, sequence: u64) -> Self {
+        Self(self.0.iter().copied().take_while(|(_, first)| *first <= sequence).collect())
+    }
+
+    /// The first place that was written after the last run that is in `read`, too: whoever has read those
+    /// runs knows nothing of what is there. Not known, of which runs there are or which were read: none.
+    pub(crate) fn unread(&self, read: &Self) -> Option<u64> {
+        let is_read = |run: u64| read.0.iter().any(|(known, _)| *known == run);
+        let last = self.0.iter().rposition(|(run, _)| is_read(*run))?;
+        self.0.get(last + 1).map(|(_, first)| *first)
     }
 
     /// Who has come to `sequence` knows it to be of `run`, and here it is of another one: the store went
@@ -65,6 +78,19 @@ mod tests {
         back.go_on(9, 10);
         assert!(!on.differs(15, known) && back.differs(15, known));
         assert!(!back.differs(9, before.at(9)), "the backup holds all that this peer has");
+    }
+
+    #[test]
+    fn what_was_written_after_a_backup_is_not_read_by_who_read_on_before() {
+        let read = Lineage::new([(7, 1), (8, 10), (9, 20)]);
+        let back = Lineage::new([(7, 1), (8, 10), (5, 14), (6, 30)]);
+        assert_eq!(back.unread(&read), Some(14));
+        assert_eq!(read.unread(&read), None);
+        assert_eq!(read.unread(&read.until(19)), Some(20), "nor by who has not come so far");
+        assert_eq!(read.until(20), read);
+        for nothing in [Lineage::default(), Lineage::new([(3, 1)])] {
+            assert_eq!((back.unread(&nothing), nothing.unread(&back)), (None, None));
+        }
     }
 
     #[test]

@@ -79,6 +79,7 @@ impl Catalogue {
             tombstones: row.tombstones,
             cursors: row.cursors,
             lineage: row.lineage,
+            peer_lineage: row.peer_lineage,
             acknowledged: row.acknowledged,
             went_back: row.acknowledged_before.is_some(),
         }

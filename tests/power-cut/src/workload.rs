@@ -253,6 +253,7 @@ async fn receive(
     let sender = Sender {
         feed,
         lineage: Lineage::default(),
+        read: Lineage::default(),
         link: LINK,
         primary_site: OURS,
         policy: ConflictPolicy::NewestWins,

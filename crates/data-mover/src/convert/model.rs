@@ -4,6 +4,7 @@ use switchback_model::{
     AccessMode, Content, ContentId, ContentKind, FeedId, Hlc, LinkId, Side, SiteId, SystemId, Version,
 };
 use switchback_proto::model::v1 as wire;
+use switchback_proto::replication::v1 as replication;
 use switchback_store as store;
 
 use crate::status::{Answer, invalid};
@@ -88,6 +89,14 @@ pub(crate) fn digest_to_wire(digest: store::Digest) -> wire::Digest {
 /// A digest of another length than ours equals none of ours.
 pub(crate) fn digest_from_wire(digest: &wire::Digest) -> Option<store::Digest> {
     Some(store::Digest { total: digest.total.as_ref().try_into().ok()?, records: digest.records })
+}
+
+pub(crate) fn lineage_to_wire(lineage: &store::Lineage) -> Vec<replication::Run> {
+    lineage.runs().iter().map(|(id, first)| replication::Run { id: *id, first: *first }).collect()
+}
+
+pub(crate) fn lineage_from_wire(runs: &[replication::Run]) -> store::Lineage {
+    store::Lineage::new(runs.iter().map(|run| (run.id, run.first)))
 }
 
 pub(crate) fn link_id(bytes: &[u8]) -> Answer<LinkId> {

@@ -26,7 +26,7 @@ use super::exchange::{find_link, obey, refusal};
 use super::feed::blocking;
 use super::incoming::{self, Alive, IncomingBody};
 use super::limit::{HELLO_TIME, WINDOW_BATCHES};
-use crate::convert::{content_from_wire, digest_to_wire};
+use crate::convert::{content_from_wire, digest_to_wire, lineage_from_wire};
 use crate::link::{Flow, Link};
 use crate::mover::Mover;
 use tokio::time::Instant;
@@ -112,7 +112,7 @@ async fn welcome(
     };
     let feed = FeedId(hello.feed_id);
     let cursor = status.cursor(feed);
-    let lineage = Lineage::new(hello.runs.iter().map(|run| (run.id, run.first)));
+    let lineage = lineage_from_wire(&hello.runs);
     if status.is_ahead_of(feed, hello.head, &lineage) {
         flow.state().peer_rolled_back = true;
         link.ring();
@@ -139,7 +139,7 @@ async fn welcome(
     let stop = CancellationToken::new();
     // The sender dialled again: what it had before is over.
     std::mem::replace(&mut flow.state().receiver, stop.clone()).cancel();
-    let sender = link.desired().sender(feed, lineage);
+    let sender = link.desired().sender(feed, lineage, lineage_from_wire(&hello.read));
     let welcome = Welcome {
         feed_id: status.head.feed.0,
         cursor,

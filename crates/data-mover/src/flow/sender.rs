@@ -10,7 +10,7 @@ use switchback_proto::replication::v1::receiver_message::Body as Answer;
 use switchback_proto::replication::v1::refusal::Reason;
 use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
 use switchback_proto::replication::v1::sender_message::Body;
-use switchback_proto::replication::v1::{Hello, Refusal, Run, SenderMessage};
+use switchback_proto::replication::v1::{Hello, Refusal, SenderMessage};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::exchange::{Pause, header, obey};
 use super::limit::{CONTACT_TIME, DIFFERENCE_TIME, MESSAGE_BYTES_MAX, QUEUE, REPAIR_INTERVAL};
 use super::session::Session;
-use crate::convert::content_to_wire;
+use crate::convert::{content_to_wire, lineage_to_wire};
 use crate::link::{Flow, Link};
 use crate::mover::Mover;
 use tokio::time::Instant;
@@ -107,7 +107,8 @@ async fn session(
         feed_id: status.head.feed.0,
         head: status.head.sequence,
         compare,
-        runs: status.lineage.runs().iter().map(|(id, first)| Run { id: *id, first: *first }).collect(),
+        runs: lineage_to_wire(&status.lineage),
+        read: lineage_to_wire(&status.peer_lineage),
         clock: mover.catalogue.clock().map_err(words)?.0,
     };
     send(&outbound, Body::Hello(hello)).await?;

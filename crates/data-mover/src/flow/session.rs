@@ -108,7 +108,8 @@ impl<'a> Session<'a> {
         let is_worthwhile = self.compare || pending.objects > ours.total.records / 4;
         if theirs.len() == 256 && is_worthwhile {
             let went_back = self.mover.catalogue.content(content).map_err(words)?.went_back;
-            let retires = went_back.then(|| self.link.desired().sender(self.peer_feed, Lineage::default()));
+            let (lineage, read) = (Lineage::default(), Lineage::default());
+            let retires = went_back.then(|| self.link.desired().sender(self.peer_feed, lineage, read));
             let is_first = welcome.cursor == 0;
             self.comparison = Some(Comparison::new(self.link.id, &ours, &theirs, is_first, retires));
         }

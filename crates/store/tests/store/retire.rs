@@ -1,7 +1,7 @@
 //! A store that went back to a backup: what the peer had and deleted, what it wrote and forgot, and how it is known.
 
 use switchback_model::{AccessMode, Content, FeedId, Hlc, Side, Version};
-use switchback_store::{Clock, ConflictPolicy, RecordKey, Sender};
+use switchback_store::{Change, Clock, ConflictPolicy, RecordKey, Sender};
 
 use crate::support::{NAMESPACE, System, link, pair, report, run, sender};
 
@@ -164,11 +164,8 @@ fn what_a_store_wrote_and_forgot_is_kept_when_it_overwrites_it_unknowing() {
         restored.put(&content, "overwritten", "after").await.unwrap();
         restored.catalogue.renew_feed(content.id).await.unwrap();
         // A comparison sends what differs, and moves no cursor.
-        let changes = restored.changes(&content, None, 0);
-        let changes =
-            changes.into_iter().filter(|change| matches!(change.record.key, RecordKey::Object { .. }));
         let peer = sender(&restored, &content);
-        west.catalogue.apply(content.id, peer, changes.collect(), None).await.unwrap();
+        west.catalogue.apply(content.id, peer, differing(&restored, &content), None).await.unwrap();
         let found = report(&west);
         assert_eq!(found.iter().map(|entry| entry.loser).collect::<Vec<_>>(), [lost], "and nothing else");
         let visible = west.visible(&content);
@@ -263,4 +260,53 @@ fn a_store_that_went_back_goes_on_after_what_its_peer_has_seen_of_it() {
         restored.catalogue.see(absurd).await.unwrap();
         assert!(restored.catalogue.clock().unwrap() < absurd, "an hour ahead is believed of nobody");
     });
+}
+
+/// Found by the simulator's layer of cores: a store that went back wrote on before it was in contact, and
+/// its clock had been set back further. Its writes counted as older than what it had forgotten.
+#[test]
+fn what_a_store_writes_after_a_backup_with_its_clock_set_back_is_kept() {
+    run(async {
+        let (east, west, content) = pair().await;
+        for key in ["both", "forgotten", "theirs"] {
+            east.put(&content, key, "before").await.unwrap();
+        }
+        east.send(&content, &west, NEWEST).await;
+        let (east, restored) = east.backed_up();
+        link(&east, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        link(&restored, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        let backup_ms = east.clock.now_unix_ms();
+        east.clock.set(backup_ms + 10_000);
+        for key in ["both", "forgotten"] {
+            for body in ["undone 1", "undone 2"] {
+                east.put(&content, key, body).await.unwrap();
+            }
+        }
+        east.send(&content, &west, NEWEST).await;
+        west.put(&content, "theirs", "west").await.unwrap();
+        restored.clock.set(backup_ms + 1_000);
+        let after = restored.put(&content, "both", "after").await.unwrap().version;
+        let undone = version(&west, &content, &RecordKey::object(NAMESPACE, "both"));
+        assert!(undone.hlc > after.hlc);
+        restored.catalogue.renew_feed(content.id).await.unwrap();
+        // Both ways, whoever is first: a comparison sends what is there, and moves no cursor.
+        let (to_west, to_east) = (differing(&restored, &content), differing(&west, &content));
+        for (from, to, changes) in [(&restored, &west, to_west), (&west, &restored, to_east)] {
+            to.catalogue.apply(content.id, sender(from, &content), changes, None).await.unwrap();
+            let found: Vec<_> = report(to).iter().map(|entry| (entry.winner, entry.loser)).collect();
+            assert_eq!(found, [(undone, after)], "and nothing else is a conflict");
+        }
+        let visible = west.visible(&content);
+        assert_eq!(restored.visible(&content), visible);
+        assert_eq!(visible[report(&west)[0].kept_at.as_ref().unwrap()], "after");
+        let kept = ["both", "forgotten", "theirs"].map(|key| visible[key].as_str());
+        assert_eq!(kept, ["undone 2", "undone 2", "west"]);
+    });
+}
+
+/// The objects of `system` as a comparison of all of them sends them.
+fn differing(system: &System, content: &Content) -> Vec<Change> {
+    let mut changes = system.changes(content, None, 0);
+    changes.retain(|change| matches!(change.record.key, RecordKey::Object { .. }));
+    changes
 }

@@ -30,8 +30,16 @@ pub(crate) fn systems() -> Systems {
 /// The owner of the feed of `content`, as somebody whose changes are applied.
 pub(crate) fn sender(from: &System, content: &Content) -> Sender {
     let policy = ConflictPolicy::NewestWins;
-    let lineage = from.catalogue.content(content.id).unwrap().lineage;
-    Sender { feed: from.feed(content), lineage, link: LINK, primary_site: EAST, policy, systems: systems() }
+    let status = from.catalogue.content(content.id).unwrap();
+    Sender {
+        feed: status.head.feed,
+        lineage: status.lineage,
+        read: status.peer_lineage,
+        link: LINK,
+        primary_site: EAST,
+        policy,
+        systems: systems(),
+    }
 }
 
 /// A system's whole report.

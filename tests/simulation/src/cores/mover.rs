@@ -65,6 +65,8 @@ pub enum Flowing {
         compare: bool,
         /// Which run of the sender's store wrote which part of the feed.
         lineage: Lineage,
+        /// The runs of the receiver's store that the sender has read.
+        read: Lineage,
         /// The highest time that the sender has seen.
         clock: Hlc,
     },
@@ -222,9 +224,9 @@ impl Link {
         (self.spec.peer_system, self.spec.peer_incarnation)
     }
 
-    /// How the peer's changes are applied, which come by `feed`.
+    /// How the peer's changes are applied, which come by `feed`, from one who has read ours so far.
     #[must_use]
-    pub fn sender_of(&self, feed: FeedId, lineage: Lineage) -> Sender {
+    pub fn sender_of(&self, feed: FeedId, lineage: Lineage, read: Lineage) -> Sender {
         let spec = &self.spec;
         let primary = match spec.side {
             Side::Primary => spec.local_system,
@@ -239,7 +241,7 @@ impl Link {
             (spec.local_system.into(), spec.local_name.clone()),
             (spec.peer_system.into(), spec.peer_name.clone()),
         ]);
-        Sender { feed, lineage, link: spec.link, primary_site: primary.into(), policy, systems }
+        Sender { feed, lineage, read, link: spec.link, primary_site: primary.into(), policy, systems }
     }
 
     fn acknowledged_of(&self, feed: FeedId) -> u64 {

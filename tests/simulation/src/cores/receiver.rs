@@ -27,8 +27,8 @@ impl Mover {
     /// The store failed.
     pub async fn receive(&mut self, flowing: Flowing) -> Result<Option<Flowing>, Trouble> {
         match flowing {
-            Flowing::Hello { header, feed, head, compare, lineage, clock } => {
-                self.welcome(header, (feed, head, lineage), compare, clock).await.map(Some)
+            Flowing::Hello { header, feed, head, compare, lineage, read, clock } => {
+                self.welcome(header, (feed, head, lineage, read), compare, clock).await.map(Some)
             }
             Flowing::Batch(batch) => self.take_batch(batch).await,
             Flowing::Noted(batch) => self.noted(batch).await.map(|()| None),
@@ -40,7 +40,7 @@ impl Mover {
     async fn welcome(
         &mut self,
         header: Header,
-        (feed, head, lineage): (FeedId, u64, Lineage),
+        (feed, head, lineage, read): (FeedId, u64, Lineage, Lineage),
         compare: bool,
         clock: Hlc,
     ) -> Result<Flowing, Trouble> {
@@ -70,7 +70,7 @@ impl Mover {
             return other("the other system's store went back in time");
         }
         link.receiving = Some(Receiving {
-            sender: link.sender_of(feed, lineage),
+            sender: link.sender_of(feed, lineage, read),
             not_noted: BTreeSet::new(),
             through: cursor,
         });

@@ -76,8 +76,9 @@ impl Mover {
         let compare = differs || status.went_back;
         let (feed, head) = (status.head.feed, status.head.sequence);
         link.sending = Some(Sending { feed, compare, opened_ms: now, answered_ms: now, session: None });
-        let (header, lineage, clock) = (link.header(), status.lineage, self.catalogue.clock()?);
-        Ok(Some(Flowing::Hello { header, feed, head, compare, lineage, clock }))
+        let (header, clock) = (link.header(), self.catalogue.clock()?);
+        let (lineage, read) = (status.lineage, status.peer_lineage);
+        Ok(Some(Flowing::Hello { header, feed, head, compare, lineage, read, clock }))
     }
 
     /// What time alone brings; false when the stream is to be given up.
@@ -168,7 +169,7 @@ impl Mover {
         let status = self.status()?;
         let has_retries = self.keeper.read(|kept| !kept.retries.is_empty());
         let Some((link, status)) = self.link.as_mut().zip(status) else { return Ok(false) };
-        let sender = link.sender_of(peer_feed, Lineage::default());
+        let sender = link.sender_of(peer_feed, Lineage::default(), Lineage::default());
         let Some(sending) = link.sending.as_mut().filter(|sending| sending.session.is_none()) else {
             return Ok(true);
         };
