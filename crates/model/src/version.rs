@@ -91,13 +91,17 @@ impl VersionVector {
 
 impl Version {
     /// How `self`, which replaced `replaced`, stands to `other`, which replaced `other_replaced`.
+    ///
+    /// A site knows all that it wrote itself: its later version of a key replaced its earlier ones also when
+    /// it does not say so, because it had forgotten the mark of a delete in between.
     #[must_use]
     pub fn order(self, replaced: &VersionVector, other: Self, other_replaced: &VersionVector) -> Order {
+        let is_later = |left: Self, right: Self| left.site == right.site && left.hlc > right.hlc;
         if self == other {
             Order::Same
-        } else if replaced.contains(other) {
+        } else if replaced.contains(other) || is_later(self, other) {
             Order::Newer
-        } else if other_replaced.contains(self) {
+        } else if other_replaced.contains(self) || is_later(other, self) {
             Order::Older
         } else {
             Order::Concurrent
@@ -128,6 +132,15 @@ mod tests {
         assert_eq!(first.order(&VersionVector::default(), left, &after_first), Order::Older);
         assert_eq!(left.order(&after_first, right, &after_first), Order::Concurrent);
         assert_eq!(left.order(&after_first, left, &after_first), Order::Same);
+    }
+
+    #[test]
+    fn a_site_knows_what_it_wrote_itself() {
+        let (first, second, other) = (version(1, 1), version(2, 1), version(2, 2));
+        let nothing = VersionVector::default();
+        assert_eq!(second.order(&nothing, first, &nothing), Order::Newer);
+        assert_eq!(first.order(&nothing, second, &nothing), Order::Older);
+        assert_eq!(other.order(&nothing, first, &nothing), Order::Concurrent);
     }
 
     #[test]

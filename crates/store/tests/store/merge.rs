@@ -36,6 +36,28 @@ fn the_loser_of_a_conflict_is_kept_and_both_sides_report_it() {
     });
 }
 
+/// Found by the simulator's layer of cores: each side frees the mark of a delete in its own time, and a key
+/// that was written again in between was reported as a conflict with its own delete.
+#[test]
+fn a_key_that_is_written_again_after_its_delete_was_forgotten_is_no_conflict() {
+    run(async {
+        let (east, west, content) = pair().await;
+        east.put(&content, "a", "first").await.unwrap();
+        east.send(&content, &west, ConflictPolicy::NewestWins).await;
+        east.delete(&content, "a").await;
+        east.send(&content, &west, ConflictPolicy::NewestWins).await;
+        let cursor = west.catalogue.content(content.id).unwrap().cursor(east.feed(&content));
+        east.catalogue.acknowledge(content.id, west.feed(&content), cursor).await.unwrap();
+        let tombstones = |system: &System| system.catalogue.content(content.id).unwrap().tombstones;
+        assert_eq!((tombstones(&east), tombstones(&west)), (0, 1));
+        east.clock.advance(10);
+        east.put(&content, "a", "second").await.unwrap();
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        assert_eq!(west.body(&content, "a").as_deref(), Some("second"));
+        assert!(report(&east).is_empty() && report(&west).is_empty());
+    });
+}
+
 #[test]
 fn the_primary_wins_a_tie() {
     run(async {
