@@ -30,14 +30,19 @@ struct Sender {
 impl Sender {
     /// Says hello to west's mover, and returns what it is welcomed with.
     async fn hello(pair: &Pair, content: &Content) -> (Self, Welcome) {
-        match Self::hello_of(pair, content, &[]).await {
+        match Self::hello_of(pair, content, &[], (0, 0)).await {
             (sender, Answer::Welcome(welcome)) => (sender, welcome),
             (_, other) => panic!("{other:?}"),
         }
     }
 
-    /// The same of a store with these runs, whatever the answer.
-    async fn hello_of(pair: &Pair, content: &Content, runs: &[(u64, u64)]) -> (Self, Answer) {
+    /// The same of a store with these runs, which has applied this feed so far, whatever the answer.
+    async fn hello_of(
+        pair: &Pair,
+        content: &Content,
+        runs: &[(u64, u64)],
+        (read_feed_id, read_through): (u64, u64),
+    ) -> (Self, Answer) {
         let (east, west) = (&pair.east, &pair.west);
         let expect = Expect::Incarnation(SystemId(west.id), Incarnation(west.incarnation));
         let dial =
@@ -57,6 +62,8 @@ impl Sender {
             compare: false,
             runs: runs.iter().map(|(id, first)| Run { id: *id, first: *first }).collect(),
             clock: soon().0,
+            read_feed_id,
+            read_through,
             read: Vec::new(),
         };
         messages.send(SenderMessage { body: Some(Body::Hello(hello)) }).await.unwrap();
@@ -139,12 +146,32 @@ async fn a_sender_whose_place_was_written_by_another_run_went_back_in_time() {
     pair.east.stop().await;
     pair.steer_west(&content, 0, Way::West).await;
 
-    let (mut sender, _) = Sender::hello_of(&pair, &content, &[(7, 1)]).await;
+    let (mut sender, _) = Sender::hello_of(&pair, &content, &[(7, 1)], (0, 0)).await;
     assert_eq!(sender.batch(1, Vec::new(), 10).await.cursor, 10);
-    let (_, answer) = Sender::hello_of(&pair, &content, &[(7, 1), (9, 11)]).await;
+    let (_, answer) = Sender::hello_of(&pair, &content, &[(7, 1), (9, 11)], (0, 0)).await;
     assert!(matches!(answer, Answer::Welcome(welcome) if welcome.cursor == 10), "it was started again");
-    let (_, answer) = Sender::hello_of(&pair, &content, &[(7, 1), (9, 8)]).await;
+    let (_, answer) = Sender::hello_of(&pair, &content, &[(7, 1), (9, 8)], (0, 0)).await;
     assert!(matches!(answer, Answer::Refusal(refusal) if refusal.reason() == Reason::RolledBack));
     pair.west.until_flow("it is noted", |flow| flow.peer_rolled_back).await;
+    pair.stop().await;
+}
+
+/// Found by the simulator's layer of cores: the sender was first, and its cursor moved on without what it
+/// had from the receiver's life before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_whose_sender_has_more_of_it_than_there_is_went_back_in_time_and_takes_nothing() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.stop().await;
+    pair.steer_west(&content, 0, Way::West).await;
+
+    let (_, welcome) = Sender::hello(&pair, &content).await;
+    for read in [(welcome.feed_id, 0), (welcome.feed_id + 1, 1_000)] {
+        let (_, answer) = Sender::hello_of(&pair, &content, &[], read).await;
+        assert!(matches!(answer, Answer::Welcome(_)), "it accuses nobody");
+    }
+    let (_, answer) = Sender::hello_of(&pair, &content, &[], (welcome.feed_id, 1_000)).await;
+    assert!(matches!(answer, Answer::Refusal(refusal) if refusal.reason() == Reason::NotReceiving));
+    pair.west.until_flow("it is noted", |flow| flow.local_rolled_back).await;
     pair.stop().await;
 }

@@ -157,4 +157,12 @@ impl ContentStatus {
         let cursor = self.cursors.iter().find(|cursor| cursor.feed == feed);
         cursor.is_some_and(|cursor| head < cursor.through || lineage.differs(cursor.through, cursor.run))
     }
+
+    /// A peer that has applied the feed `feed` through `through`, written by the runs `read`, has more of
+    /// this store than there is, or something else: this store went back in time.
+    #[must_use]
+    pub fn is_behind(&self, feed: FeedId, through: u64, read: &Lineage) -> bool {
+        let is_other = self.lineage.differs(through, read.at(through));
+        self.head.feed == feed && (through > self.head.sequence || is_other)
+    }
 }

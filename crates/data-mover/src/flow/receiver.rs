@@ -117,6 +117,11 @@ async fn welcome(
         flow.state().peer_rolled_back = true;
         link.ring();
     }
+    let read = lineage_from_wire(&hello.read);
+    if status.is_behind(FeedId(hello.read_feed_id), hello.read_through, &read) {
+        flow.state().local_rolled_back = true;
+        link.ring();
+    }
     let (peer_rolled_back, local_rolled_back) = {
         let state = flow.state();
         (state.peer_rolled_back, state.local_rolled_back)
@@ -139,7 +144,7 @@ async fn welcome(
     let stop = CancellationToken::new();
     // The sender dialled again: what it had before is over.
     std::mem::replace(&mut flow.state().receiver, stop.clone()).cancel();
-    let sender = link.desired().sender(feed, lineage, lineage_from_wire(&hello.read));
+    let sender = link.desired().sender(feed, lineage, read);
     let welcome = Welcome {
         feed_id: status.head.feed.0,
         cursor,

@@ -108,6 +108,8 @@ async fn session(
         head: status.head.sequence,
         compare,
         runs: lineage_to_wire(&status.lineage),
+        read_feed_id: status.cursors.last().map_or(0, |cursor| cursor.feed.0),
+        read_through: status.cursors.last().map_or(0, |cursor| cursor.through),
         read: lineage_to_wire(&status.peer_lineage),
         clock: mover.catalogue.clock().map_err(words)?.0,
     };

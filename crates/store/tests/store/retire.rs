@@ -188,22 +188,30 @@ fn a_store_that_went_back_and_wrote_as_much_again_is_known_by_its_runs() {
             let there = west.catalogue.content(content.id).unwrap();
             there.is_ahead_of(status.head.feed, status.head.sequence, &status.lineage)
         };
+        let behind = |system: &System| {
+            let there = west.catalogue.content(content.id).unwrap();
+            let cursor = there.cursors.last().unwrap();
+            let status = system.catalogue.content(content.id).unwrap();
+            status.is_behind(cursor.feed, cursor.through, &there.peer_lineage)
+        };
         assert!(!ahead(&east) && !ahead(&restored), "the backup holds all that the peer has");
+        assert!(!behind(&east) && !behind(&restored));
         link(&east, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
         link(&restored, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
         east.put(&content, "b", "in between").await.unwrap();
         east.send(&content, &west, NEWEST).await;
         assert!(!ahead(&east) && ahead(&restored), "its head is behind");
+        assert!(!behind(&east) && behind(&restored));
         for key in ["c", "d", "e"] {
             restored.put(&content, key, "after").await.unwrap();
         }
-        assert!(ahead(&restored), "its head is not, but another run wrote there");
+        assert!(ahead(&restored) && behind(&restored), "its head is not, but another run wrote there");
         let east = east.reopen();
         link(&east, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
         east.put(&content, "c", "after a start").await.unwrap();
-        assert!(!ahead(&east));
+        assert!(!ahead(&east) && !behind(&east));
         east.send(&content, &west, NEWEST).await;
-        assert!(!ahead(&east));
+        assert!(!ahead(&east) && !behind(&east));
     });
 }
 

@@ -65,8 +65,8 @@ pub enum Flowing {
         compare: bool,
         /// Which run of the sender's store wrote which part of the feed.
         lineage: Lineage,
-        /// The runs of the receiver's store that the sender has read.
-        read: Lineage,
+        /// The receiver's feed, how far the sender has read it, and the runs that wrote that.
+        read: (FeedId, u64, Lineage),
         /// The highest time that the sender has seen.
         clock: Hlc,
     },

@@ -28,7 +28,7 @@ impl Mover {
     pub async fn receive(&mut self, flowing: Flowing) -> Result<Option<Flowing>, Trouble> {
         match flowing {
             Flowing::Hello { header, feed, head, compare, lineage, read, clock } => {
-                self.welcome(header, (feed, head, lineage, read), compare, clock).await.map(Some)
+                self.welcome(header, (feed, head, lineage), read, compare, clock).await.map(Some)
             }
             Flowing::Batch(batch) => self.take_batch(batch).await,
             Flowing::Noted(batch) => self.noted(batch).await.map(|()| None),
@@ -40,7 +40,8 @@ impl Mover {
     async fn welcome(
         &mut self,
         header: Header,
-        (feed, head, lineage, read): (FeedId, u64, Lineage, Lineage),
+        (feed, head, lineage): (FeedId, u64, Lineage),
+        (read_feed, read_through, read): (FeedId, u64, Lineage),
         compare: bool,
         clock: Hlc,
     ) -> Result<Flowing, Trouble> {
@@ -62,6 +63,7 @@ impl Mover {
         if status.is_ahead_of(feed, head, &lineage) {
             link.peer_rolled_back = true;
         }
+        link.local_rolled_back |= status.is_behind(read_feed, read_through, &read);
         if link.peer_rolled_back {
             return Ok(Flowing::Refused(Refused::RolledBack));
         }

@@ -77,7 +77,8 @@ impl Mover {
         let (feed, head) = (status.head.feed, status.head.sequence);
         link.sending = Some(Sending { feed, compare, opened_ms: now, answered_ms: now, session: None });
         let (header, clock) = (link.header(), self.catalogue.clock()?);
-        let (lineage, read) = (status.lineage, status.peer_lineage);
+        let place = status.cursors.last().map(|cursor| (cursor.feed, cursor.through)).unwrap_or_default();
+        let (lineage, read) = (status.lineage, (place.0, place.1, status.peer_lineage));
         Ok(Some(Flowing::Hello { header, feed, head, compare, lineage, read, clock }))
     }
 
