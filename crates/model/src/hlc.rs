@@ -10,6 +10,11 @@ pub struct Hlc(pub u64);
 /// Bits of a timestamp that a run of a store chooses at random when it begins ahead of its clock: about a
 /// second's.
 const LEAP_BITS: u32 = 26;
+/// The same for a run that begins further ahead than [`FAR_AHEAD_MS`]: 16 milliseconds' worth, less than a
+/// start takes, so that a store which starts over and over does not run away from its clock.
+const SHORT_LEAP_BITS: u32 = 20;
+/// Half of what a peer believes.
+const FAR_AHEAD_MS: u64 = 30_000;
 
 /// What the timestamps of one run of a store have in their lowest bits, chosen at random. A store that is
 /// restored from a backup forgets which timestamps it gave; by their salt it does not give one twice.
@@ -53,7 +58,9 @@ impl Hlc {
         if self.unix_ms() < now_ms || self == Self::default() {
             return self;
         }
-        Self(((self.0 >> LEAP_BITS) + 1) << LEAP_BITS | random & ((1 << LEAP_BITS) - 1))
+        let is_far = self.unix_ms() > now_ms + FAR_AHEAD_MS;
+        let bits = if is_far { SHORT_LEAP_BITS } else { LEAP_BITS };
+        Self(((self.0 >> bits) + 1) << bits | random & ((1 << bits) - 1))
     }
 }
 
@@ -84,6 +91,16 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_starts_over_and_over_does_not_run_away_from_its_clock() {
+        let mut hlc = Hlc::from_unix_ms(2_000);
+        for start in 0..1_000 {
+            let now_ms = 1_000 + 50 * start;
+            hlc = hlc.of_a_new_run(now_ms, 0x03ff_ffff).next(now_ms, Salt::of(1));
+            assert!(hlc.unix_ms() < now_ms + FAR_AHEAD_MS + 2_100, "at the start {start}");
+        }
+    }
+
+    #[test]
     fn runs_of_one_backup_never_give_the_same_timestamp() {
         let backup = Hlc::from_unix_ms(5_000);
         // The clock is past the backup: the salt tells them apart, also when it is set back.
@@ -100,6 +117,9 @@ mod tests {
             assert!(one.iter().all(|hlc| *hlc > backup && hlc.unix_ms() <= now_ms.max(5_000) + 2_048));
             assert!(one.iter().all(|hlc| !other.contains(hlc)), "{now_ms}");
         }
+        // Far ahead of the clock as well, where a leap is short.
+        let far = Hlc::from_unix_ms(90_000);
+        assert_ne!(far.of_a_new_run(1_000, 3), far.of_a_new_run(1_000, 5));
         // And from those of the run that the backup was made of.
         let went_on = backup.next(4_000, Salt::of(3));
         assert!(!given(9, 4_000).contains(&went_on));
