@@ -11,6 +11,7 @@ mod forgotten_link;
 mod heard_grant;
 mod lost_restore_answer;
 mod paused_in_completion;
+mod paused_in_failover;
 mod restored_from_backup;
 mod stale_seal;
 mod unheard_epoch;
