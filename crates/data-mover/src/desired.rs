@@ -2,7 +2,7 @@
 
 use switchback_model::{Content, ContentId, Epoch, FeedId, Incarnation, LinkId, Side, SiteId, SystemId};
 use switchback_proto::mover::v1::ApplyFlowsRequest;
-use switchback_store::{ConflictPolicy, Lineage, Sender, Systems};
+use switchback_store::{ConflictPolicy, Lineage, Parting, Sender, Systems};
 
 use crate::convert;
 use crate::status::{Answer, invalid};
@@ -98,13 +98,13 @@ impl Desired {
         ])
     }
 
-    /// The peer, whose feed is `feed` with this lineage and which has read ours, as somebody whose changes
-    /// are joined into ours.
-    pub(crate) fn sender(&self, feed: FeedId, lineage: Lineage, read: Lineage) -> Sender {
+    /// The peer, whose feed is `feed` with this lineage, as somebody whose changes are joined into ours;
+    /// with where we parted from what it has read of us.
+    pub(crate) fn sender(&self, feed: FeedId, lineage: Lineage, local_parting: Option<Parting>) -> Sender {
         Sender {
             feed,
             lineage,
-            read,
+            local_parting,
             link: self.link,
             primary_site: self.primary_site(),
             policy: self.policy,

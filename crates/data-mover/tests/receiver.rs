@@ -60,11 +60,12 @@ impl Sender {
             feed_id: 42,
             head: 100,
             compare: false,
-            runs: runs.iter().map(|(id, first)| Run { id: *id, first: *first }).collect(),
+            runs: runs.iter().map(|(id, first)| Run { id: *id, first: *first, began: 0 }).collect(),
             clock: soon().0,
             read_feed_id,
             read_through,
             read: Vec::new(),
+            read_parting: None,
         };
         messages.send(SenderMessage { body: Some(Body::Hello(hello)) }).await.unwrap();
         let mut client = ReplicationServiceClient::new(dial.channel());

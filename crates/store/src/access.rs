@@ -2,7 +2,7 @@
 
 use switchback_model::{AccessMode, Content, Epoch, FeedId, Incarnation, LinkId, Side, SiteId};
 
-use crate::lineage::Lineage;
+use crate::lineage::{Lineage, Parting};
 
 /// The access of one content, as it is durably on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,8 @@ pub struct Cursor {
     pub through: u64,
     /// The run of the peer's store that wrote it, if that is known.
     pub run: Option<u64>,
+    /// Where the peer's store had gone back to a backup before it began this feed, if it had.
+    pub parting: Option<Parting>,
 }
 
 /// What is visible in a content, comparable in one message.
@@ -128,6 +130,8 @@ pub struct ContentStatus {
     pub lineage: Lineage,
     /// The runs of the peer's store whose changes were applied here.
     pub peer_lineage: Lineage,
+    /// The peer's feed to whose owner all notes of conflicts have been given.
+    pub notes_given: FeedId,
     /// The peer's feed that last acknowledged ours, and how far it had made ours durable.
     pub acknowledged: Option<(FeedId, u64)>,
     /// The feed began a new life, which the peer has not acknowledged yet: what is here may have been
@@ -164,5 +168,12 @@ impl ContentStatus {
     pub fn is_behind(&self, feed: FeedId, through: u64, read: &Lineage) -> bool {
         let is_other = self.lineage.differs(through, read.at(through));
         self.head.feed == feed && (through > self.head.sequence || is_other)
+    }
+
+    /// Where this store parted from a peer that has read the runs `read` of it, the last ones in the feed
+    /// `feed`, and tells the `parting` of that one.
+    #[must_use]
+    pub fn parting(&self, feed: FeedId, parting: Option<Parting>, read: &Lineage) -> Option<Parting> {
+        if self.head.feed == feed { parting } else { self.lineage.parting(read) }
     }
 }

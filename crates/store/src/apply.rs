@@ -5,11 +5,12 @@ use switchback_model::{ContentId, Hlc, SiteId};
 
 use crate::access::Cursor;
 use crate::batch::Batch;
-use crate::codec::Stored;
+use crate::codec::{ContentRow, Stored};
 use crate::error::{Error, Result};
 use crate::feed::{Applied, Change, Receipt, Sender};
 use crate::join::{Unread, Verdict, judge};
 use crate::key::LOCAL;
+use crate::lineage::Parting;
 use crate::loser::{keep_loser, keep_namespace, put_note};
 use crate::record::Record;
 
@@ -46,13 +47,15 @@ pub(crate) fn apply(
 }
 
 fn move_cursor(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, through: Option<u64>) -> Result<u64> {
-    let cursors = &mut batch.content(id)?.cursors;
+    let row = batch.content(id)?;
+    let parting = parting(row, sender);
+    let cursors = &mut row.cursors;
     let place = cursors.iter().position(|cursor| cursor.feed == sender.feed);
     let before = place.map_or(0, |place| cursors[place].through);
     let Some(through) = through.filter(|through| *through > before || place.is_none()) else {
         return Ok(before);
     };
-    let cursor = Cursor { feed: sender.feed, through, run: sender.lineage.at(through) };
+    let cursor = Cursor { feed: sender.feed, through, run: sender.lineage.at(through), parting };
     match place {
         Some(place) => cursors[place] = cursor,
         None => {
@@ -63,27 +66,31 @@ fn move_cursor(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, through: O
         }
     }
     if through > 0 {
-        batch.content(id)?.peer_lineage = sender.lineage.until(through);
+        row.peer_lineage = sender.lineage.until(through);
     }
     Ok(through)
 }
 
-/// What the two stores do not know of each other, if one of them went back to a backup.
+/// What two stores do not know of each other, one of which went back to a backup and wrote on, unknowing.
+/// The other one has what it forgot. Both judge by the same two places and times, whoever meets first.
 struct AfterBackup {
-    /// The sender's feed was compared to the end: all that it had forgotten has met what it wrote since.
-    is_compared: bool,
-    /// The sender wrote in other runs from here on than those that were applied here.
-    sender_from: Option<u64>,
-    /// This store wrote in other runs from here on than those that the sender has read.
-    local_from: Option<u64>,
+    /// Of the sender's store.
+    sender: Option<Parting>,
+    /// Of this store.
+    local: Option<Parting>,
+    /// How far the owner of the sender's feed has ours: what it has, it judged itself.
+    given: u64,
 }
 
 impl AfterBackup {
     fn of(batch: &mut Batch<'_>, id: ContentId, sender: &Sender) -> Result<Self> {
         let row = batch.content(id)?;
-        let is_compared = row.cursors.iter().any(|cursor| cursor.feed == sender.feed && cursor.through > 0);
-        let sender_from = sender.lineage.unread(&row.peer_lineage).filter(|_| !is_compared);
-        Ok(Self { is_compared, sender_from, local_from: row.lineage.unread(&sender.read) })
+        let given = row.acknowledged.filter(|(feed, _)| *feed == sender.feed);
+        Ok(Self {
+            sender: parting(row, sender),
+            local: sender.local_parting,
+            given: given.map_or(0, |(_, through)| through),
+        })
     }
 
     /// Of what is here and what comes from the sender's place `sequence`.
@@ -95,14 +102,27 @@ impl AfterBackup {
         incoming: &Record,
         sequence: u64,
     ) -> Unread {
-        let is_from = |from: Option<u64>, place: u64| from.is_some_and(|from| place >= from);
+        let (ours, theirs) = (old.record.version, incoming.version);
+        let is_own = theirs.site == local;
+        let sender = self.sender.filter(|parting| !is_own && sequence >= parting.from).map(|parting| {
+            // Forgotten there, and not given back yet.
+            let is_forgotten = ours.site == theirs.site && ours.hlc > parting.after;
+            is_forgotten && old.source != sender.feed.0 && old.sequence > self.given
+        });
+        let local = self.local.filter(|parting| old.source == LOCAL && old.sequence >= parting.from);
+        let is_forgotten_here = local.is_some_and(|parting| is_own && theirs.hlc > parting.after);
         Unread {
-            current: match old.source {
-                LOCAL => is_from(self.local_from, old.sequence),
-                source => !self.is_compared && source != sender.feed.0,
-            },
-            incoming: incoming.version.site != local && is_from(self.sender_from, sequence),
+            current: sender == Some(true) || is_forgotten_here || (local.is_some() && !is_own),
+            incoming: sender.is_some() || is_forgotten_here,
         }
+    }
+}
+
+/// Where the sender's store parted from what was applied of it here.
+fn parting(row: &ContentRow, sender: &Sender) -> Option<Parting> {
+    match row.cursors.iter().find(|cursor| cursor.feed == sender.feed) {
+        Some(cursor) => cursor.parting,
+        None => sender.lineage.parting(&row.peer_lineage),
     }
 }
 

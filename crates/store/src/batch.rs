@@ -15,6 +15,7 @@ use crate::digest::{self, Sum};
 use crate::engine::{Engine, Family, KeyValue, Row, Rows, View};
 use crate::error::{Error, Result};
 use crate::key::{self, Class, LOCAL};
+use crate::lineage::Run;
 use crate::record::{BlobId, Body, Payload, Record, RecordKey};
 
 /// Two numbers kept together: how many, and how many bytes.
@@ -50,8 +51,8 @@ impl Count {
 pub(crate) struct Start<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) site: SiteId,
-    /// This run of the store.
-    pub(crate) run: u64,
+    /// This run of the store, and the highest time that was known when it began.
+    pub(crate) run: (u64, Hlc),
     pub(crate) now_unix_ms: u64,
     pub(crate) hlc: Hlc,
     /// Linked contents whose access was set in this run.
@@ -65,7 +66,7 @@ pub(crate) struct Batch<'a> {
     /// What was durable when the batch began: only the batch's own thread writes.
     view: View<'a>,
     site: SiteId,
-    run: u64,
+    run: (u64, Hlc),
     /// Wall time, the same for the whole batch.
     pub(crate) now_unix_ms: u64,
     /// The highest hybrid logical time seen.
@@ -235,7 +236,7 @@ impl<'a> Batch<'a> {
 
     /// The time of the next change made here.
     pub(crate) fn next_hlc(&self) -> Hlc {
-        self.hlc.next(self.now_unix_ms, Salt::of(self.run))
+        self.hlc.next(self.now_unix_ms, Salt::of(self.run.0))
     }
 
     /// A version of this system's own, after everything it has seen.
@@ -276,11 +277,11 @@ impl<'a> Batch<'a> {
         if let Some(old) = old {
             self.take_out(id, &old)?;
         }
-        let run = self.run;
+        let (run, began) = self.run;
         let content = self.content(id)?;
         content.head += 1;
         let sequence = content.head;
-        content.lineage.go_on(run, sequence);
+        content.lineage.go_on(Run { id: run, first: sequence, began });
         // Content that is on no link has nobody to tell of a delete.
         if record.is_deleted() && content.access.link.is_none() {
             return Ok(sequence);

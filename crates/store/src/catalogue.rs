@@ -115,7 +115,7 @@ struct Inner {
     engine: Arc<Engine>,
     confirmed: Confirmed,
     store_id: u64,
-    run: u64,
+    run: (u64, Hlc),
     clock: Arc<dyn Clock>,
 }
 
@@ -135,11 +135,11 @@ impl Catalogue {
                 store_id
             }
         };
-        let hlc = clock_in(&engine.view())?;
+        let began = clock_in(&engine.view())?;
         let confirmed = Confirmed::new(RwLock::new(BTreeSet::new()));
         let clock = options.clock;
-        let run = random::number();
-        let hlc = hlc.of_a_new_run(clock.now_unix_ms(), run);
+        let run = (random::number(), began);
+        let hlc = began.of_a_new_run(clock.now_unix_ms(), run.0);
         let mut setup = Setup {
             engine: engine.clone(),
             site: options.site,
@@ -161,8 +161,8 @@ impl Catalogue {
         self.inner.store_id
     }
 
-    /// Names this run of the store.
-    pub(crate) fn run(&self) -> u64 {
+    /// Names this run of the store, and the highest time that was known when it began.
+    pub(crate) fn run(&self) -> (u64, Hlc) {
         self.inner.run
     }
 
@@ -457,6 +457,16 @@ impl Catalogue {
         records: Vec<(RecordKey, Version)>,
     ) -> Result<Vec<RecordKey>> {
         self.commit(move |batch| retire::retire(batch, content, &sender, records)).await
+    }
+
+    /// All notes of the link's conflicts were given to the peer whose feed is `peer`: it went back to a
+    /// backup if its feed is another one, and is given them again.
+    pub async fn notes_given(&self, content: ContentId, peer: FeedId) -> Result<()> {
+        self.commit(move |batch| {
+            batch.content(content)?.notes_given = peer;
+            Ok(())
+        })
+        .await
     }
 
     /// Gives the content's feed a new life: its readers start again from 0.

@@ -11,7 +11,7 @@ use switchback_proto::store::record::v1 as pb;
 use crate::access::{AccessRecord, Cursor};
 use crate::digest::Sum;
 use crate::error::{Error, Result};
-use crate::lineage::Lineage;
+use crate::lineage::{Lineage, Parting, Run};
 use crate::record::{
     BlobId, Body, Checksum, CredentialRecord, Divergence, Metadata, NamespaceRecord, Object, Payload, Record,
     RecordKey, Segment, TenantRecord, Trace,
@@ -34,6 +34,7 @@ pub(crate) struct ContentRow {
     pub(crate) cursors: Vec<Cursor>,
     pub(crate) lineage: Lineage,
     pub(crate) peer_lineage: Lineage,
+    pub(crate) notes_given: FeedId,
     pub(crate) acknowledged: Option<(FeedId, u64)>,
     /// As it was in the feed's life before this one, until the peer has acknowledged this one.
     pub(crate) acknowledged_before: Option<(FeedId, u64)>,
@@ -130,6 +131,7 @@ impl ContentRow {
             cursors: self.cursors.iter().map(cursor).collect(),
             runs: runs(&self.lineage),
             peer_runs: runs(&self.peer_lineage),
+            notes_given_feed_id: self.notes_given.0,
             acknowledged: self.acknowledged.map(acknowledged),
             acknowledged_before: self.acknowledged_before.map(acknowledged),
             tombstones: self.tombstones,
@@ -163,6 +165,7 @@ impl ContentRow {
             cursors: row.cursors.iter().map(typed_cursor).collect(),
             lineage: typed_runs(&row.runs),
             peer_lineage: typed_runs(&row.peer_runs),
+            notes_given: FeedId(row.notes_given_feed_id),
             acknowledged: row.acknowledged.and_then(typed_acknowledged),
             acknowledged_before: row.acknowledged_before.and_then(typed_acknowledged),
             tombstones: row.tombstones,
@@ -171,19 +174,29 @@ impl ContentRow {
 }
 
 fn cursor(cursor: &Cursor) -> pb::Cursor {
-    pb::Cursor { feed_id: cursor.feed.0, through: cursor.through, run: cursor.run.unwrap_or_default() }
+    pb::Cursor {
+        feed_id: cursor.feed.0,
+        through: cursor.through,
+        run: cursor.run.unwrap_or_default(),
+        parting: cursor.parting.map(|parting| pb::Parting { from: parting.from, after: parting.after.0 }),
+    }
 }
 
 fn typed_cursor(row: &pb::Cursor) -> Cursor {
-    Cursor { feed: FeedId(row.feed_id), through: row.through, run: Some(row.run).filter(|run| *run != 0) }
+    Cursor {
+        feed: FeedId(row.feed_id),
+        through: row.through,
+        run: Some(row.run).filter(|run| *run != 0),
+        parting: row.parting.map(|parting| Parting { from: parting.from, after: Hlc(parting.after) }),
+    }
 }
 
 fn runs(lineage: &Lineage) -> Vec<pb::Run> {
-    lineage.runs().iter().map(|(id, first)| pb::Run { id: *id, first: *first }).collect()
+    lineage.runs().iter().map(|run| pb::Run { id: run.id, first: run.first, began: run.began.0 }).collect()
 }
 
 fn typed_runs(runs: &[pb::Run]) -> Lineage {
-    Lineage::new(runs.iter().map(|run| (run.id, run.first)))
+    Lineage::new(runs.iter().map(|run| Run { id: run.id, first: run.first, began: Hlc(run.began) }))
 }
 
 fn acknowledged((feed, through): (FeedId, u64)) -> pb::Acknowledged {

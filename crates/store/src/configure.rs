@@ -33,6 +33,7 @@ pub(crate) fn empty_content(content: Content, access: AccessRecord, now_unix_ms:
         cursors: Vec::new(),
         lineage: Lineage::default(),
         peer_lineage: Lineage::default(),
+        notes_given: FeedId::default(),
         acknowledged: None,
         acknowledged_before: None,
         tombstones: 0,

@@ -2,7 +2,7 @@
 
 use switchback_model::{FeedId, LinkId, SiteId, Version};
 
-use crate::lineage::Lineage;
+use crate::lineage::{Lineage, Parting};
 use crate::record::Record;
 
 /// How many changes [`crate::Catalogue::changes`] answers at most in one call, whatever is asked.
@@ -62,8 +62,10 @@ pub struct Sender {
     pub feed: FeedId,
     /// Which run of its store wrote which part of it, as far as it says so.
     pub lineage: Lineage,
-    /// The runs of our own store that it has read, as far as it says so.
-    pub read: Lineage,
+    /// Where our own store parted from what it has read of us ([`ContentStatus::parting`]).
+    ///
+    /// [`ContentStatus::parting`]: crate::ContentStatus::parting
+    pub local_parting: Option<Parting>,
     /// The link; the content must be on it.
     pub link: LinkId,
     /// Wins ties.

@@ -59,7 +59,7 @@ pub use feed::{
     Applied, CHANGES_MAX, Change, ChangeBatch, ChangesRequest, ConflictPolicy, Pending, Receipt, Sender,
     Systems,
 };
-pub use lineage::Lineage;
+pub use lineage::{Lineage, Parting, Run};
 pub use listing::{LIST_MAX, ListRequest, Listing, ObjectEntry};
 pub use record::{
     BlobId, Body, Checksum, CredentialRecord, DEFAULT_TENANT, Divergence, INLINE_MAX, KEY_MAX,

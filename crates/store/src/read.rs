@@ -12,7 +12,9 @@ use crate::codec::{self, ContentRow, Stored};
 use crate::digest::{self, Sum};
 use crate::engine::{Family, Rows as _, View};
 use crate::error::{Error, Result};
+use crate::feed::Change;
 use crate::key;
+use crate::lineage::Run;
 use crate::listing::{ListRequest, Listing, ObjectEntry, list};
 use crate::record::{BlobId, Body, CredentialRecord, NamespaceRecord, Payload, Record, RecordKey};
 use crate::upload::{PartPage, UploadId, UploadPage};
@@ -65,7 +67,8 @@ impl Catalogue {
     }
 
     fn status(&self, mut row: ContentRow) -> ContentStatus {
-        row.lineage.go_on(self.run(), row.head + 1);
+        let (id, began) = self.run();
+        row.lineage.go_on(Run { id, first: row.head + 1, began });
         ContentStatus {
             held: row.access.link.is_some() && !self.is_confirmed(row.content.id),
             head: position(&row),
@@ -80,6 +83,7 @@ impl Catalogue {
             cursors: row.cursors,
             lineage: row.lineage,
             peer_lineage: row.peer_lineage,
+            notes_given: row.notes_given,
             acknowledged: row.acknowledged,
             went_back: row.acknowledged_before.is_some(),
         }
@@ -219,12 +223,17 @@ impl Catalogue {
 
     /// One record by its key, with its inline body; tombstones too.
     pub fn record(&self, content: ContentId, key: &RecordKey) -> Result<Option<Record>> {
+        Ok(self.change(content, key)?.map(|change| change.record))
+    }
+
+    /// The same with its place in the feed.
+    pub fn change(&self, content: ContentId, key: &RecordKey) -> Result<Option<Change>> {
         let view = self.view();
         let Some(mut stored) = stored(&view, content, key)? else {
             return Ok(None);
         };
         load_body(&view, content, &mut stored.record)?;
-        Ok(Some(stored.record))
+        Ok(Some(Change { sequence: stored.sequence, record: stored.record }))
     }
 
     /// One page of a namespace.

@@ -46,8 +46,8 @@ pub(crate) type Confirmed = Arc<RwLock<BTreeSet<ContentId>>>;
 pub(crate) struct Setup {
     pub(crate) engine: Arc<Engine>,
     pub(crate) site: SiteId,
-    /// Names this run, at random.
-    pub(crate) run: u64,
+    /// Names this run, at random, and the highest time that was known when it began.
+    pub(crate) run: (u64, Hlc),
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) hlc: Hlc,
     pub(crate) confirmed: Confirmed,

@@ -253,7 +253,7 @@ async fn receive(
     let sender = Sender {
         feed,
         lineage: Lineage::default(),
-        read: Lineage::default(),
+        local_parting: None,
         link: LINK,
         primary_site: OURS,
         policy: ConflictPolicy::NewestWins,

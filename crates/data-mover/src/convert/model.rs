@@ -92,11 +92,21 @@ pub(crate) fn digest_from_wire(digest: &wire::Digest) -> Option<store::Digest> {
 }
 
 pub(crate) fn lineage_to_wire(lineage: &store::Lineage) -> Vec<replication::Run> {
-    lineage.runs().iter().map(|(id, first)| replication::Run { id: *id, first: *first }).collect()
+    let run = |run: &store::Run| replication::Run { id: run.id, first: run.first, began: run.began.0 };
+    lineage.runs().iter().map(run).collect()
 }
 
 pub(crate) fn lineage_from_wire(runs: &[replication::Run]) -> store::Lineage {
-    store::Lineage::new(runs.iter().map(|run| (run.id, run.first)))
+    let run = |run: &replication::Run| store::Run { id: run.id, first: run.first, began: Hlc(run.began) };
+    store::Lineage::new(runs.iter().map(run))
+}
+
+pub(crate) fn parting_to_wire(parting: store::Parting) -> replication::Parting {
+    replication::Parting { from: parting.from, after: parting.after.0 }
+}
+
+pub(crate) fn parting_from_wire(parting: replication::Parting) -> store::Parting {
+    store::Parting { from: parting.from, after: Hlc(parting.after) }
 }
 
 pub(crate) fn link_id(bytes: &[u8]) -> Answer<LinkId> {

@@ -42,8 +42,8 @@ pub struct Comparison {
     /// written since is in the feed, or came from the peer itself.
     extra: VecDeque<RecordKey>,
     is_listed: bool,
-    /// Notes of conflicts are in no digest, and the feed that tells of them will be skipped: all of
-    /// them are sent, and the peer takes those that it has not. `None` once they are.
+    /// Notes of conflicts are in no digest. All of them are sent to a peer that begins, or that went back
+    /// to a backup; it takes those that it has not. `None` once they are.
     notes: Option<Notes>,
 }
 
@@ -67,14 +67,15 @@ pub enum Next {
 
 impl Comparison {
     /// Of what is here with the digests that a peer showed. `is_first`: the peer has applied nothing of
-    /// our feed yet. `retires`: the peer, if this store went back in time.
+    /// our feed yet. `retires`: the peer, if this store went back in time. `notes`: the link whose notes
+    /// the peer is given, if it was not given them before.
     #[must_use]
     pub fn new(
-        link: LinkId,
         ours: &ContentDigest,
         theirs: &[Digest],
         is_first: bool,
         retires: Option<Sender>,
+        notes: Option<LinkId>,
     ) -> Self {
         let ranges = differing(&ours.ranges, theirs);
         Self {
@@ -90,7 +91,26 @@ impl Comparison {
             absent: VecDeque::new(),
             absent_namespaces: Vec::new(),
             extra: VecDeque::new(),
-            notes: is_first.then_some(Notes { link, after: None }),
+            notes: notes.map(|link| Notes { link, after: None }),
+        }
+    }
+
+    /// Of nothing but the notes of `link`.
+    #[must_use]
+    pub fn of_notes(link: LinkId) -> Self {
+        Self {
+            ranges: [false; 256],
+            through: 0,
+            needless: false,
+            after: None,
+            asked: None,
+            wanted: VecDeque::new(),
+            retires: None,
+            absent: VecDeque::new(),
+            absent_namespaces: Vec::new(),
+            extra: VecDeque::new(),
+            is_listed: true,
+            notes: Some(Notes { link, after: None }),
         }
     }
 
@@ -288,20 +308,8 @@ mod tests {
     #[test]
     fn a_comparison_that_waits_for_an_answer_has_nothing_to_do() {
         let asked = (RecordKey::Namespace("photos".to_owned()), Version::default());
-        let mut comparison = Comparison {
-            ranges: [true; 256],
-            through: 1,
-            needless: false,
-            after: None,
-            asked: None,
-            wanted: VecDeque::new(),
-            retires: None,
-            absent: VecDeque::new(),
-            absent_namespaces: Vec::new(),
-            extra: VecDeque::new(),
-            is_listed: false,
-            notes: None,
-        };
+        let of_notes = Comparison::of_notes(LinkId([1; 16]));
+        let mut comparison = Comparison { is_listed: false, ranges: [true; 256], ..of_notes };
         assert!(comparison.has_work(), "it has to ask first");
         comparison.asked = Some(vec![asked]);
         assert!(!comparison.has_work());

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::exchange::{Pause, header, obey};
 use super::limit::{CONTACT_TIME, DIFFERENCE_TIME, MESSAGE_BYTES_MAX, QUEUE, REPAIR_INTERVAL};
 use super::session::Session;
-use crate::convert::{content_to_wire, lineage_to_wire};
+use crate::convert::{content_to_wire, lineage_to_wire, parting_to_wire};
 use crate::link::{Flow, Link};
 use crate::mover::Mover;
 use tokio::time::Instant;
@@ -101,6 +101,7 @@ async fn session(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let (outbound, stream) = mpsc::channel(QUEUE);
+    let read = status.cursors.last();
     let hello = Hello {
         header: Some(header(link, &desired)),
         content: Some(content_to_wire(&flow.content)),
@@ -108,8 +109,9 @@ async fn session(
         head: status.head.sequence,
         compare,
         runs: lineage_to_wire(&status.lineage),
-        read_feed_id: status.cursors.last().map_or(0, |cursor| cursor.feed.0),
-        read_through: status.cursors.last().map_or(0, |cursor| cursor.through),
+        read_feed_id: read.map_or(0, |cursor| cursor.feed.0),
+        read_through: read.map_or(0, |cursor| cursor.through),
+        read_parting: read.and_then(|cursor| cursor.parting).map(parting_to_wire),
         read: lineage_to_wire(&status.peer_lineage),
         clock: mover.catalogue.clock().map_err(words)?.0,
     };

@@ -60,6 +60,17 @@ pub(crate) struct Session<'a> {
     repaired: Option<Instant>,
     /// This session is a repair.
     compare: bool,
+    /// How far the notes of conflicts are that the receiver was not given before.
+    notes: Option<NotesGiven>,
+}
+
+/// See [`Session`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NotesGiven {
+    /// The comparison goes on.
+    Sending,
+    /// They are all there when this batch is.
+    With(u64),
 }
 
 impl<'a> Session<'a> {
@@ -92,6 +103,7 @@ impl<'a> Session<'a> {
             last_answer: Instant::now(),
             repaired,
             compare,
+            notes: None,
         }
     }
 
@@ -106,13 +118,18 @@ impl<'a> Session<'a> {
             self.mover.catalogue.pending(content, Some(self.peer_feed), welcome.cursor).map_err(words)?;
         // Where most of what is here came from this very peer, its feed is the shorter list.
         let is_worthwhile = self.compare || pending.objects > ours.total.records / 4;
+        let status = self.mover.catalogue.content(content).map_err(words)?;
+        let notes = (status.notes_given != self.peer_feed).then_some(self.link.id);
         if theirs.len() == 256 && is_worthwhile {
-            let went_back = self.mover.catalogue.content(content).map_err(words)?.went_back;
-            let (lineage, read) = (Lineage::default(), Lineage::default());
-            let retires = went_back.then(|| self.link.desired().sender(self.peer_feed, lineage, read));
+            let retires = status
+                .went_back
+                .then(|| self.link.desired().sender(self.peer_feed, Lineage::default(), None));
             let is_first = welcome.cursor == 0;
-            self.comparison = Some(Comparison::new(self.link.id, &ours, &theirs, is_first, retires));
+            self.comparison = Some(Comparison::new(&ours, &theirs, is_first, retires, notes));
+        } else {
+            self.comparison = notes.map(Comparison::of_notes);
         }
+        self.notes = notes.map(|_| NotesGiven::Sending);
         let mut state = self.flow.state();
         state.acknowledged = (self.feed, welcome.cursor);
         state.sending_trouble.clear();
@@ -256,6 +273,12 @@ impl<'a> Session<'a> {
             state.retries.settle(settled)
         };
         self.forget_retries(&forget).await?;
+        // Acknowledgements come in order, and what was refused is on the list.
+        if self.notes == Some(NotesGiven::With(ack.batch)) {
+            let content = self.flow.content.id;
+            self.mover.catalogue.notes_given(content, self.peer_feed).await.map_err(words)?;
+            self.notes = None;
+        }
         if self.window.is_empty() {
             self.link.ring();
         }
@@ -337,7 +360,11 @@ impl<'a> Session<'a> {
                     self.comparison = None;
                     self.reader.skip_to(through);
                     self.may_have_more = true;
-                    return Ok(Some(self.launch(Draft::progress(through))));
+                    let last = self.launch(Draft::progress(through));
+                    if let (Some(notes), Body::Batch(batch)) = (&mut self.notes, &last) {
+                        *notes = NotesGiven::With(batch.number);
+                    }
+                    return Ok(Some(last));
                 }
             }
         }

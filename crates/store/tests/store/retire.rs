@@ -3,7 +3,7 @@
 use switchback_model::{AccessMode, Content, FeedId, Hlc, Side, Version};
 use switchback_store::{Change, Clock, ConflictPolicy, RecordKey, Sender};
 
-use crate::support::{NAMESPACE, System, link, pair, report, run, sender};
+use crate::support::{NAMESPACE, System, link, pair, report, run, sender, sender_to};
 
 const NEWEST: ConflictPolicy = ConflictPolicy::NewestWins;
 
@@ -297,13 +297,22 @@ fn what_a_store_writes_after_a_backup_with_its_clock_set_back_is_kept() {
         let undone = version(&west, &content, &RecordKey::object(NAMESPACE, "both"));
         assert!(undone.hlc > after.hlc);
         restored.catalogue.renew_feed(content.id).await.unwrap();
-        // Both ways, whoever is first: a comparison sends what is there, and moves no cursor.
-        let (to_west, to_east) = (differing(&restored, &content), differing(&west, &content));
-        for (from, to, changes) in [(&restored, &west, to_west), (&west, &restored, to_east)] {
-            to.catalogue.apply(content.id, sender(from, &content), changes, None).await.unwrap();
-            let found: Vec<_> = report(to).iter().map(|entry| (entry.winner, entry.loser)).collect();
+        let local_parting = sender_to(&west, &restored, &content).local_parting;
+        assert!(local_parting.is_some());
+        // One after the other, as a feed does, so that the cursor moves on the way; and then back.
+        for change in restored.changes(&content, None, 0) {
+            let (peer, through) = (sender_to(&restored, &west, &content), Some(change.sequence));
+            west.catalogue.apply(content.id, peer, vec![change], through).await.unwrap();
+        }
+        // It had begun when the other side had not read so far.
+        let back = Sender { local_parting, ..sender(&west, &content) };
+        restored.catalogue.apply(content.id, back, differing(&west, &content), None).await.unwrap();
+        for system in [&west, &restored] {
+            let found: Vec<_> = report(system).iter().map(|entry| (entry.winner, entry.loser)).collect();
             assert_eq!(found, [(undone, after)], "and nothing else is a conflict");
         }
+        // Also to one who asks later on.
+        assert_eq!(sender_to(&west, &restored, &content).local_parting, local_parting);
         let visible = west.visible(&content);
         assert_eq!(restored.visible(&content), visible);
         assert_eq!(visible[report(&west)[0].kept_at.as_ref().unwrap()], "after");

@@ -34,12 +34,22 @@ pub(crate) fn sender(from: &System, content: &Content) -> Sender {
     Sender {
         feed: status.head.feed,
         lineage: status.lineage,
-        read: status.peer_lineage,
+        local_parting: None,
         link: LINK,
         primary_site: EAST,
         policy,
         systems: systems(),
     }
+}
+
+/// The same as `to` sees it, once it has told how far it has read what `to` wrote.
+pub(crate) fn sender_to(from: &System, to: &System, content: &Content) -> Sender {
+    let (status, there) =
+        (from.catalogue.content(content.id).unwrap(), to.catalogue.content(content.id).unwrap());
+    let (feed, parting) =
+        status.cursors.last().map(|cursor| (cursor.feed, cursor.parting)).unwrap_or_default();
+    let local_parting = there.parting(feed, parting, &status.peer_lineage);
+    Sender { local_parting, ..sender(from, content) }
 }
 
 /// A system's whole report.
@@ -160,7 +170,7 @@ impl System {
         if batch.through == after {
             return None;
         }
-        let sender = Sender { policy, ..sender(self, content) };
+        let sender = Sender { policy, ..sender_to(self, to, content) };
         Some(to.catalogue.apply(content.id, sender, batch.changes, Some(batch.through)).await.unwrap())
     }
 }

@@ -14,8 +14,8 @@ use switchback_model::{Content, ContentId, Epoch, FeedId, Hlc, Incarnation, Link
 use switchback_mover::flow::agree::{Agreement, Directions, OwnHead, PeerHead, compare};
 use switchback_proto::replication::v1 as wire;
 use switchback_store::{
-    AccessRecord, Catalogue, ConflictPolicy, ContentStatus, Error, FeedPosition, Lineage, Options, Sender,
-    Systems,
+    AccessRecord, Catalogue, ConflictPolicy, ContentStatus, Cursor, Error, FeedPosition, Lineage, Options,
+    Parting, Sender, Systems,
 };
 
 use crate::cores::Trouble;
@@ -65,8 +65,8 @@ pub enum Flowing {
         compare: bool,
         /// Which run of the sender's store wrote which part of the feed.
         lineage: Lineage,
-        /// The receiver's feed, how far the sender has read it, and the runs that wrote that.
-        read: (FeedId, u64, Lineage),
+        /// The receiver's feed as far as the sender has read it, and the runs that wrote that.
+        read: (Option<Cursor>, Lineage),
         /// The highest time that the sender has seen.
         clock: Hlc,
     },
@@ -224,9 +224,9 @@ impl Link {
         (self.spec.peer_system, self.spec.peer_incarnation)
     }
 
-    /// How the peer's changes are applied, which come by `feed`, from one who has read ours so far.
+    /// How the peer's changes are applied, which come by `feed`; with where we parted from what it has read.
     #[must_use]
-    pub fn sender_of(&self, feed: FeedId, lineage: Lineage, read: Lineage) -> Sender {
+    pub fn sender_of(&self, feed: FeedId, lineage: Lineage, local_parting: Option<Parting>) -> Sender {
         let spec = &self.spec;
         let primary = match spec.side {
             Side::Primary => spec.local_system,
@@ -241,7 +241,15 @@ impl Link {
             (spec.local_system.into(), spec.local_name.clone()),
             (spec.peer_system.into(), spec.peer_name.clone()),
         ]);
-        Sender { feed, lineage, read, link: spec.link, primary_site: primary.into(), policy, systems }
+        Sender {
+            feed,
+            lineage,
+            local_parting,
+            link: spec.link,
+            primary_site: primary.into(),
+            policy,
+            systems,
+        }
     }
 
     fn acknowledged_of(&self, feed: FeedId) -> u64 {

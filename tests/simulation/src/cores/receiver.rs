@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use switchback_model::{FeedId, Hlc};
 use switchback_mover::flow::compare;
 use switchback_proto::replication::v1::{Ack, Batch, Manifest, RefusedChange};
-use switchback_store::{Applied, Change, Lineage, Record, Sender};
+use switchback_store::{Applied, Change, Cursor, Lineage, Record, Sender};
 
 use crate::cores::Trouble;
 use crate::cores::mover::{Flowing, Header, Mover, Refused};
@@ -41,7 +41,7 @@ impl Mover {
         &mut self,
         header: Header,
         (feed, head, lineage): (FeedId, u64, Lineage),
-        (read_feed, read_through, read): (FeedId, u64, Lineage),
+        (cursor_there, read): (Option<Cursor>, Lineage),
         compare: bool,
         clock: Hlc,
     ) -> Result<Flowing, Trouble> {
@@ -63,7 +63,10 @@ impl Mover {
         if status.is_ahead_of(feed, head, &lineage) {
             link.peer_rolled_back = true;
         }
+        let there = cursor_there.map(|cursor| (cursor.feed, cursor.through, cursor.parting));
+        let (read_feed, read_through, read_parting) = there.unwrap_or_default();
         link.local_rolled_back |= status.is_behind(read_feed, read_through, &read);
+        let local_parting = status.parting(read_feed, read_parting, &read);
         if link.peer_rolled_back {
             return Ok(Flowing::Refused(Refused::RolledBack));
         }
@@ -72,7 +75,7 @@ impl Mover {
             return other("the other system's store went back in time");
         }
         link.receiving = Some(Receiving {
-            sender: link.sender_of(feed, lineage, read),
+            sender: link.sender_of(feed, lineage, local_parting),
             not_noted: BTreeSet::new(),
             through: cursor,
         });

@@ -40,7 +40,11 @@ struct Session {
     window: Window,
     reader: Reader,
     comparison: Option<Comparison>,
+    /// Batches of which the sender keeps what was refused.
     notes: VecDeque<u64>,
+    /// The receiver was not given the notes of conflicts before; it has them with this batch.
+    gives_notes: bool,
+    notes_with: Option<u64>,
     cursor: u64,
     noted: (u64, u64),
 }
@@ -77,8 +81,7 @@ impl Mover {
         let (feed, head) = (status.head.feed, status.head.sequence);
         link.sending = Some(Sending { feed, compare, opened_ms: now, answered_ms: now, session: None });
         let (header, clock) = (link.header(), self.catalogue.clock()?);
-        let place = status.cursors.last().map(|cursor| (cursor.feed, cursor.through)).unwrap_or_default();
-        let (lineage, read) = (status.lineage, (place.0, place.1, status.peer_lineage));
+        let (lineage, read) = (status.lineage, (status.cursors.last().copied(), status.peer_lineage));
         Ok(Some(Flowing::Hello { header, feed, head, compare, lineage, read, clock }))
     }
 
@@ -124,7 +127,7 @@ impl Mover {
                 self.catalogue.see(clock).await?;
                 self.welcomed(feed, cursor, &ranges, now).await
             }
-            Flowing::Ack(ack) => self.acknowledged(ack, now),
+            Flowing::Ack(ack) => self.acknowledged(ack, now).await,
             Flowing::Missing(missing) => {
                 let session = self.link.as_mut().and_then(|link| link.sending.as_mut()?.session.as_mut());
                 if let Some(comparison) = session.and_then(|session| session.comparison.as_mut()) {
@@ -170,7 +173,7 @@ impl Mover {
         let status = self.status()?;
         let has_retries = self.keeper.read(|kept| !kept.retries.is_empty());
         let Some((link, status)) = self.link.as_mut().zip(status) else { return Ok(false) };
-        let sender = link.sender_of(peer_feed, Lineage::default(), Lineage::default());
+        let sender = link.sender_of(peer_feed, Lineage::default(), None);
         let Some(sending) = link.sending.as_mut().filter(|sending| sending.session.is_none()) else {
             return Ok(true);
         };
@@ -189,11 +192,19 @@ impl Mover {
         let compares = theirs.len() == 256 && is_worthwhile;
         let link_id = link.spec.link;
         let retires = status.went_back.then_some(sender);
+        let notes = (status.notes_given != peer_feed).then_some(link_id);
+        let comparison = if compares {
+            Some(Comparison::new(&ours, theirs, cursor == 0, retires, notes))
+        } else {
+            notes.map(Comparison::of_notes)
+        };
         sending.session = Some(Session {
             peer_feed,
             window: Window::default(),
             reader: Reader::new(content, peer_feed, cursor),
-            comparison: compares.then(|| Comparison::new(link_id, &ours, theirs, cursor == 0, retires)),
+            comparison,
+            notes_with: None,
+            gives_notes: notes.is_some(),
             notes: VecDeque::new(),
             cursor,
             noted: (cursor, now),
@@ -204,7 +215,7 @@ impl Mover {
         Ok(true)
     }
 
-    fn acknowledged(&mut self, ack: Ack, now: u64) -> Result<bool, Trouble> {
+    async fn acknowledged(&mut self, ack: Ack, now: u64) -> Result<bool, Trouble> {
         let Some(link) = &mut self.link else { return Ok(false) };
         let Some(sending) = &mut link.sending else { return Ok(false) };
         let Some(session) = &mut sending.session else { return Ok(false) };
@@ -226,8 +237,12 @@ impl Mover {
         }
         session.cursor = session.cursor.max(ack.cursor);
         link.acknowledged = (sending.feed, session.cursor);
+        let given = (session.notes_with == Some(ack.batch)).then_some(session.peer_feed);
         (self.changed, self.rings) = (true, true);
         self.settle(&settled)?;
+        if let (Some(feed), Some(status)) = (given, self.status()?) {
+            self.catalogue.notes_given(status.content.id, feed).await?;
+        }
         Ok(true)
     }
 
@@ -294,7 +309,11 @@ impl Mover {
                 Next::Done(through) => {
                     session.comparison = None;
                     session.reader.skip_to(through);
-                    Some(session.launch(Draft::progress(through)))
+                    let last = session.launch(Draft::progress(through));
+                    if let (true, Flowing::Batch(batch)) = (session.gives_notes, &last) {
+                        session.notes_with = Some(batch.number);
+                    }
+                    Some(last)
                 }
             });
         }
