@@ -1,16 +1,16 @@
 //! Applying a peer's changes: the join of each, and the cursor, in one batch. What loses is kept
 //! and noted in `loser`.
 
-use switchback_model::{ContentId, Hlc, SiteId};
+use switchback_model::{ContentId, Hlc};
 
 use crate::access::Cursor;
+use crate::after_backup::{AfterBackup, parting};
 use crate::batch::Batch;
-use crate::codec::{ContentRow, Stored};
+use crate::codec::Stored;
 use crate::error::{Error, Result};
 use crate::feed::{Applied, Change, Receipt, Sender};
-use crate::join::{Unread, Verdict, judge};
+use crate::join::{Verdict, judge};
 use crate::key::LOCAL;
-use crate::lineage::Parting;
 use crate::loser::{keep_loser, keep_namespace, put_note};
 use crate::record::Record;
 
@@ -35,8 +35,9 @@ pub(crate) fn apply(
     let after_backup = AfterBackup::of(batch, id, sender)?;
     let mut settled_through = through;
     let mut results = Vec::with_capacity(changes.len());
-    for Change { sequence, record } in changes {
-        let result = apply_record(batch, id, sender, record, &after_backup, sequence)?;
+    for change in changes {
+        let sequence = change.sequence;
+        let result = apply_record(batch, id, sender, &after_backup, change)?;
         if !result.is_settled() {
             settled_through = settled_through.map(|through| through.min(sequence.saturating_sub(1)));
         }
@@ -71,61 +72,6 @@ fn move_cursor(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, through: O
     Ok(through)
 }
 
-/// What two stores do not know of each other, one of which went back to a backup and wrote on, unknowing.
-/// The other one has what it forgot. Both judge by the same two places and times, whoever meets first.
-struct AfterBackup {
-    /// Of the sender's store.
-    sender: Option<Parting>,
-    /// Of this store.
-    local: Option<Parting>,
-    /// How far the owner of the sender's feed has ours: what it has, it judged itself.
-    given: u64,
-}
-
-impl AfterBackup {
-    fn of(batch: &mut Batch<'_>, id: ContentId, sender: &Sender) -> Result<Self> {
-        let row = batch.content(id)?;
-        let given = row.acknowledged.filter(|(feed, _)| *feed == sender.feed);
-        Ok(Self {
-            sender: parting(row, sender),
-            local: sender.local_parting,
-            given: given.map_or(0, |(_, through)| through),
-        })
-    }
-
-    /// Of what is here and what comes from the sender's place `sequence`.
-    fn unread(
-        &self,
-        sender: &Sender,
-        local: SiteId,
-        old: &Stored,
-        incoming: &Record,
-        sequence: u64,
-    ) -> Unread {
-        let (ours, theirs) = (old.record.version, incoming.version);
-        let is_own = theirs.site == local;
-        let sender = self.sender.filter(|parting| !is_own && sequence >= parting.from).map(|parting| {
-            // Forgotten there, and not given back yet.
-            let is_forgotten = ours.site == theirs.site && ours.hlc > parting.after;
-            is_forgotten && old.source != sender.feed.0 && old.sequence > self.given
-        });
-        let local = self.local.filter(|parting| old.source == LOCAL && old.sequence >= parting.from);
-        let is_forgotten_here = local.is_some_and(|parting| is_own && theirs.hlc > parting.after);
-        Unread {
-            current: sender == Some(true) || is_forgotten_here || (local.is_some() && !is_own),
-            incoming: sender.is_some() || is_forgotten_here,
-        }
-    }
-}
-
-/// Where the sender's store parted from what was applied of it here.
-fn parting(row: &ContentRow, sender: &Sender) -> Option<Parting> {
-    match row.cursors.iter().find(|cursor| cursor.feed == sender.feed) {
-        Some(cursor) => cursor.parting,
-        None => sender.lineage.parting(&row.peer_lineage),
-    }
-}
-
 /// Takes note of the peer's clock, if it is not too far ahead of ours.
 pub(crate) fn see(batch: &mut Batch<'_>, clock: Hlc) {
     if ahead_ms(batch, clock) <= SKEW_MAX_MS {
@@ -142,9 +88,8 @@ fn apply_record(
     batch: &mut Batch<'_>,
     id: ContentId,
     sender: &Sender,
-    incoming: Record,
     after_backup: &AfterBackup,
-    sequence: u64,
+    Change { sequence, record: incoming }: Change,
 ) -> Result<Applied> {
     let ahead_ms = ahead_ms(batch, incoming.version.hlc);
     if ahead_ms > SKEW_MAX_MS {
@@ -157,7 +102,7 @@ fn apply_record(
     let old = batch.stored(id, &incoming.key)?;
     let verdict = match &old {
         Some(old) => {
-            let unread = after_backup.unread(sender, batch.site(), old, &incoming, sequence);
+            let unread = after_backup.unread(old, &incoming, sequence);
             judge(&old.record, &incoming, unread, sender.primary_site, sender.policy)
         }
         None => Verdict::Take,

@@ -18,6 +18,7 @@
 //! compute ETags or checksums; it keeps what the mover and the gateway hand it.
 
 mod access;
+mod after_backup;
 mod apply;
 mod authority;
 mod batch;
