@@ -10,7 +10,6 @@ use crate::codec::Stored;
 use crate::error::{Error, Result};
 use crate::feed::{Applied, Change, Receipt, Sender};
 use crate::join::{Verdict, judge};
-use crate::key::LOCAL;
 use crate::loser::{keep_loser, keep_namespace, put_note};
 use crate::record::Record;
 
