@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _};
 use std::ops::Range;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,11 +41,25 @@ pub struct Batch {
 
 #[derive(Default)]
 struct Sum {
+    /// The first seed that nobody has begun.
+    next: u64,
+    /// Where the parts begin that are not done yet.
+    open: BTreeSet<u64>,
     runs: u64,
     bad: Vec<u64>,
     events: u64,
     simulated_ms: u64,
     counts: BTreeMap<String, u64>,
+}
+
+impl Sum {
+    /// A part of `length` seeds for somebody to do: its first.
+    fn begin(&mut self, length: u64) -> u64 {
+        let first = self.next;
+        self.next += length;
+        self.open.insert(first);
+        first
+    }
 }
 
 /// Runs `batch` and prints what came of it; true when nothing was broken.
@@ -57,8 +70,8 @@ pub fn run(batch: &Batch) -> anyhow::Result<bool> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = if batch.jobs == 0 { cores } else { batch.jobs };
     let began = uptime()?;
-    let next = AtomicU64::new(batch.first);
-    let sum = Mutex::new(Sum::default());
+    let sum = Mutex::new(Sum { next: batch.first, ..Sum::default() });
+    let lock = || sum.lock().unwrap_or_else(PoisonError::into_inner);
     let end = batch.first + batch.seeds;
     let (together, report_each) = match batch.layer {
         Layer::Services => (1, 500),
@@ -66,16 +79,19 @@ pub fn run(batch: &Batch) -> anyhow::Result<bool> {
     };
     let work = || -> anyhow::Result<()> {
         loop {
-            let first = next.fetch_add(together, Ordering::Relaxed);
+            let first = lock().begin(together);
             if first >= end {
                 return Ok(());
             }
-            for (seed, ending) in of_seeds(first..end.min(first + together), batch)? {
-                let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-                add(&mut sum, seed, ending);
-                if sum.runs.is_multiple_of(report_each) {
-                    println!("{} seeds, {} broken; go on with --first {}", sum.runs, sum.bad.len(), seed + 1);
-                }
+            let endings = of_seeds(first..end.min(first + together), batch)?;
+            let mut sum = lock();
+            sum.open.remove(&first);
+            let before = sum.runs / report_each;
+            endings.into_iter().for_each(|(seed, ending)| add(&mut sum, seed, ending));
+            if sum.runs / report_each > before {
+                // Another worker may still be at a part before this one.
+                let left = sum.open.first().copied().unwrap_or(sum.next);
+                println!("{} seeds, {} broken; go on with --first {left}", sum.runs, sum.bad.len());
             }
         }
     };
