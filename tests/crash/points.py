@@ -28,6 +28,9 @@ def count(beds, given):
             continue
         for sockets in [False, True] if given.sockets else [False]:
             places = EVERYBODY if step in STEPS else [STARTS[step]]
+            # A lab of its own: a system that is filled writes as much as the lab holds, and no later walk
+            # comes to the last of these calls in a lab that holds less.
+            beds.end(keep=False)
             watch = walk(beds.bed(), step, places, sockets=sockets)
             calls = collections.defaultdict(list)
             for call in sorted(watch.calls, key=lambda call: call["call"]):

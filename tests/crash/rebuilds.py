@@ -57,6 +57,9 @@ def is_whole(bed):
 def refill(bed):
     """A rebuilt primary is compared and filled."""
     bed.failed_over()
+    for size in (1, 1_000, 30_000):
+        key = bed.fresh("refilled")
+        bed.put("west", key, key.encode() * size)
     rebuilt(bed, "east")
     eventually(lambda: expect(bed.link("west")["broken"]), PATIENCE)
     bed.operate("west", "link", "restore", "acme")
