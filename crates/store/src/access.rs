@@ -2,6 +2,7 @@
 
 use switchback_model::{AccessMode, Content, Epoch, FeedId, Incarnation, LinkId, Side, SiteId};
 
+use crate::after_backup;
 use crate::lineage::{Lineage, Parting};
 
 /// The access of one content, as it is durably on record.
@@ -162,18 +163,26 @@ impl ContentStatus {
         cursor.is_some_and(|cursor| head < cursor.through || lineage.differs(cursor.through, cursor.run))
     }
 
-    /// A peer that has applied the feed `feed` through `through`, written by the runs `read`, has more of
-    /// this store than there is, or something else: this store went back in time.
+    /// A peer whose last cursor of this store is `there`, at the end of the runs `read`, has more of it than
+    /// there is, or something else: this store went back in time.
     #[must_use]
-    pub fn is_behind(&self, feed: FeedId, through: u64, read: &Lineage) -> bool {
-        let is_other = self.lineage.differs(through, read.at(through));
-        self.head.feed == feed && (through > self.head.sequence || is_other)
+    pub fn is_behind(&self, there: Option<&Cursor>, read: &Lineage) -> bool {
+        there.is_some_and(|Cursor { feed, through, .. }| {
+            let is_other = self.lineage.differs(*through, read.at(*through));
+            self.head.feed == *feed && (*through > self.head.sequence || is_other)
+        })
     }
 
-    /// Where this store parted from a peer that has read the runs `read` of it, the last ones in the feed
-    /// `feed`, and tells the `parting` of that one.
+    /// Where this store parted from a peer whose last cursor of it is `there`, at the end of the runs `read`.
     #[must_use]
-    pub fn parting(&self, feed: FeedId, parting: Option<Parting>, read: &Lineage) -> Option<Parting> {
-        if self.head.feed == feed { parting } else { self.lineage.parting(read) }
+    pub fn parting(&self, there: Option<&Cursor>, read: &Lineage) -> Option<Parting> {
+        let there = there?;
+        if self.head.feed == there.feed { there.parting } else { self.lineage.parting(read, there.through) }
+    }
+
+    /// Where the peer, whose feed is `feed` with this lineage, parted from what was applied of it here.
+    #[must_use]
+    pub fn peer_parting(&self, feed: FeedId, lineage: &Lineage) -> Option<Parting> {
+        after_backup::parting(&self.cursors, &self.peer_lineage, feed, lineage)
     }
 }

@@ -7,13 +7,14 @@
 
 use switchback_model::{ContentId, FeedId, SiteId};
 
+use crate::access::Cursor;
 use crate::batch::Batch;
-use crate::codec::{ContentRow, Stored};
+use crate::codec::Stored;
 use crate::error::Result;
 use crate::feed::Sender;
 use crate::join::Unread;
 use crate::key::LOCAL;
-use crate::lineage::Parting;
+use crate::lineage::{Lineage, Parting};
 use crate::record::Record;
 
 /// The partings of both stores, of which one at most is of now.
@@ -34,7 +35,7 @@ impl AfterBackup {
         let row = batch.content(id)?;
         let given = row.acknowledged.filter(|(feed, _)| *feed == sender.feed);
         Ok(Self {
-            sender: parting(row, sender),
+            sender: parting(&row.cursors, &row.peer_lineage, sender.feed, &sender.lineage),
             local: sender.local_parting,
             feed: sender.feed,
             site,
@@ -61,10 +62,16 @@ impl AfterBackup {
     }
 }
 
-/// Where the sender's store parted from what was applied of it here.
-pub(crate) fn parting(row: &ContentRow, sender: &Sender) -> Option<Parting> {
-    match row.cursors.iter().find(|cursor| cursor.feed == sender.feed) {
+/// Where the store with the feed `feed` and this lineage parted from what was applied of it here: the runs
+/// `read`, the last ones at the last of `cursors`.
+pub(crate) fn parting(
+    cursors: &[Cursor],
+    read: &Lineage,
+    feed: FeedId,
+    lineage: &Lineage,
+) -> Option<Parting> {
+    match cursors.iter().find(|cursor| cursor.feed == feed) {
         Some(cursor) => cursor.parting,
-        None => sender.lineage.parting(&row.peer_lineage),
+        None => lineage.parting(read, cursors.last()?.through),
     }
 }

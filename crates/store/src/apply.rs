@@ -48,7 +48,7 @@ pub(crate) fn apply(
 
 fn move_cursor(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, through: Option<u64>) -> Result<u64> {
     let row = batch.content(id)?;
-    let parting = parting(row, sender);
+    let parting = parting(&row.cursors, &row.peer_lineage, sender.feed, &sender.lineage);
     let cursors = &mut row.cursors;
     let place = cursors.iter().position(|cursor| cursor.feed == sender.feed);
     let before = place.map_or(0, |place| cursors[place].through);

@@ -178,7 +178,11 @@ fn cursor(cursor: &Cursor) -> pb::Cursor {
         feed_id: cursor.feed.0,
         through: cursor.through,
         run: cursor.run.unwrap_or_default(),
-        parting: cursor.parting.map(|parting| pb::Parting { from: parting.from, after: parting.after.0 }),
+        parting: cursor.parting.map(|parting| pb::Parting {
+            from: parting.from,
+            after: parting.after.0,
+            read: parting.read,
+        }),
     }
 }
 
@@ -187,7 +191,11 @@ fn typed_cursor(row: &pb::Cursor) -> Cursor {
         feed: FeedId(row.feed_id),
         through: row.through,
         run: Some(row.run).filter(|run| *run != 0),
-        parting: row.parting.map(|parting| Parting { from: parting.from, after: Hlc(parting.after) }),
+        parting: row.parting.map(|parting| Parting {
+            from: parting.from,
+            after: Hlc(parting.after),
+            read: parting.read,
+        }),
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Parting {
     pub from: u64,
     /// What it had written later than that, and is on no feed of its own any more, it has forgotten.
     pub after: Hlc,
+    /// Through this place, before that one, its peer had read it.
+    pub read: u64,
 }
 
 /// From which place on a feed was written by which run of its store.
@@ -69,13 +71,14 @@ impl Lineage {
         Self(self.0.iter().copied().take_while(|run| run.first <= sequence).collect())
     }
 
-    /// Where this store parted from what a peer has read of it, the runs `read`: with the first run after
-    /// those. Not known, of which runs there are or which were read: nowhere.
+    /// Where this store parted from what a peer has read of it, the runs `read` to the place `through`: with
+    /// the first run after those. Not known, of which runs there are or which were read: nowhere.
     #[must_use]
-    pub fn parting(&self, read: &Self) -> Option<Parting> {
+    pub fn parting(&self, read: &Self, through: u64) -> Option<Parting> {
         let is_read = |id: u64| read.0.iter().any(|run| run.id == id);
         let last = self.0.iter().rposition(|run| is_read(run.id))?;
-        self.0.get(last + 1).map(|run| Parting { from: run.first, after: run.began })
+        let run = self.0.get(last + 1)?;
+        Some(Parting { from: run.first, after: run.began, read: through.min(run.first.saturating_sub(1)) })
     }
 
     /// Who has come to `sequence` knows it to be of `run`, and here it is of another one: the store went
@@ -112,11 +115,16 @@ mod tests {
     fn a_store_parts_from_who_read_on_where_it_began_after_a_backup() {
         let read = Lineage::new([run(7, 1), run(8, 10), run(9, 20)]);
         let back = Lineage::new([run(7, 1), run(8, 10), run(5, 14), run(6, 30)]);
-        assert_eq!(back.parting(&read), Some(Parting { from: 14, after: Hlc(1_400) }));
-        assert_eq!(read.parting(&read), None);
+        let parting = |through, read_to| {
+            let expected = Parting { from: 14, after: Hlc(1_400), read: read_to };
+            assert_eq!(back.parting(&read, through), Some(expected));
+        };
+        parting(25, 13);
+        parting(12, 12);
+        assert_eq!(read.parting(&read, 25), None);
         assert_eq!(read.until(20), read);
         for nothing in [Lineage::default(), Lineage::new([run(3, 1)])] {
-            assert_eq!((back.parting(&nothing), nothing.parting(&back)), (None, None));
+            assert_eq!((back.parting(&nothing, 9), nothing.parting(&back, 9)), (None, None));
         }
     }
 

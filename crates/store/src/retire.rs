@@ -35,6 +35,8 @@ pub(crate) fn retire(
         return Ok(records.into_iter().map(|(key, _)| key).collect());
     };
     let through = if peer == sender.feed { through } else { 0 };
+    // What the peer had read it had, whether or not the backup knows of its word.
+    let through = through.max(sender.local_parting.map_or(0, |parting| parting.read));
     batch.check_room()?;
     let mut others = Vec::new();
     for (key, version) in records {

@@ -102,11 +102,11 @@ pub(crate) fn lineage_from_wire(runs: &[replication::Run]) -> store::Lineage {
 }
 
 pub(crate) fn parting_to_wire(parting: store::Parting) -> replication::Parting {
-    replication::Parting { from: parting.from, after: parting.after.0 }
+    replication::Parting { from: parting.from, after: parting.after.0, read: parting.read }
 }
 
 pub(crate) fn parting_from_wire(parting: replication::Parting) -> store::Parting {
-    store::Parting { from: parting.from, after: Hlc(parting.after) }
+    store::Parting { from: parting.from, after: Hlc(parting.after), read: parting.read }
 }
 
 pub(crate) fn link_id(bytes: &[u8]) -> Answer<LinkId> {

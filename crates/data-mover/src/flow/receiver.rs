@@ -16,7 +16,7 @@ use switchback_proto::replication::v1::{
     Ack, Batch, BodyDemand, Chunk, Demand, Hello, Manifest, ReceiverMessage, Refusal, RefusedChange,
     SenderMessage, Welcome,
 };
-use switchback_store::{Applied, Body as StoreBody, Change, Record, Sender};
+use switchback_store::{Applied, Body as StoreBody, Change, Cursor, Record, Sender};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
@@ -26,7 +26,9 @@ use super::exchange::{find_link, obey, refusal};
 use super::feed::blocking;
 use super::incoming::{self, Alive, IncomingBody};
 use super::limit::{HELLO_TIME, WINDOW_BATCHES};
-use crate::convert::{content_from_wire, digest_to_wire, lineage_from_wire, parting_from_wire};
+use crate::convert::{
+    content_from_wire, digest_to_wire, lineage_from_wire, parting_from_wire, parting_to_wire,
+};
 use crate::link::{Flow, Link};
 use crate::mover::Mover;
 use tokio::time::Instant;
@@ -117,9 +119,9 @@ async fn welcome(
         flow.state().peer_rolled_back = true;
         link.ring();
     }
-    let (read_feed, read) = (FeedId(hello.read_feed_id), lineage_from_wire(&hello.read));
-    let local_parting = status.parting(read_feed, hello.read_parting.map(parting_from_wire), &read);
-    if status.is_behind(read_feed, hello.read_through, &read) {
+    let (there, read) = (cursor_there(hello), lineage_from_wire(&hello.read));
+    let local_parting = status.parting(Some(&there), &read);
+    if status.is_behind(Some(&there), &read) {
         flow.state().local_rolled_back = true;
         link.ring();
     }
@@ -145,6 +147,7 @@ async fn welcome(
     let stop = CancellationToken::new();
     // The sender dialled again: what it had before is over.
     std::mem::replace(&mut flow.state().receiver, stop.clone()).cancel();
+    let parting = status.peer_parting(feed, &lineage);
     let sender = link.desired().sender(feed, lineage, local_parting);
     let welcome = Welcome {
         feed_id: status.head.feed.0,
@@ -152,6 +155,7 @@ async fn welcome(
         epoch: link.known_epoch().0,
         ranges: ranges.into_iter().map(digest_to_wire).collect(),
         clock: mover.catalogue.clock()?.0,
+        parting: parting.map(parting_to_wire),
     };
     let receiver = Receiver {
         mover: Arc::clone(mover),
@@ -166,6 +170,12 @@ async fn welcome(
         answers: answers.clone(),
     };
     Ok((receiver, welcome))
+}
+
+/// How far the sender has read our feed.
+fn cursor_there(hello: &Hello) -> Cursor {
+    let parting = hello.read_parting.map(parting_from_wire);
+    Cursor { feed: FeedId(hello.read_feed_id), through: hello.read_through, run: None, parting }
 }
 
 /// One stream that was welcomed.

@@ -25,7 +25,7 @@ use super::limit::{BATCH_RECORDS_MAX, DIFFERENCE_TIME, REPAIR_INTERVAL, STALL_TI
 use super::outgoing::OutgoingBody;
 use super::sender::{Ended, is_differing, is_ready, refused, words};
 use super::window::Window;
-use crate::convert::digest_from_wire;
+use crate::convert::{digest_from_wire, parting_from_wire};
 use crate::link::{Flow, Link};
 use crate::mover::{Mover, now_unix_ms};
 use crate::retry::Failure;
@@ -121,9 +121,9 @@ impl<'a> Session<'a> {
         let status = self.mover.catalogue.content(content).map_err(words)?;
         let notes = (status.notes_given != self.peer_feed).then_some(self.link.id);
         if theirs.len() == 256 && is_worthwhile {
-            let retires = status
-                .went_back
-                .then(|| self.link.desired().sender(self.peer_feed, Lineage::default(), None));
+            let parting = welcome.parting.map(parting_from_wire);
+            let peer = || self.link.desired().sender(self.peer_feed, Lineage::default(), parting);
+            let retires = status.went_back.then(peer);
             let is_first = welcome.cursor == 0;
             self.comparison = Some(Comparison::new(&ours, &theirs, is_first, retires, notes));
         } else {

@@ -46,9 +46,7 @@ pub(crate) fn sender(from: &System, content: &Content) -> Sender {
 pub(crate) fn sender_to(from: &System, to: &System, content: &Content) -> Sender {
     let (status, there) =
         (from.catalogue.content(content.id).unwrap(), to.catalogue.content(content.id).unwrap());
-    let (feed, parting) =
-        status.cursors.last().map(|cursor| (cursor.feed, cursor.parting)).unwrap_or_default();
-    let local_parting = there.parting(feed, parting, &status.peer_lineage);
+    let local_parting = there.parting(status.cursors.last(), &status.peer_lineage);
     Sender { local_parting, ..sender(from, content) }
 }
 

@@ -80,6 +80,8 @@ pub enum Flowing {
         ranges: Vec<switchback_store::Digest>,
         /// The highest time that the receiver has seen.
         clock: Hlc,
+        /// Where the sender's store parted from what the receiver had read.
+        parting: Option<Parting>,
     },
     /// The receiver takes nothing.
     Refused(Refused),

@@ -41,7 +41,7 @@ impl Mover {
         &mut self,
         header: Header,
         (feed, head, lineage): (FeedId, u64, Lineage),
-        (cursor_there, read): (Option<Cursor>, Lineage),
+        (there, read): (Option<Cursor>, Lineage),
         compare: bool,
         clock: Hlc,
     ) -> Result<Flowing, Trouble> {
@@ -63,10 +63,9 @@ impl Mover {
         if status.is_ahead_of(feed, head, &lineage) {
             link.peer_rolled_back = true;
         }
-        let there = cursor_there.map(|cursor| (cursor.feed, cursor.through, cursor.parting));
-        let (read_feed, read_through, read_parting) = there.unwrap_or_default();
-        link.local_rolled_back |= status.is_behind(read_feed, read_through, &read);
-        let local_parting = status.parting(read_feed, read_parting, &read);
+        link.local_rolled_back |= status.is_behind(there.as_ref(), &read);
+        let local_parting = status.parting(there.as_ref(), &read);
+        let parting = status.peer_parting(feed, &lineage);
         if link.peer_rolled_back {
             return Ok(Flowing::Refused(Refused::RolledBack));
         }
@@ -86,7 +85,8 @@ impl Mover {
         }
         let give_ranges = compare || (cursor == 0 && status.digest.records > 0 && head > 0);
         let ranges = if give_ranges { self.catalogue.digest(content)?.ranges } else { Vec::new() };
-        Ok(Flowing::Welcome { feed: status.head.feed, cursor, ranges, clock: self.catalogue.clock()? })
+        let clock = self.catalogue.clock()?;
+        Ok(Flowing::Welcome { feed: status.head.feed, cursor, ranges, clock, parting })
     }
 
     async fn take_batch(&mut self, batch: Batch) -> Result<Option<Flowing>, Trouble> {

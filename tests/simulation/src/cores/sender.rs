@@ -8,7 +8,7 @@ use switchback_mover::flow::compare::{Comparison, Next};
 use switchback_mover::flow::feed::{Draft, Reader, by_key};
 use switchback_mover::flow::window::Window;
 use switchback_proto::replication::v1::{Ack, Batch};
-use switchback_store::{Digest, Lineage, RecordKey};
+use switchback_store::{Digest, Lineage, Parting, RecordKey};
 
 use crate::cores::Trouble;
 use crate::cores::mover::{Flowing, Header, Mover, Refused};
@@ -123,9 +123,9 @@ impl Mover {
             sending.answered_ms = now;
         }
         match flowing {
-            Flowing::Welcome { feed, cursor, ranges, clock } => {
+            Flowing::Welcome { feed, cursor, ranges, clock, parting } => {
                 self.catalogue.see(clock).await?;
-                self.welcomed(feed, cursor, &ranges, now).await
+                self.welcomed((feed, cursor), &ranges, parting, now).await
             }
             Flowing::Ack(ack) => self.acknowledged(ack, now).await,
             Flowing::Missing(missing) => {
@@ -165,15 +165,15 @@ impl Mover {
 
     async fn welcomed(
         &mut self,
-        peer_feed: FeedId,
-        cursor: u64,
+        (peer_feed, cursor): (FeedId, u64),
         theirs: &[Digest],
+        parting: Option<Parting>,
         now: u64,
     ) -> Result<bool, Trouble> {
         let status = self.status()?;
         let has_retries = self.keeper.read(|kept| !kept.retries.is_empty());
         let Some((link, status)) = self.link.as_mut().zip(status) else { return Ok(false) };
-        let sender = link.sender_of(peer_feed, Lineage::default(), None);
+        let sender = link.sender_of(peer_feed, Lineage::default(), parting);
         let Some(sending) = link.sending.as_mut().filter(|sending| sending.session.is_none()) else {
             return Ok(true);
         };
