@@ -30,9 +30,8 @@ impl Name {
     /// The name of the running process `pid`; `None` when there is none.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
-        let (state, started) = stat(pid)?;
-        // A zombie has ended; only its parent has not yet taken note.
-        (!matches!(state, 'Z' | 'X')).then_some(Self { pid, started })
+        let Stat { started, .. } = stat(pid).filter(|stat| !stat.has_ended())?;
+        Some(Self { pid, started })
     }
 
     /// True while this very process runs.
@@ -77,15 +76,35 @@ impl Name {
     }
 }
 
-/// State and start time of a process, from `/proc/PID/stat` (proc_pid_stat(5)). The second field,
-/// the name, may hold anything; the last `)` ends it.
-fn stat(pid: u32) -> Option<(char, u64)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    // Field 22; the state is field 3.
-    let started = fields.nth(22 - 3 - 1)?.parse().ok()?;
-    Some((state, started))
+/// What is known of a process, from `/proc/PID/stat` (proc_pid_stat(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    threads: u64,
+    started: u64,
+}
+
+impl Stat {
+    /// The second field, the name, may hold anything; the last `)` ends it. The state is field 3.
+    fn parse(text: &str) -> Option<Self> {
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).copied();
+        Some(Self {
+            state: field(3)?.chars().next()?,
+            threads: field(20)?.parse().ok()?,
+            started: field(22)?.parse().ok()?,
+        })
+    }
+
+    /// A zombie has ended; only its parent has not yet taken note. But while other threads than the first
+    /// are still ending, in a call to the disk perhaps, its sockets and files stay open.
+    fn has_ended(self) -> bool {
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
+    }
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// A process that was just started.
@@ -126,7 +145,7 @@ pub fn start(arguments: &[&std::ffi::OsStr], log: &Path, leashed: bool) -> anyho
     let child = command.spawn().context("start this program again")?;
     let pid = child.id().context("the process ended at once")?;
     // Even a process that has ended is a zombie until we look, so its start time can be read.
-    let started = stat(pid).map_or(0, |(_, started)| started);
+    let started = stat(pid).map_or(0, |stat| stat.started);
     Ok(Started { name: Name { pid, started }, child })
 }
 
@@ -141,6 +160,17 @@ pub fn tail(log: &Path, lines: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found by the end-to-end tests: a service was started again while the one before still held its port.
+    #[test]
+    fn a_killed_process_has_ended_when_all_its_threads_have() {
+        let line = |state: char, threads: u64| {
+            let text = format!("7 (a) b) {state} 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 1234 0 0");
+            Stat::parse(&text).unwrap()
+        };
+        assert_eq!(line('S', 3), Stat { state: 'S', threads: 3, started: 1234 });
+        assert!(!line('S', 3).has_ended() && !line('Z', 2).has_ended() && line('Z', 1).has_ended());
+    }
 
     #[tokio::test]
     async fn a_process_with_the_same_number_and_another_start_time_is_left_alone() {
