@@ -20,7 +20,7 @@ use crate::record::Record;
 /// The partings of both stores, of which one at most is of now.
 pub(crate) struct AfterBackup {
     /// Of the sender's store.
-    sender: Option<Parting>,
+    pub(crate) sender: Option<Parting>,
     /// Of this store.
     local: Option<Parting>,
     feed: FeedId,

@@ -4,12 +4,13 @@
 use switchback_model::{ContentId, Hlc};
 
 use crate::access::Cursor;
-use crate::after_backup::{AfterBackup, parting};
+use crate::after_backup::AfterBackup;
 use crate::batch::Batch;
 use crate::codec::Stored;
 use crate::error::{Error, Result};
 use crate::feed::{Applied, Change, Receipt, Sender};
 use crate::join::{Verdict, judge};
+use crate::lineage::Parting;
 use crate::loser::{keep_loser, keep_namespace, put_note};
 use crate::record::Record;
 
@@ -42,13 +43,18 @@ pub(crate) fn apply(
         }
         results.push(result);
     }
-    let cursor = move_cursor(batch, id, sender, settled_through)?;
+    let cursor = move_cursor(batch, id, sender, after_backup.sender, settled_through)?;
     Ok(Receipt { results, cursor, head: batch.content(id)?.head })
 }
 
-fn move_cursor(batch: &mut Batch<'_>, id: ContentId, sender: &Sender, through: Option<u64>) -> Result<u64> {
+fn move_cursor(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    sender: &Sender,
+    parting: Option<Parting>,
+    through: Option<u64>,
+) -> Result<u64> {
     let row = batch.content(id)?;
-    let parting = parting(&row.cursors, &row.peer_lineage, sender.feed, &sender.lineage);
     let cursors = &mut row.cursors;
     let place = cursors.iter().position(|cursor| cursor.feed == sender.feed);
     let before = place.map_or(0, |place| cursors[place].through);

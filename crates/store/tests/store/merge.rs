@@ -46,8 +46,7 @@ fn a_key_that_is_written_again_after_its_delete_was_forgotten_is_no_conflict() {
         east.send(&content, &west, ConflictPolicy::NewestWins).await;
         east.delete(&content, "a").await;
         east.send(&content, &west, ConflictPolicy::NewestWins).await;
-        let cursor = west.catalogue.content(content.id).unwrap().cursor(east.feed(&content));
-        east.catalogue.acknowledge(content.id, west.feed(&content), cursor).await.unwrap();
+        east.hear(&content, &west).await;
         let tombstones = |system: &System| system.catalogue.content(content.id).unwrap().tombstones;
         assert_eq!((tombstones(&east), tombstones(&west)), (0, 1));
         east.clock.advance(10);

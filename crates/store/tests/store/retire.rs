@@ -21,13 +21,21 @@ async fn retire(east: &System, content: &Content, peer: Sender, keys: Vec<Record
     east.catalogue.retire(content.id, peer, records).await.unwrap()
 }
 
+/// East, and East from a backup that was made just now; both may write.
+async fn backed_up(east: System, content: &Content) -> (System, System) {
+    let (east, restored) = east.backed_up();
+    for system in [&east, &restored] {
+        link(system, content, Side::Primary, AccessMode::ReadWrite, 0).await;
+    }
+    (east, restored)
+}
+
 /// West has acknowledged "old" of East, East has "theirs" of West; "new" is East's alone.
 async fn apart() -> (System, System, Content) {
     let (east, west, content) = pair().await;
     east.put(&content, "old", "x").await.unwrap();
     east.send(&content, &west, NEWEST).await;
-    let cursor = west.catalogue.content(content.id).unwrap().cursor(east.feed(&content));
-    east.catalogue.acknowledge(content.id, west.feed(&content), cursor).await.unwrap();
+    east.hear(&content, &west).await;
     west.put(&content, "theirs", "y").await.unwrap();
     west.send(&content, &east, NEWEST).await;
     east.put(&content, "new", "z").await.unwrap();
@@ -74,13 +82,10 @@ fn what_the_peer_had_read_goes_too_when_the_backup_does_not_know_of_it() {
         let (east, west, content) = pair().await;
         east.put(&content, "acknowledged", "x").await.unwrap();
         east.send(&content, &west, NEWEST).await;
-        let cursor = west.catalogue.content(content.id).unwrap().cursor(east.feed(&content));
-        east.catalogue.acknowledge(content.id, west.feed(&content), cursor).await.unwrap();
+        east.hear(&content, &west).await;
         east.put(&content, "read", "y").await.unwrap();
         east.put(&content, "unread", "z").await.unwrap();
-        let (east, restored) = east.backed_up();
-        link(&east, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
-        link(&restored, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        let (east, restored) = backed_up(east, &content).await;
         // All but the last one.
         let after = west.catalogue.content(content.id).unwrap().cursor(east.feed(&content));
         let change = east.changes(&content, None, after).remove(0);
@@ -179,9 +184,7 @@ fn what_a_store_wrote_and_forgot_is_kept_when_it_overwrites_it_unknowing() {
             east.put(&content, key, "before").await.unwrap();
         }
         east.send(&content, &west, NEWEST).await;
-        let (east, restored) = east.backed_up();
-        link(&east, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
-        link(&restored, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        let (east, restored) = backed_up(east, &content).await;
         east.clock.advance(10);
         let lost = east.put(&content, "forgotten", "in between").await.unwrap().version;
         east.send(&content, &west, NEWEST).await;
@@ -279,10 +282,7 @@ fn no_write_after_a_backup_has_the_name_of_one_that_was_undone() {
 fn a_store_that_went_back_goes_on_after_what_its_peer_has_seen_of_it() {
     run(async {
         let (east, west, content) = pair().await;
-        let (east, restored) = east.backed_up();
-        for system in [&east, &restored] {
-            link(system, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
-        }
+        let (east, restored) = backed_up(east, &content).await;
         let began_ms = east.clock.now_unix_ms();
         east.clock.advance(10_000);
         east.put(&content, "a", "undone").await.unwrap();
@@ -307,9 +307,7 @@ fn what_a_store_writes_after_a_backup_with_its_clock_set_back_is_kept() {
             east.put(&content, key, "before").await.unwrap();
         }
         east.send(&content, &west, NEWEST).await;
-        let (east, restored) = east.backed_up();
-        link(&east, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
-        link(&restored, &content, Side::Primary, AccessMode::ReadWrite, 0).await;
+        let (east, restored) = backed_up(east, &content).await;
         let backup_ms = east.clock.now_unix_ms();
         east.clock.set(backup_ms + 10_000);
         for key in ["both", "forgotten"] {

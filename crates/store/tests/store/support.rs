@@ -94,6 +94,12 @@ impl System {
         Self { catalogue, clock, site, folder }
     }
 
+    /// Takes the word of `peer` for how much it has.
+    pub(crate) async fn hear(&self, content: &Content, peer: &Self) {
+        let cursor = peer.catalogue.content(content.id).unwrap().cursor(self.feed(content));
+        self.catalogue.acknowledge(content.id, peer.feed(content), cursor).await.unwrap();
+    }
+
     /// The same, and another as it would come back from a backup that is made now.
     pub(crate) fn backed_up(self) -> (Self, Self) {
         let Self { catalogue, clock, site, folder } = self;
