@@ -1,7 +1,7 @@
 //! A content that is paused when a failover is lost in the middle.
 
 use switchback_link_core::{CommandKind, LinkState};
-use switchback_model::{AccessMode, Epoch};
+use switchback_model::AccessMode;
 
 use crate::world::{EAST, WEST, World, acme};
 
@@ -18,10 +18,7 @@ fn what_is_paused_can_be_let_go_on_in_a_failover_whose_replica_was_lost() {
     while world.mode(EAST) == AccessMode::ReadWrite {
         world.run(10);
     }
-    world.crash(WEST);
-    world.systems[WEST].durable = backup;
-    world.systems[WEST].access.1 = Epoch(0);
-    world.start(WEST);
+    world.go_back(WEST, backup);
     world.run(3_000);
     world.renew(WEST);
     world.run(1_000);

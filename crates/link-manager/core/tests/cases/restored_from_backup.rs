@@ -1,7 +1,7 @@
 //! A system that came back from a backup of its whole state.
 
 use switchback_link_core::CommandKind;
-use switchback_model::{AccessMode, Epoch};
+use switchback_model::AccessMode;
 
 use crate::world::{EAST, LINK, WEST, World};
 
@@ -52,10 +52,7 @@ fn a_side_whose_record_is_older_than_an_epoch_of_its_own_is_silent_until_it_is_r
     let backup = world.systems[WEST].durable.clone();
     world.fail_over().unwrap();
     world.run(1_000);
-    world.crash(WEST);
-    world.systems[WEST].durable = backup;
-    world.systems[WEST].access.1 = Epoch(0);
-    world.start(WEST);
+    world.go_back(WEST, backup);
     world.run(3_000);
     assert!(world.logged(WEST, "store-lost"));
     assert_eq!(world.modes(), (AccessMode::ReadOnly, AccessMode::ReadOnly), "nobody holds epoch 1");

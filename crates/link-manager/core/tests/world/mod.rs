@@ -496,6 +496,14 @@ impl World {
         self.heal();
     }
 
+    /// It comes back from a backup of its whole state, made in epoch 0.
+    pub fn go_back(&mut self, at: usize, backup: State) {
+        self.crash(at);
+        self.systems[at].durable = backup;
+        self.systems[at].access.1 = Epoch(0);
+        self.start(at);
+    }
+
     /// Its link manager is killed and started again; its mover goes on.
     pub fn restart_manager(&mut self, at: usize) {
         self.cut();
