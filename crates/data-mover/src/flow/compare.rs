@@ -84,20 +84,18 @@ impl Comparison {
             // A repair finds what the digest shows; the feed's own place stays what it was.
             through: if is_first { ours.position.sequence } else { 0 },
             needless: is_first && retires.is_none() && theirs.iter().all(|range| range.records == 0),
-            after: None,
-            asked: None,
-            wanted: VecDeque::new(),
             retires,
-            absent: VecDeque::new(),
-            absent_namespaces: Vec::new(),
-            extra: VecDeque::new(),
-            notes: notes.map(|link| Notes { link, after: None }),
+            ..Self::of_nothing_but(notes)
         }
     }
 
     /// Of nothing but the notes of `link`.
     #[must_use]
     pub fn of_notes(link: LinkId) -> Self {
+        Self::of_nothing_but(Some(link))
+    }
+
+    fn of_nothing_but(notes: Option<LinkId>) -> Self {
         Self {
             ranges: [false; 256],
             through: 0,
@@ -110,7 +108,7 @@ impl Comparison {
             absent_namespaces: Vec::new(),
             extra: VecDeque::new(),
             is_listed: true,
-            notes: Some(Notes { link, after: None }),
+            notes: notes.map(|link| Notes { link, after: None }),
         }
     }
 
