@@ -47,14 +47,26 @@ pub(crate) struct Flow {
     state: Mutex<FlowState>,
 }
 
+/// What of our feed was made durable, and by whom: a peer that went back in time or was rebuilt has
+/// another feed, and what it had before counts no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Acknowledged {
+    /// Our feed; 0 for none.
+    pub(crate) feed: FeedId,
+    /// The peer's.
+    pub(crate) by: FeedId,
+    /// How far.
+    pub(crate) through: u64,
+}
+
 /// What is known of it.
 pub(crate) struct FlowState {
     /// As the peer last told it.
     pub(crate) peer: Option<PeerHead>,
     /// The same for people, over a restart.
     pub(crate) told: Told,
-    /// How far the peer has made which feed of ours durable.
-    pub(crate) acknowledged: (FeedId, u64),
+    /// How far a flow of this run has been made durable.
+    pub(crate) acknowledged: Acknowledged,
     pub(crate) sent: Meter,
     /// Keys listed to find what differs.
     pub(crate) compared: u64,
@@ -77,7 +89,7 @@ impl Flow {
         let state = FlowState {
             peer: None,
             told: Told::default(),
-            acknowledged: (FeedId(0), 0),
+            acknowledged: Acknowledged::default(),
             sent: Meter::new(now),
             compared: 0,
             received: Meter::new(now),
@@ -105,11 +117,13 @@ impl Flow {
 }
 
 impl FlowState {
-    /// How far the peer has made our feed `feed` durable, by its acknowledgements and by what it
-    /// told.
-    pub(crate) fn acknowledged_of(&self, feed: FeedId) -> u64 {
-        let by_flow = if self.acknowledged.0 == feed { self.acknowledged.1 } else { 0 };
-        self.peer.as_ref().map_or(0, |peer| peer.applied_of(feed)).max(by_flow)
+    /// How far the peer with the feed `by` has made our feed `feed` durable, by its acknowledgements
+    /// and by what it told.
+    pub(crate) fn acknowledged_of(&self, feed: FeedId, by: FeedId) -> u64 {
+        let noted = self.acknowledged;
+        let by_flow = if (noted.feed, noted.by) == (feed, by) { noted.through } else { 0 };
+        let told = self.peer.as_ref().filter(|peer| peer.feed == by);
+        told.map_or(0, |peer| peer.applied_of(feed)).max(by_flow)
     }
 }
 
@@ -283,5 +297,25 @@ impl Link {
 
     fn observed(&self) -> MutexGuard<'_, Observed> {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchback_model::ContentKind;
+
+    #[test]
+    fn what_a_peer_had_in_a_life_before_counts_no_more() {
+        let (ours, before, now) = (FeedId(1), FeedId(2), FeedId(3));
+        let flow =
+            Flow::new(Content { kind: ContentKind::Tenant, id: ContentId([7; 16]), name: "acme".into() });
+        let mut state = flow.state();
+        state.acknowledged = Acknowledged { feed: ours, by: before, through: 136 };
+        assert_eq!(state.acknowledged_of(ours, before), 136);
+        // It comes back from a backup that has three changes, under a new feed.
+        state.peer = Some(PeerHead { feed: now, applied_feed: ours, applied: 3, ..PeerHead::default() });
+        assert_eq!(state.acknowledged_of(ours, now), 3);
+        assert_eq!(state.acknowledged_of(FeedId(9), now), 0, "another feed of ours");
     }
 }

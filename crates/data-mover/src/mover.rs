@@ -170,13 +170,10 @@ impl Mover {
 pub(crate) fn known_of_peer(flow: &Flow, status: &ContentStatus) -> (Option<FeedId>, u64) {
     let state = flow.state();
     let told = state.peer.as_ref().map(|peer| peer.feed).filter(|feed| *feed != FeedId(0));
-    let acknowledged = state.acknowledged_of(status.head.feed);
-    match (told, status.acknowledged) {
-        (Some(feed), Some((noted_feed, noted))) if feed == noted_feed => (told, acknowledged.max(noted)),
-        (Some(_), _) => (told, acknowledged),
-        (None, Some((feed, noted))) => (Some(feed), acknowledged.max(noted)),
-        (None, None) => (None, acknowledged),
-    }
+    let noted = status.acknowledged;
+    let Some(feed) = told.or(noted.map(|(feed, _)| feed)) else { return (None, 0) };
+    let noted = noted.filter(|(noted, _)| *noted == feed).map_or(0, |(_, through)| through);
+    (Some(feed), state.acknowledged_of(status.head.feed, feed).max(noted))
 }
 
 /// Milliseconds since 1970, for what people read; never for a decision about who writes.

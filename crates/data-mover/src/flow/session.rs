@@ -26,7 +26,7 @@ use super::outgoing::OutgoingBody;
 use super::sender::{Ended, is_differing, is_ready, refused, words};
 use super::window::Window;
 use crate::convert::{digest_from_wire, parting_from_wire};
-use crate::link::{Flow, Link};
+use crate::link::{Acknowledged, Flow, Link};
 use crate::mover::{Mover, now_unix_ms};
 use crate::retry::Failure;
 use tokio::time::Instant;
@@ -131,7 +131,7 @@ impl<'a> Session<'a> {
         }
         self.notes = notes.map(|_| NotesGiven::Sending);
         let mut state = self.flow.state();
-        state.acknowledged = (self.feed, welcome.cursor);
+        state.acknowledged = self.applied_there(welcome.cursor);
         state.sending_trouble.clear();
         drop(state);
         self.mover.bells.ring_status();
@@ -168,6 +168,10 @@ impl<'a> Session<'a> {
                 _ = bell.changed() => self.may_have_more = true,
             }
         }
+    }
+
+    fn applied_there(&self, through: u64) -> Acknowledged {
+        Acknowledged { feed: self.feed, by: self.peer_feed, through }
     }
 
     /// There is something to send now. A comparison holds back the feed, so while it waits for the
@@ -264,7 +268,7 @@ impl<'a> Session<'a> {
         self.cursor = self.cursor.max(ack.cursor);
         let forget = {
             let mut state = self.flow.state();
-            state.acknowledged = (self.feed, self.cursor);
+            state.acknowledged = self.applied_there(self.cursor);
             state.sent.add(Instant::now(), objects, bytes);
             if state.retries.counts().0 == 0 {
                 let cursor = self.cursor;
