@@ -153,6 +153,46 @@ fn the_systems_serial_stays_while_its_zone_does() {
     assert_eq!(plan.next.system_serial, record.system_serial);
 }
 
+fn free(address: &str) -> Tenant {
+    Tenant { link: String::new(), ..tenant("acme", 0, address) }
+}
+
+fn serial(record: &Record) -> Serial {
+    record.tenants[&name("acme.east.test")].serial
+}
+
+#[test]
+fn a_zone_on_no_link_is_numbered_when_it_changes_and_only_then() {
+    let first = on_record(&[free("192.0.2.1")]);
+    let again = after(&first, desired("run", 6, &[free("192.0.2.1")]));
+    assert_eq!(serial(&again.next), serial(&first));
+    assert!(again.puts.is_empty() && again.stale.is_empty());
+
+    let moved = after(&again.next, desired("run", 7, &[free("192.0.2.2")]));
+    assert_eq!(addresses(&moved.next)["acme.east.test"], "192.0.2.2");
+    assert!(serial(&moved.next).is_newer_than(serial(&first)));
+}
+
+#[test]
+fn a_zone_leaves_its_link_and_joins_another_without_going_back() {
+    const SECONDS_1970_TO_2020: u32 = 1_577_836_800;
+    let of_link = |created: u32, epoch: u32, address: &str| {
+        tenant("acme", created - SECONDS_1970_TO_2020 + 64 * epoch, address)
+    };
+    let record = on_record(&[of_link(NOW - 1000, 2, "192.0.2.1")]);
+    let left = after(&record, desired("run", 6, &[free("192.0.2.2")]));
+    assert!(left.stale.is_empty(), "no longer answered as its link said");
+    assert!(serial(&left.next).is_newer_than(serial(&record)));
+
+    let joined = after(&left.next, desired("run", 7, &[of_link(NOW, 0, "192.0.2.3")]));
+    assert!(joined.stale.is_empty());
+    assert_eq!(addresses(&joined.next)["acme.east.test"], "192.0.2.3");
+
+    let fresh = on_record(&[free("192.0.2.1")]);
+    let joined = after(&fresh, desired("run", 6, &[of_link(NOW, 0, "192.0.2.3")]));
+    assert!(joined.stale.is_empty(), "also when it was created in the same second");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

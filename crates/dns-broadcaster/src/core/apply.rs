@@ -5,7 +5,8 @@
 //! - **Serial, per zone.** A zone is replaced only by a newer serial (RFC 1982). An older one, or
 //!   the same serial with other content, is *stale*: the record stays and the zone is named to
 //!   the caller. This holds across restarts, lost state and a returning system, because the
-//!   serial is derived from the link's epoch.
+//!   serial is derived from the link's epoch. A zone that follows no link comes without a serial
+//!   and is numbered here, after what is on record: so it goes on when its link is deleted.
 //! - **Generation, per run of the caller.** Two requests of one run may overtake each other; the
 //!   lower generation is then ignored whole. Between runs generations say nothing: a link manager
 //!   that lost its state begins at one again, and comparing would shut it out for ever. That is
@@ -87,7 +88,8 @@ pub struct Plan {
     pub confirmed: BTreeSet<Name>,
 }
 
-/// Compares `desired` with `record`. `now_seconds` since 1970 numbers the system's zone.
+/// Compares `desired` with `record`. `now_seconds` since 1970 numbers the zones that come without a
+/// serial.
 #[must_use]
 pub fn decide(record: &Record, desired: Desired, now_seconds: u32) -> Plan {
     let mut plan = Plan {
@@ -108,6 +110,7 @@ pub fn decide(record: &Record, desired: Desired, now_seconds: u32) -> Plan {
         plan.next.tenants.remove(name);
     }
     for (name, tenant) in desired.tenants {
+        let tenant = plan.numbered(tenant, now_seconds);
         plan.weigh(name, tenant);
     }
     plan.next.run = desired.run;
@@ -123,6 +126,19 @@ pub fn decide(record: &Record, desired: Desired, now_seconds: u32) -> Plan {
 }
 
 impl Plan {
+    /// A zone without a serial keeps the one on record as long as it says the same, and takes a
+    /// newer one when it says another thing.
+    fn numbered(&self, mut offered: Tenant, now_seconds: u32) -> Tenant {
+        if offered.serial == Serial::ABSENT {
+            let current = self.next.tenants.get(&offered.name);
+            offered.serial = match current {
+                Some(current) if current.content == offered.content => current.serial,
+                _ => current.map_or(Serial::ABSENT, |zone| zone.serial).next(before_links(now_seconds)),
+            };
+        }
+        offered
+    }
+
     fn weigh(&mut self, name: Name, offered: Tenant) {
         match self.next.tenants.get(&name) {
             Some(current) if current.is_overruled_by(&offered) => {
@@ -142,6 +158,15 @@ impl Plan {
             }
         }
     }
+}
+
+/// Where a zone on no link is numbered from, so that it grows across a lost disk. The zones of a
+/// link are numbered by the seconds from 2020 to its creation; a zone that joins one must not be
+/// ahead of it, so it stays an hour, which is as many changes, behind that clock.
+fn before_links(now_seconds: u32) -> u32 {
+    const SECONDS_1970_TO_2020: u32 = 1_577_836_800;
+    const BEHIND_SECONDS: u32 = 3600;
+    now_seconds.saturating_sub(SECONDS_1970_TO_2020 + BEHIND_SECONDS)
 }
 
 impl Tenant {

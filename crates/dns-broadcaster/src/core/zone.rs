@@ -17,6 +17,9 @@ pub const NAME_SERVER_LABEL: &str = "ns1";
 pub struct Serial(pub u32);
 
 impl Serial {
+    /// What a zone comes with that follows no link: it is numbered here.
+    pub const ABSENT: Self = Self(0);
+
     /// RFC 1982 section 3.2. Two serials exactly half the circle apart have no order: neither is
     /// newer, so that the one on record stays.
     #[must_use]
@@ -25,12 +28,13 @@ impl Serial {
         ahead != 0 && ahead < 1 << 31
     }
 
-    /// The next serial of a zone that this service numbers by itself: the seconds since 1970,
-    /// so that it grows across a lost disk as well, or one more when that is no step ahead.
+    /// The next serial of a zone that this service numbers by itself: the seconds on a clock, so
+    /// that it grows across a lost disk as well, or one more when that is no step ahead.
     #[must_use]
     pub fn next(self, now_seconds: u32) -> Self {
         let by_clock = Self(now_seconds);
-        if by_clock.is_newer_than(self) { by_clock } else { Self(self.0.wrapping_add(1)) }
+        let next = if by_clock.is_newer_than(self) { by_clock } else { Self(self.0.wrapping_add(1)) };
+        if next == Self::ABSENT { Self(1) } else { next }
     }
 }
 
@@ -50,7 +54,8 @@ pub struct System {
 pub struct Tenant {
     /// `<tenant>.<domain>`.
     pub name: Name,
-    /// Given by the link manager; grows with the link's epoch.
+    /// Given by the link manager, and grows with the link's epoch; [`Serial::ABSENT`] in what is
+    /// desired for a zone on no link.
     pub serial: Serial,
     /// What the zone answers.
     pub content: TenantContent,
@@ -304,5 +309,6 @@ mod tests {
         assert_eq!(Serial(5).next(1_700_000_000), Serial(1_700_000_000));
         assert_eq!(Serial(1_700_000_000).next(1_700_000_000), Serial(1_700_000_001));
         assert_eq!(Serial(1_700_000_000).next(3), Serial(1_700_000_001), "a clock set back");
+        assert_eq!(Serial(u32::MAX).next(u32::MAX), Serial(1), "no zone is without a serial");
     }
 }
