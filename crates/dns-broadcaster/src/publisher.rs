@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::convert;
 use crate::core::apply::{self, Plan, Record, Verdict};
 use crate::core::name::Name;
-use crate::core::zone::{Snapshot, Zone};
+use crate::core::zone::{Policy, Snapshot, Zone};
 use crate::store::Store;
 
 /// See the module. Shared by the calls of one server.
@@ -56,7 +56,8 @@ impl Publisher {
             "zones recovered"
         );
         let state = State { record, held };
-        let snapshot = Arc::new(ArcSwap::from_pointee(state.snapshot(&config)));
+        let snapshot = state.snapshot(&Snapshot::default(), &config.policy);
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let broken = CancellationToken::new();
         Ok(Self { config, store, snapshot, state: Mutex::new(state), broken })
     }
@@ -90,7 +91,7 @@ impl Publisher {
         log(&plan);
         let stale_zones = plan.stale.iter().map(|stale| stale.name.to_string()).collect();
         if state.take(plan) {
-            self.snapshot.store(Arc::new(state.snapshot(&self.config)));
+            self.publish(&state);
         }
         Ok(wire::ApplyZonesResponse {
             current_generation: state.record.generation,
@@ -119,8 +120,13 @@ impl Publisher {
             let zones = state.held.len();
             tracing::warn!(zones, "zones answered from disk: nobody confirmed them since the start");
             state.held.clear();
-            self.snapshot.store(Arc::new(state.snapshot(&self.config)));
+            self.publish(&state);
         }
+    }
+
+    fn publish(&self, state: &State) {
+        let next = state.snapshot(&self.snapshot.load(), &self.config.policy);
+        self.snapshot.store(Arc::new(next));
     }
 }
 
@@ -133,17 +139,43 @@ impl State {
         plan.verdict == Verdict::Applied || self.held.len() != held_before
     }
 
-    fn snapshot(&self, config: &Config) -> Snapshot {
+    /// What is answered now. A zone that is under the same serial as in `before` says the same, and
+    /// is taken from there.
+    fn snapshot(&self, before: &Snapshot, policy: &Policy) -> Snapshot {
         let record = &self.record;
         let own = record.system.iter().map(|system| {
-            Zone::of_system(system, record.system_serial, record.tenants.keys(), &config.policy)
+            let same = before.zone(&system.domain).filter(|zone| zone.serial() == record.system_serial);
+            same.map_or_else(
+                || {
+                    let tenants = record.tenants.values();
+                    following(Zone::of_system(system, record.system_serial, tenants, policy), before)
+                },
+                Arc::clone,
+            )
         });
-        let tenants = record
-            .tenants
-            .values()
-            .map(|tenant| Zone::of_tenant(tenant, self.held.contains(&tenant.name), &config.policy));
+        let domain = record.system.as_ref().map(|system| &system.domain);
+        let tenants = record.tenants.values().map(|tenant| {
+            let held = self.held.contains(&tenant.name);
+            let transferable = tenant.is_transferable(domain);
+            let same = before.zone(&tenant.name).filter(|zone| {
+                (zone.serial(), zone.is_held(), zone.is_transferable()) == (tenant.serial, held, transferable)
+            });
+            same.map_or_else(
+                || following(Zone::of_tenant(tenant, held, transferable, policy), before),
+                Arc::clone,
+            )
+        });
         Snapshot::new(own.chain(tenants))
     }
+}
+
+/// `zone` with the history of the one whose place it takes.
+fn following(zone: Zone, before: &Snapshot) -> Arc<Zone> {
+    let previous = before.zone(zone.origin()).map(AsRef::as_ref);
+    Arc::new(match previous {
+        Some(previous) => zone.after(previous),
+        None => zone,
+    })
 }
 
 fn log(plan: &Plan) {

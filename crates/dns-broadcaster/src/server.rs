@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hickory_proto::op::{Edns, Header, HeaderCounts, LowerQuery, Metadata, OpCode, ResponseCode};
-use hickory_proto::rr::{DNSClass, Name as WireName, RData, Record, RecordType, rdata};
+use hickory_proto::rr::rdata::NULL;
+use hickory_proto::rr::{DNSClass, Name as WireName, RData, Record, RecordType};
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol;
@@ -17,9 +18,10 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::core::answer::{Code, Question, answer};
+use crate::core::answer::{Code, answer};
 use crate::core::name::Name;
-use crate::core::zone::{Data, Kind, Set, Snapshot};
+use crate::core::record::{Kind, Rdata, Set};
+use crate::core::zone::Snapshot;
 
 /// No UDP answer is larger: it would be fragmented on some path, and fragments are lost or forged
 /// (DNS Flag Day 2020).
@@ -99,14 +101,14 @@ fn reply(snapshot: &Snapshot, request: &Request) -> Reply {
         additionals: Vec::new(),
     };
     match judge(request) {
-        Ok((query, question)) => reply.fill(snapshot, query, question),
+        Ok(query) => reply.fill(snapshot, query),
         Err(code) => reply.metadata.response_code = code,
     }
     reply
 }
 
 /// What is asked, or why it is not answered.
-fn judge(request: &Request) -> Result<(&LowerQuery, Question), ResponseCode> {
+fn judge(request: &Request) -> Result<&LowerQuery, ResponseCode> {
     if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
         return Err(ResponseCode::BADVERS);
     }
@@ -119,31 +121,25 @@ fn judge(request: &Request) -> Result<(&LowerQuery, Question), ResponseCode> {
     if query.query_class() != DNSClass::IN {
         return Err(ResponseCode::Refused);
     }
-    let question = match query.query_type() {
-        RecordType::A => Question::Kind(Kind::A),
-        RecordType::AAAA => Question::Kind(Kind::Aaaa),
-        RecordType::NS => Question::Kind(Kind::Ns),
-        RecordType::SOA => Question::Kind(Kind::Soa),
-        RecordType::DS => Question::Ds,
-        RecordType::ANY => Question::Any,
-        RecordType::AXFR | RecordType::IXFR => return Err(ResponseCode::Refused),
-        RecordType::OPT => return Err(ResponseCode::FormErr),
+    match query.query_type() {
+        RecordType::ANY => Ok(query),
+        RecordType::AXFR | RecordType::IXFR => Err(ResponseCode::Refused),
+        RecordType::OPT => Err(ResponseCode::FormErr),
         // RFC 6895 section 3.1: 128 to 255 ask for something other than records.
-        other if (128..=255).contains(&u16::from(other)) => return Err(ResponseCode::NotImp),
-        _ => Question::Other,
-    };
-    Ok((query, question))
+        other if (128..=255).contains(&u16::from(other)) => Err(ResponseCode::NotImp),
+        _ => Ok(query),
+    }
 }
 
 impl Reply {
-    fn fill(&mut self, snapshot: &Snapshot, query: &LowerQuery, question: Question) {
+    fn fill(&mut self, snapshot: &Snapshot, query: &LowerQuery) {
         // The client's own spelling: it is the owner of what is found (and some clients compare).
         let asked = query.original().name();
         let Some(name) = Name::from_root(asked.iter().rev()) else {
             self.metadata.response_code = ResponseCode::FormErr;
             return;
         };
-        let found = answer(snapshot, &name, question);
+        let found = answer(snapshot, &name, Kind(query.query_type().into()));
         self.metadata.response_code = match found.code {
             Code::NoError => ResponseCode::NoError,
             Code::NxDomain => ResponseCode::NXDomain,
@@ -184,39 +180,20 @@ fn record_bytes_max(record: &Record) -> usize {
     const NAME_END: usize = 1;
     const TYPE_CLASS_TTL_LENGTH: usize = 10;
     let data = match &record.data {
-        RData::A(_) => 4,
-        RData::AAAA(_) => 16,
-        RData::NS(server) => server.0.len() + NAME_END,
-        RData::SOA(soa) => soa.mname.len() + soa.rname.len() + 2 * NAME_END + 20,
-        _ => WireName::MAX_LENGTH,
+        RData::Unknown { rdata, .. } => rdata.anything.len(),
+        _ => usize::from(u16::MAX),
     };
     record.name.len() + NAME_END + TYPE_CLASS_TTL_LENGTH + data
 }
 
 fn records(owner: &WireName, set: &Set) -> Vec<Record> {
-    set.data.iter().map(|data| Record::from_rdata(owner.clone(), set.ttl, wire_data(data))).collect()
+    let record = |data| Record::from_rdata(owner.clone(), set.ttl, wire_data(set.kind, data));
+    set.data.iter().map(record).collect()
 }
 
-fn wire_data(data: &Data) -> RData {
-    match data {
-        Data::A(address) => RData::A(rdata::A(*address)),
-        Data::Aaaa(address) => RData::AAAA(rdata::AAAA(*address)),
-        Data::Ns(name) => RData::NS(rdata::NS(wire_name(name))),
-        Data::Soa(soa) => RData::SOA(rdata::SOA::new(
-            wire_name(&soa.mname),
-            wire_name(&soa.rname),
-            soa.serial.0,
-            signed(soa.refresh),
-            signed(soa.retry),
-            signed(soa.expire),
-            soa.minimum,
-        )),
-    }
-}
-
-/// The codec's type for times that RFC 1035 calls 32 bits; the configuration bounds them.
-fn signed(seconds: u32) -> i32 {
-    i32::try_from(seconds).unwrap_or(i32::MAX)
+/// As it stands, whatever its type.
+fn wire_data(kind: Kind, data: &Rdata) -> RData {
+    RData::Unknown { code: RecordType::from(kind.0), rdata: NULL::with(data.as_bytes().into()) }
 }
 
 fn wire_name(name: &Name) -> WireName {

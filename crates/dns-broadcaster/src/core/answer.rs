@@ -4,20 +4,8 @@
 use alloc::vec::Vec;
 
 use super::name::Name;
-use super::zone::{Data, Kind, Node, Set, Snapshot, Zone};
-
-/// What is asked about a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// One of the types that zones here hold.
-    Kind(Kind),
-    /// The parent's half of a delegation: never held, and asked of the parent (RFC 4035 section 3.1.4.1).
-    Ds,
-    /// Whatever there is.
-    Any,
-    /// A type that no zone here holds.
-    Other,
-}
+use super::record::{Kind, Node, Rdata, Set};
+use super::zone::{Snapshot, Zone};
 
 /// The response code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,19 +33,17 @@ pub struct Answer<'a> {
     pub additional: Vec<(&'a Name, &'a Set)>,
 }
 
-/// Answers `question` about `name`.
+/// Answers a question for records of type `kind` at `name`.
 #[must_use]
-pub fn answer<'a>(snapshot: &'a Snapshot, name: &Name, question: Question) -> Answer<'a> {
-    let Some(zone) = snapshot.zone_of(name, question) else { return Answer::without(Code::Refused) };
+pub fn answer<'a>(snapshot: &'a Snapshot, name: &Name, kind: Kind) -> Answer<'a> {
+    let Some(zone) = snapshot.zone_of(name, kind) else { return Answer::without(Code::Refused) };
     if zone.held {
         return Answer::without(Code::ServFail);
     }
     let Some(node) = zone.node_of(name) else { return Answer::negative(Code::NxDomain, zone) };
-    let found = match question {
-        Question::Kind(kind) => node.iter().find(|set| set.kind == kind),
-        Question::Any => node.first(),
-        Question::Ds | Question::Other => None,
-    };
+    // RFC 8482 section 4.1: one set is answer enough, and not the SOA, which nobody looks for.
+    let wanted = |set: &&Set| if kind == Kind::ANY { set.kind != Kind::SOA } else { set.kind == kind };
+    let found = node.iter().find(wanted);
     match found {
         Some(set) => {
             let additional = zone.additional(set);
@@ -73,7 +59,7 @@ impl<'a> Answer<'a> {
     }
 
     fn negative(code: Code, zone: &'a Zone) -> Self {
-        Self { authority: zone.soa(), ..Self::without(code) }
+        Self { authority: zone.soa().map(|soa| (&zone.origin, soa)), ..Self::without(code) }
     }
 
     /// True when a zone of this server speaks.
@@ -86,11 +72,11 @@ impl<'a> Answer<'a> {
 impl Snapshot {
     /// The deepest zone that holds `name`. DS at a zone's own name belongs to the zone above it,
     /// unless that is somebody else's.
-    fn zone_of(&self, name: &Name, question: Question) -> Option<&Zone> {
+    fn zone_of(&self, name: &Name, kind: Kind) -> Option<&Zone> {
         let too_deep = name.depth().saturating_sub(self.depth_max);
-        let mut zones = name.upward().skip(too_deep).filter_map(|key| self.zones.get(key));
+        let mut zones = name.upward().skip(too_deep).filter_map(|key| self.zones.get(key)).map(AsRef::as_ref);
         let deepest = zones.next()?;
-        if question == Question::Ds && deepest.origin == *name {
+        if kind == Kind::DS && deepest.origin == *name {
             return Some(zones.next().unwrap_or(deepest));
         }
         Some(deepest)
@@ -108,20 +94,16 @@ impl Zone {
         self.nodes.get(Name::wildcard_key(core::borrow::Borrow::borrow(encloser.0)).as_slice())
     }
 
-    fn soa(&self) -> Option<(&Name, &Set)> {
-        let apex = self.nodes.get(&self.origin)?;
-        Some((&self.origin, apex.iter().find(|set| set.kind == Kind::Soa)?))
-    }
-
+    /// Addresses of the name servers in `set`, which may lie beside the zone.
     fn additional(&self, set: &Set) -> Vec<(&Name, &Set)> {
-        let servers = set.data.iter().filter_map(|data| match data {
-            Data::Ns(name) => Some(name),
-            Data::A(_) | Data::Aaaa(_) | Data::Soa(_) => None,
-        });
+        if set.kind != Kind::NS {
+            return Vec::new();
+        }
+        let servers = set.data.iter().filter_map(Rdata::first_name);
         servers
-            .filter_map(|name| self.nodes.get_key_value(name).or_else(|| self.glue.get_key_value(name)))
+            .filter_map(|name| self.nodes.get_key_value(&name).or_else(|| self.glue.get_key_value(&name)))
             .flat_map(|(name, node)| node.iter().map(move |set| (name, set)))
-            .filter(|(_, set)| matches!(set.kind, Kind::A | Kind::Aaaa))
+            .filter(|(_, set)| matches!(set.kind, Kind::A | Kind::AAAA))
             .collect()
     }
 }

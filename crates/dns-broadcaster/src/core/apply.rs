@@ -115,14 +115,23 @@ pub fn decide(record: &Record, desired: Desired, now_seconds: u32) -> Plan {
     }
     plan.next.run = desired.run;
     plan.next.generation = desired.generation;
-    let zone_changed = record.system.as_ref() != Some(&desired.system)
-        || !record.tenants.keys().eq(plan.next.tenants.keys());
+    let zone_changed =
+        record.system.as_ref() != Some(&desired.system) || !record.delegations().eq(plan.next.delegations());
     plan.next.system = Some(desired.system);
     if zone_changed {
         plan.next.system_serial = record.system_serial.next(now_seconds);
     }
     plan.verdict = if plan.next == *record { Verdict::AlreadyThere } else { Verdict::Applied };
     plan
+}
+
+impl Record {
+    /// What the system's zone says of the tenants.
+    fn delegations(&self) -> impl Iterator<Item = (&Name, Vec<&Name>)> {
+        self.tenants.iter().map(|(name, tenant)| {
+            (name, tenant.content.name_servers.iter().map(|server| &server.name).collect())
+        })
+    }
 }
 
 impl Plan {

@@ -6,5 +6,8 @@
 
 pub mod answer;
 pub mod apply;
+pub mod history;
 pub mod name;
+pub mod record;
+pub mod transfer;
 pub mod zone;

@@ -84,6 +84,37 @@ impl Name {
         })
     }
 
+    /// Bytes of the name on the wire.
+    pub(crate) fn wire_bytes(&self) -> usize {
+        self.0.len() + 1
+    }
+
+    /// Appends the name as the wire carries it, uncompressed (RFC 1035 section 3.1).
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
+        let mut labels: Vec<&[u8]> = self.from_the_root().collect();
+        labels.reverse();
+        for label in labels {
+            bytes.extend(u8::try_from(label.len()));
+            bytes.extend(label);
+        }
+        bytes.push(0);
+    }
+
+    /// The uncompressed name that `bytes` begin with.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut labels = Vec::new();
+        let mut rest = bytes;
+        loop {
+            let (&length, tail) = rest.split_first()?;
+            if length == 0 {
+                return Self::from_root(labels.into_iter().rev());
+            }
+            let (label, tail) = tail.split_at_checked(usize::from(length))?;
+            labels.push(label);
+            rest = tail;
+        }
+    }
+
     /// Number of labels; the root has none.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -189,6 +220,19 @@ mod tests {
             keys,
             vec![b"\x01d\x02bc\x01a".to_vec(), b"\x01d\x02bc".to_vec(), b"\x01d".to_vec(), vec![]]
         );
+    }
+
+    #[test]
+    fn a_name_goes_over_the_wire_and_back() {
+        let name = Name::parse("a.bc.d").unwrap();
+        let mut bytes = Vec::new();
+        name.write(&mut bytes);
+        assert_eq!((bytes.as_slice(), bytes.len()), (&b"\x01a\x02bc\x01d\0"[..], name.wire_bytes()));
+        bytes.extend(b"what follows");
+        assert_eq!(Name::read(&bytes), Some(name));
+        for broken in [&b""[..], b"\x01a", b"\x05a\0", b"\xc0\x0c"] {
+            assert_eq!(Name::read(broken), None, "{broken:?}");
+        }
     }
 
     #[test]

@@ -2,10 +2,13 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::IpAddr;
 
+use super::history::History;
 use super::name::Name;
+use super::record::{Kind, Node, Rdata, Set, Soa};
 
 /// Names beneath a system's domain that belong to the system, hence to no tenant.
 pub const SYSTEM_LABELS: [&str; 3] = [NAME_SERVER_LABEL, "s3", "admin"];
@@ -102,154 +105,168 @@ pub struct Policy {
     pub negative_ttl: u32,
 }
 
-/// The types of records that zones hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// IPv4 addresses.
-    A,
-    /// IPv6 addresses.
-    Aaaa,
-    /// Name servers.
-    Ns,
-    /// Start of authority.
-    Soa,
-}
-
-/// The value of one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Data {
-    /// An IPv4 address.
-    A(Ipv4Addr),
-    /// An IPv6 address.
-    Aaaa(Ipv6Addr),
-    /// A name server.
-    Ns(Name),
-    /// Start of authority.
-    Soa(Soa),
-}
-
-/// RFC 1035 section 3.3.13; times in seconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fields are the RFC's")]
-pub struct Soa {
-    pub mname: Name,
-    pub rname: Name,
-    pub serial: Serial,
-    pub refresh: u32,
-    pub retry: u32,
-    pub expire: u32,
-    pub minimum: u32,
-}
-
-/// All records of one type at one name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Set {
-    /// Their type.
-    pub kind: Kind,
-    /// Seconds that they may be kept.
-    pub ttl: u32,
-    /// Their values; never empty.
-    pub data: Vec<Data>,
-}
-
-/// The sets at one name. Empty: the name exists and has no records.
-pub type Node = Vec<Set>;
-
-/// A zone that this server is authoritative for.
+/// A zone that this server is authoritative for, as it is under one serial.
 #[derive(Clone, Debug)]
 pub struct Zone {
     pub(super) origin: Name,
+    pub(super) serial: Serial,
     pub(super) held: bool,
+    /// Whether name servers that follow this one may take the zone from it.
+    pub(super) transferable: bool,
+    /// The SOA set stands first at the origin.
     pub(super) nodes: BTreeMap<Name, Node>,
     /// Addresses of name servers outside the zone, for the additional section.
     pub(super) glue: BTreeMap<Name, Node>,
+    /// How the zone came to this serial.
+    pub(super) history: History,
 }
 
 /// Every zone, at one instant. A query reads one snapshot from beginning to end.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    pub(super) zones: BTreeMap<Name, Zone>,
+    pub(super) zones: BTreeMap<Name, Arc<Zone>>,
     /// Labels of the deepest zone's name: no question looks for a zone below that.
     pub(super) depth_max: usize,
 }
 
 impl Snapshot {
     /// A snapshot of `zones`.
-    pub fn new(zones: impl IntoIterator<Item = Zone>) -> Self {
+    pub fn new(zones: impl IntoIterator<Item = Arc<Zone>>) -> Self {
         let zones: BTreeMap<_, _> = zones.into_iter().map(|zone| (zone.origin.clone(), zone)).collect();
         let depth_max = zones.keys().map(Name::depth).max().unwrap_or(0);
         Self { zones, depth_max }
     }
+
+    /// The zone of that very name.
+    #[must_use]
+    pub fn zone(&self, origin: &Name) -> Option<&Arc<Zone>> {
+        self.zones.get(origin)
+    }
+
+    /// All zones, by name.
+    pub fn zones(&self) -> impl Iterator<Item = &Arc<Zone>> {
+        self.zones.values()
+    }
 }
 
 impl Zone {
-    /// The system's zone. `cuts` are the tenant zones of the server that lie beneath it: they
-    /// exist here, and all that is asked about them is answered from their own zones, so no
-    /// referral is ever given and the cut carries no records.
+    /// The system's zone. `tenants` are the tenants of the server: those beneath the zone are
+    /// delegated from it. This server answers from the tenants' own zones and never refers, but one
+    /// that takes only this zone from it has to.
     pub fn of_system<'a>(
         system: &System,
         serial: Serial,
-        cuts: impl Iterator<Item = &'a Name>,
+        tenants: impl Iterator<Item = &'a Tenant>,
         policy: &Policy,
     ) -> Self {
         let origin = system.domain.clone();
         let server = origin.child(NAME_SERVER_LABEL).unwrap_or_else(|| origin.clone());
-        let soa = policy.soa(&origin, &server, serial, policy.negative_ttl);
-        let mut zone =
-            Self { origin: origin.clone(), held: false, nodes: BTreeMap::new(), glue: BTreeMap::new() };
-        let mut apex = address_sets(&system.addresses, policy.system_ttl);
-        apex.push(Set { kind: Kind::Ns, ttl: policy.system_ttl, data: [Data::Ns(server)].into() });
-        apex.push(Set { kind: Kind::Soa, ttl: policy.negative_ttl, data: [Data::Soa(soa)].into() });
-        zone.insert(origin.clone(), apex);
+        let ttl = policy.system_ttl;
+        let mut zone = Self::empty(&origin, policy.soa(&origin, &server, serial, policy.negative_ttl));
+        zone.insert(&origin, address_sets(&system.addresses, ttl));
+        zone.insert(&origin, [Set::new(Kind::NS, ttl, [Rdata::name_server(&server)])].into());
         for label in SYSTEM_LABELS {
             let addresses =
                 if label == NAME_SERVER_LABEL { &system.name_server_addresses } else { &system.addresses };
             if let Some(name) = origin.child(label) {
-                zone.insert(name, address_sets(addresses, policy.system_ttl));
+                zone.insert(&name, address_sets(addresses, ttl));
             }
         }
-        for cut in cuts.filter(|cut| cut.is_within(&origin)) {
-            zone.insert(cut.clone(), Node::new());
+        for tenant in tenants.filter(|tenant| tenant.name.is_within(&origin)) {
+            zone.insert(&tenant.name, tenant.content.name_server_sets(ttl));
         }
         zone
     }
 
     /// A tenant's zone: its apex, and a wildcard with the same addresses (RFC 4592).
     #[must_use]
-    pub fn of_tenant(tenant: &Tenant, held: bool, policy: &Policy) -> Self {
-        let (origin, content) = (tenant.name.clone(), &tenant.content);
+    pub fn of_tenant(tenant: &Tenant, held: bool, transferable: bool, policy: &Policy) -> Self {
+        let (origin, content) = (&tenant.name, &tenant.content);
         let ttl = content.ttl;
-        let mut zone = Self { origin: origin.clone(), held, nodes: BTreeMap::new(), glue: BTreeMap::new() };
-        let addresses = address_sets(&content.addresses, ttl);
-        let mut apex = addresses.clone();
-        let servers: Vec<_> =
-            content.name_servers.iter().map(|server| Data::Ns(server.name.clone())).collect();
-        let primary = content.name_servers.first().map_or(&origin, |server| &server.name);
-        let soa = policy.soa(&origin, primary, tenant.serial, ttl);
-        if !servers.is_empty() {
-            apex.push(Set { kind: Kind::Ns, ttl, data: servers });
-        }
-        apex.push(Set { kind: Kind::Soa, ttl, data: [Data::Soa(soa)].into() });
-        zone.insert(origin.clone(), apex);
+        let primary = content.name_servers.first().map_or(origin, |server| &server.name);
+        let mut zone = Self::empty(origin, policy.soa(origin, primary, tenant.serial, ttl));
+        zone.held = held;
+        zone.transferable = transferable;
+        zone.insert(origin, address_sets(&content.addresses, ttl));
+        zone.insert(origin, content.name_server_sets(ttl));
         if let Some(wildcard) = origin.child("*") {
-            zone.insert(wildcard, addresses);
+            zone.insert(&wildcard, address_sets(&content.addresses, ttl));
         }
         let glue = content.name_servers.iter();
         zone.glue = glue.map(|server| (server.name.clone(), address_sets(&server.addresses, ttl))).collect();
         zone
     }
 
+    fn empty(origin: &Name, soa: Soa) -> Self {
+        let start = Set::new(Kind::SOA, soa.minimum, [Rdata::soa(&soa)]);
+        Self {
+            origin: origin.clone(),
+            serial: soa.serial,
+            held: false,
+            transferable: true,
+            nodes: [(origin.clone(), [start].into())].into(),
+            glue: BTreeMap::new(),
+            history: History::default(),
+        }
+    }
+
+    /// The zone's name.
+    #[must_use]
+    pub fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    /// The zone's serial.
+    #[must_use]
+    pub fn serial(&self) -> Serial {
+        self.serial
+    }
+
+    /// Whether nothing is answered from it for now.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether name servers that follow this one may take it from here.
+    #[must_use]
+    pub fn is_transferable(&self) -> bool {
+        self.transferable
+    }
+
+    /// Its start of authority.
+    pub(super) fn soa(&self) -> Option<&Set> {
+        self.nodes.get(&self.origin)?.iter().find(|set| set.kind == Kind::SOA)
+    }
+
     /// Adds a name, and the names between it and the apex, which exist with it (RFC 4592 section
     /// 2.2.2).
-    fn insert(&mut self, name: Name, node: Node) {
+    fn insert(&mut self, name: &Name, node: Node) {
         let labels: Vec<_> = name.from_the_root().collect();
         for depth in self.origin.depth() + 1..labels.len() {
             if let Some(between) = Name::from_root(labels[..depth].iter().copied()) {
                 self.nodes.entry(between).or_default();
             }
         }
-        let existing = self.nodes.entry(name).or_default();
-        existing.extend(node);
+        self.nodes.entry(name.clone()).or_default().extend(node);
+    }
+}
+
+impl Tenant {
+    /// Whether name servers that follow this one may take the zone from it: if it follows a link,
+    /// because then both systems give it the same serial, or if it lies beneath the system's own
+    /// `domain`. The other system numbers its own zones, and this one does not know how.
+    #[must_use]
+    pub fn is_transferable(&self, domain: Option<&Name>) -> bool {
+        !self.link.is_empty() || domain.is_some_and(|domain| self.name.is_within(domain))
+    }
+}
+
+impl TenantContent {
+    fn name_server_sets(&self, ttl: u32) -> Node {
+        let servers: Vec<_> =
+            self.name_servers.iter().map(|server| Rdata::name_server(&server.name)).collect();
+        if servers.is_empty() { Node::new() } else { [Set::new(Kind::NS, ttl, servers)].into() }
     }
 }
 
@@ -268,19 +285,12 @@ impl Policy {
 }
 
 fn address_sets(addresses: &[IpAddr], ttl: u32) -> Node {
-    let v4 = addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(address) => Some(Data::A(*address)),
-        IpAddr::V6(_) => None,
-    });
-    let v6 = addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => Some(Data::Aaaa(*address)),
-    });
-    [(Kind::A, v4.collect::<Vec<_>>()), (Kind::Aaaa, v6.collect())]
-        .into_iter()
-        .filter(|(_, data)| !data.is_empty())
-        .map(|(kind, data)| Set { kind, ttl, data })
-        .collect()
+    let mut sets: BTreeMap<Kind, Vec<Rdata>> = BTreeMap::new();
+    for &address in addresses {
+        let (kind, data) = Rdata::address(address);
+        sets.entry(kind).or_default().push(data);
+    }
+    sets.into_iter().map(|(kind, data)| Set::new(kind, ttl, data)).collect()
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use switchback_dns::config::Config;
-use switchback_dns::core::answer::{Question, answer};
+use switchback_dns::core::answer::answer;
 use switchback_dns::core::name::Name;
-use switchback_dns::core::zone::{Data, Kind, Policy, Serial, Snapshot};
+use switchback_dns::core::record::{Kind, Rdata};
+use switchback_dns::core::zone::{Policy, Serial, Snapshot};
 use switchback_dns::publisher::Publisher;
 use switchback_model::{Incarnation, SystemId};
 use switchback_proto::dns::v1::{ApplyZonesRequest, SystemZone, TenantZone};
@@ -93,13 +94,9 @@ impl Names {
         let Ok(name) = Name::parse(&format!("photos.{NAME}.{}", System::East.domain())) else {
             return Vec::new();
         };
-        let answer = answer(&snapshot, &name, Question::Kind(Kind::A));
+        let answer = answer(&snapshot, &name, Kind::A);
         let data = answer.answer.into_iter().flat_map(|set| &set.data);
-        data.filter_map(|data| match data {
-            Data::A(address) => Some(address.to_string()),
-            Data::Aaaa(_) | Data::Ns(_) | Data::Soa(_) => None,
-        })
-        .collect()
+        data.filter_map(Rdata::as_address).map(|address| address.to_string()).collect()
     }
 }
 

@@ -1,0 +1,130 @@
+//! Records, in the form in which the wire carries them: every type is held, compared and
+//! transferred alike, and a type that this code has no word for as well (RFC 3597).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::name::Name;
+use super::zone::Serial;
+
+/// A record type, as the registry numbers it (RFC 1035 section 3.2.2 and what followed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind(pub u16);
+
+impl Kind {
+    /// An IPv4 address.
+    pub const A: Self = Self(1);
+    /// A name server.
+    pub const NS: Self = Self(2);
+    /// Start of authority.
+    pub const SOA: Self = Self(6);
+    /// An IPv6 address.
+    pub const AAAA: Self = Self(28);
+    /// The parent's half of a signed delegation (RFC 4034 section 5).
+    pub const DS: Self = Self(43);
+    /// A question for whatever there is.
+    pub const ANY: Self = Self(255);
+}
+
+/// The value of one record: its RDATA, with names uncompressed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rdata(Box<[u8]>);
+
+impl Rdata {
+    /// The record of an address, and its type.
+    #[must_use]
+    pub fn address(address: IpAddr) -> (Kind, Self) {
+        match address {
+            IpAddr::V4(address) => (Kind::A, Self(address.octets().into())),
+            IpAddr::V6(address) => (Kind::AAAA, Self(address.octets().into())),
+        }
+    }
+
+    /// An NS record's.
+    #[must_use]
+    pub fn name_server(name: &Name) -> Self {
+        let mut bytes = Vec::with_capacity(name.wire_bytes());
+        name.write(&mut bytes);
+        Self(bytes.into())
+    }
+
+    /// A SOA record's.
+    #[must_use]
+    pub fn soa(soa: &Soa) -> Self {
+        let mut bytes = Vec::with_capacity(soa.mname.wire_bytes() + soa.rname.wire_bytes() + 20);
+        soa.mname.write(&mut bytes);
+        soa.rname.write(&mut bytes);
+        for number in [soa.serial.0, soa.refresh, soa.retry, soa.expire, soa.minimum] {
+            bytes.extend(number.to_be_bytes());
+        }
+        Self(bytes.into())
+    }
+
+    /// As it stands on the wire.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The name that it begins with: an NS record's server.
+    #[must_use]
+    pub fn first_name(&self) -> Option<Name> {
+        Name::read(&self.0)
+    }
+
+    /// The address that it is, if it has the length of one: of A and AAAA records.
+    #[must_use]
+    pub fn as_address(&self) -> Option<IpAddr> {
+        match self.0.len() {
+            4 => <[u8; 4]>::try_from(&*self.0).ok().map(|octets| Ipv4Addr::from(octets).into()),
+            16 => <[u8; 16]>::try_from(&*self.0).ok().map(|octets| Ipv6Addr::from(octets).into()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Rdata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.escape_ascii())
+    }
+}
+
+/// RFC 1035 section 3.3.13; times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the RFC's")]
+pub struct Soa {
+    pub mname: Name,
+    pub rname: Name,
+    pub serial: Serial,
+    pub refresh: u32,
+    pub retry: u32,
+    pub expire: u32,
+    pub minimum: u32,
+}
+
+/// All records of one type at one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Their type.
+    pub kind: Kind,
+    /// Seconds that they may be kept.
+    pub ttl: u32,
+    /// Their values, in order and once each; never empty.
+    pub data: Vec<Rdata>,
+}
+
+impl Set {
+    /// The set of these values.
+    #[must_use]
+    pub fn new(kind: Kind, ttl: u32, data: impl IntoIterator<Item = Rdata>) -> Self {
+        let mut data: Vec<_> = data.into_iter().collect();
+        data.sort();
+        data.dedup();
+        Self { kind, ttl, data }
+    }
+}
+
+/// The sets at one name. Empty: the name exists and has no records.
+pub type Node = Vec<Set>;
