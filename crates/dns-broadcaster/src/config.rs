@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use switchback_kit::config::{Error, Source};
 
+use crate::access::Secondary;
+use crate::core::name::Name;
 use crate::core::zone::Policy;
 
 const SECTION: &str = "dns_broadcaster";
@@ -34,6 +36,20 @@ struct Raw {
     soa_expire_seconds: u32,
     #[serde(default = "idle_default")]
     tcp_idle_ms: u64,
+    #[serde(default)]
+    tls_listen: Vec<String>,
+    tls_certificate_file: Option<PathBuf>,
+    tls_key_file: Option<PathBuf>,
+    #[serde(default)]
+    secondaries: Vec<RawSecondary>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSecondary {
+    name: String,
+    address: String,
+    key: Option<String>,
 }
 
 /// Longer than a link manager takes to reach its peer after a start (`contact_wait`, 5 s) and to
@@ -81,8 +97,23 @@ pub struct Config {
     pub ttl: u32,
     /// A TCP connection without a query for this long is closed.
     pub tcp_idle: Duration,
+    /// DNS by TLS, if it is served.
+    pub tls: Option<Tls>,
+    /// Name servers that follow this one.
+    pub secondaries: Vec<Secondary>,
     /// The times in zones.
     pub policy: Policy,
+}
+
+/// DNS by TLS (RFC 7858).
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Where it is answered.
+    pub listen: Vec<SocketAddr>,
+    /// PEM file of the certificate that clients are shown, its chain behind it.
+    pub certificate: PathBuf,
+    /// PEM file of its key.
+    pub key: PathBuf,
 }
 
 impl Config {
@@ -93,15 +124,7 @@ impl Config {
     pub fn from_source(source: &Source) -> Result<Self, Error> {
         let raw: Raw = source.section(SECTION)?;
         let refuse = |reason: String| source.refuse(SECTION, &reason);
-        let dns_listen = raw
-            .dns_listen
-            .iter()
-            .map(|text| {
-                text.parse().map_err(|_| {
-                    refuse(format!("dns_listen: {text:?} is no address; expected \"192.0.2.1:53\" or \"[2001:db8::1]:53\""))
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let dns_listen = parse_all("dns_listen", &raw.dns_listen).map_err(refuse)?;
         if dns_listen.is_empty() {
             return Err(refuse("dns_listen: expected at least one address such as \"192.0.2.1:53\"".into()));
         }
@@ -120,6 +143,19 @@ impl Config {
         if raw.tcp_idle_ms == 0 {
             return Err(refuse("tcp_idle_ms: expected at least 1".into()));
         }
+        let tls = match (raw.tls_listen.is_empty(), raw.tls_certificate_file, raw.tls_key_file) {
+            (true, None, None) => None,
+            (false, Some(certificate), Some(key)) => {
+                let listen = parse_all("tls_listen", &raw.tls_listen).map_err(refuse)?;
+                Some(Tls { listen, certificate, key })
+            }
+            _ => {
+                let all = "tls_listen, tls_certificate_file, tls_key_file: expected all of them, or none";
+                return Err(refuse(all.into()));
+            }
+        };
+        let secondaries = raw.secondaries.into_iter().map(secondary).collect::<Result<Vec<_>, _>>();
+        let secondaries = secondaries.map_err(refuse)?;
         Ok(Self {
             data_dir: source.system()?.data_dir.join("dns-broadcaster"),
             listen: raw.listen,
@@ -127,6 +163,8 @@ impl Config {
             hold: Duration::from_millis(raw.hold_ms),
             ttl: raw.ttl_seconds,
             tcp_idle: Duration::from_millis(raw.tcp_idle_ms),
+            tls,
+            secondaries,
             policy: Policy {
                 refresh: raw.soa_refresh_seconds,
                 retry: raw.soa_retry_seconds,
@@ -136,4 +174,20 @@ impl Config {
             },
         })
     }
+}
+
+fn secondary(raw: RawSecondary) -> Result<Secondary, String> {
+    let of = |key: &str| format!("secondaries: {key} of {:?}", raw.name);
+    let address = parse(&of("address"), &raw.address)?;
+    let key = raw.key.map(|key| Name::parse(&key).map_err(|error| format!("{}: {error}", of("key"))));
+    Ok(Secondary { address, key: key.transpose()?, name: raw.name })
+}
+
+fn parse_all(key: &str, texts: &[String]) -> Result<Vec<SocketAddr>, String> {
+    texts.iter().map(|text| parse(key, text)).collect()
+}
+
+fn parse(key: &str, text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected \"192.0.2.1:53\" or \"[2001:db8::1]:53\"";
+    text.parse().map_err(|_| format!("{key}: {text:?} is no address; {expected}"))
 }

@@ -1,8 +1,9 @@
 //! The DNS broadcaster: what each name answers, following the authority to write.
 //!
 //! It is told every zone by the link manager (`rpc` -> `publisher`), remembers them
-//! (`store`), and answers on UDP and TCP from an immutable snapshot (`server`, and the pure
-//! [`core::answer`]). It promises:
+//! (`store`), and answers by UDP (`datagram`), TCP (`stream`) and TLS (`secure`) from an immutable
+//! snapshot (`respond`, and the pure [`core::answer`]). Name servers that follow it take the zones
+//! from it, whole or what changed ([`core::transfer`]). It promises:
 //!
 //! - A query is answered from one snapshot: during a change it sees the old zones or the new ones,
 //!   and a name that moves is never absent in between.
@@ -11,19 +12,23 @@
 //! - After a start the zones of links are held (SERVFAIL, so that resolvers ask the other system)
 //!   until somebody confirms them or the hold has passed: a side that returns may hold old answers.
 //!
-//! It is no resolver: other people's names are refused. Transfers, updates, signing and the fast
-//! UDP path are not here yet. hickory is named in this crate only, in `server` and [`client`].
+//! It is no resolver: other people's names are refused. Updates, signing and the fast UDP path are
+//! not here yet. hickory is named in this crate only, in `respond`, `secure` and [`client`].
 
 extern crate alloc;
 
+pub mod access;
 pub mod client;
 pub mod config;
 mod convert;
 pub mod core;
+mod datagram;
 pub mod publisher;
+mod respond;
 pub mod rpc;
-mod server;
+mod secure;
 mod store;
+mod stream;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,13 +38,15 @@ use switchback_kit::config::Source;
 use switchback_kit::secret::Secret;
 use switchback_kit::world::is_simulated;
 use switchback_kit::world::net::Listener;
-use switchback_kit::{durable, grpc};
+use switchback_kit::{durable, grpc, tls};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::config::Config;
 use crate::publisher::Publisher;
+use crate::respond::Responder;
 
 /// Why the broadcaster cannot do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +76,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The name server's sockets failed.
-    #[error("the name server ended: {0}")]
-    Answer(String),
+    /// A socket of the name server failed.
+    #[error("the name server ended")]
+    Answer(#[source] std::io::Error),
+    /// DNS by TLS cannot be served.
+    #[error("DNS by TLS cannot be served")]
+    Secure(#[source] tls::PublicError),
 }
 
 /// The sockets of a broadcaster, bound by the caller so that tests may choose port 0.
@@ -83,6 +93,8 @@ pub struct Listeners {
     pub udp: Vec<UdpSocket>,
     /// DNS by TCP, on the same addresses.
     pub tcp: Vec<TcpListener>,
+    /// DNS by TLS.
+    pub tls: Vec<TcpListener>,
 }
 
 impl Listeners {
@@ -102,7 +114,12 @@ impl Listeners {
             udp.push(socket);
             tcp.push(listener);
         }
-        Ok(Self { grpc, udp, tcp })
+        let mut tls = Vec::new();
+        for &address in config.tls.iter().flat_map(|secure| &secure.listen) {
+            let bound = TcpListener::bind(address).await;
+            tls.push(bound.map_err(|source| Error::Listen { address, source })?);
+        }
+        Ok(Self { grpc, udp, tcp, tls })
     }
 }
 
@@ -177,13 +194,31 @@ pub async fn serve(
     secret: &Secret,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let tcp_idle = config.tcp_idle;
+    let (idle, secondaries) = (config.tcp_idle, config.secondaries.clone());
+    let tls = config.tls.clone();
     let publisher = Arc::new(Publisher::open(config)?);
-    let is_silent = listeners.udp.is_empty() && listeners.tcp.is_empty();
-    let mut dns = server::start(listeners.udp, listeners.tcp, publisher.snapshot(), tcp_idle);
-    let routes = Routes::new(rpc::service(Arc::clone(&publisher)));
+    let responder = Arc::new(Responder { snapshot: publisher.snapshot(), secondaries });
     // The name server ends with the drain, and the drain begins when the name server ends.
     let end = shutdown.child_token();
+    let mut secure = secure::server(Arc::clone(&responder));
+    for listener in listeners.tls {
+        let Some(tls) = &tls else { continue };
+        let shown = tls::public(&tls.certificate, &tls.key, &[secure::PROTOCOL]).map_err(Error::Secure)?;
+        secure.register_tls_listener_with_tls_config(listener, idle, shown).map_err(Error::Answer)?;
+    }
+    let mut plain = JoinSet::new();
+    for socket in listeners.udp {
+        plain.spawn(datagram::serve(socket, Arc::clone(&responder), end.clone()));
+    }
+    let limits = Arc::new(stream::Limits::new(idle));
+    for listener in listeners.tcp {
+        let serving = stream::serve(listener, Arc::clone(&responder), Arc::clone(&limits), end.clone());
+        plain.spawn(async {
+            serving.await;
+            Ok(())
+        });
+    }
+    let routes = Routes::new(rpc::service(Arc::clone(&publisher)));
     let calls = grpc::serve(listeners.grpc, secret, routes, end.clone());
     tokio::pin!(calls);
     let hold = async {
@@ -194,15 +229,16 @@ pub async fn serve(
     let ended = tokio::select! {
         biased;
         ended = &mut calls => return ended,
-        ended = dns.block_until_done(), if !is_silent => Err(Error::Answer(ended.err().map_or_else(|| "no socket".into(), |error| error.to_string())).into()),
+        Some(ended) = plain.join_next() => ended.map_err(anyhow::Error::from).and_then(|ended| Ok(ended.map_err(Error::Answer)?)),
         () = publisher.broken() => Err(Error::State(durable::Error::Poisoned).into()),
         () = end.cancelled() => Ok(()),
         () = hold => Ok(()),
     };
     end.cancel();
-    let (stopped, drained) = tokio::join!(dns.shutdown_gracefully(), calls);
+    let plain = async { while plain.join_next().await.is_some() {} };
+    let (stopped, drained, ()) = tokio::join!(secure.shutdown_gracefully(), calls, plain);
     if let Err(error) = stopped {
-        tracing::debug!(%error, "name server did not end in order");
+        tracing::debug!(%error, "DNS by TLS did not end in order");
     }
     ended.and(drained)
 }

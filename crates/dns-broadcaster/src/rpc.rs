@@ -44,7 +44,9 @@ fn status(error: &Error) -> Status {
     let (code, reason) = match error {
         Error::Malformed(_) => (Code::InvalidArgument, "MALFORMED_ZONE"),
         Error::State(_) => (Code::Unavailable, "STATE_NOT_DURABLE"),
-        Error::Damaged { .. } | Error::Listen { .. } | Error::Answer(_) => (Code::Internal, "INTERNAL"),
+        Error::Damaged { .. } | Error::Listen { .. } | Error::Answer(_) | Error::Secure(_) => {
+            (Code::Internal, "INTERNAL")
+        }
     };
     refusal(code, reason, error.to_string(), None)
 }

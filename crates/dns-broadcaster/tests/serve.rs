@@ -46,6 +46,8 @@ impl Broadcaster {
             hold,
             ttl: 5,
             tcp_idle,
+            tls: None,
+            secondaries: Vec::new(),
             policy: Policy { refresh: 30, retry: 10, expire: 1000, system_ttl: 60, negative_ttl: 5 },
         };
         let listeners = Listeners::bind(&config).await.unwrap();

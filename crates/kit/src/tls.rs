@@ -20,6 +20,7 @@ mod certificate;
 mod client;
 mod connection;
 mod identity;
+mod public;
 mod server;
 mod trouble;
 mod verify;
@@ -32,6 +33,7 @@ use std::time::Duration;
 pub use certificate::{Fingerprint, Peer, Unreadable, system_urn};
 pub use client::{Dial, Expect, channel, connect};
 pub use identity::{Identity, IdentityError, IdentityKeeper, IdentityWatch};
+pub use public::{PublicError, public};
 pub use server::{serve, serve_with};
 pub use trouble::Trouble;
 

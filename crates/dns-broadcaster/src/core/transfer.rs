@@ -50,7 +50,6 @@ pub fn since(zone: &Zone, serial: Serial) -> Records<'_> {
 }
 
 /// The zone's SOA alone: what a server is sent by UDP for whom nothing else fits (RFC 1995 section 2).
-#[must_use]
 pub fn start(zone: &Zone) -> impl Iterator<Item = Record<'_>> + Send {
     zone.soa().into_iter().flat_map(|soa| records(&zone.origin, soa))
 }

@@ -39,6 +39,8 @@ impl Names {
             hold: Duration::from_secs(10),
             ttl: 5,
             tcp_idle: Duration::from_secs(10),
+            tls: None,
+            secondaries: Vec::new(),
             policy: Policy { refresh: 30, retry: 10, expire: 604_800, system_ttl: 60, negative_ttl: 5 },
         };
         let publisher = Publisher::open(config).map_err(|error| Trouble::Ended(error.to_string()))?;

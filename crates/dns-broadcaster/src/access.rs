@@ -1,0 +1,27 @@
+//! Who may take zones, and whom they are announced to.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::core::name::Name;
+
+/// A name server that follows this one.
+#[derive(Clone, Debug)]
+pub struct Secondary {
+    /// For people.
+    pub name: String,
+    /// Where it is told of changes, and asked for what it serves.
+    pub address: SocketAddr,
+    /// The TSIG key that it shares with this system. Without one it is known by its address alone.
+    pub key: Option<Name>,
+}
+
+/// Whether somebody at `source`, who proved to hold `key`, is one of `secondaries`. One with a key is
+/// taken from any address, since a transfer may leave a server by another one than it listens on; its
+/// address without the key is not enough.
+#[must_use]
+pub fn may_transfer(secondaries: &[Secondary], source: IpAddr, key: Option<&Name>) -> bool {
+    secondaries.iter().any(|secondary| match &secondary.key {
+        Some(shared) => key == Some(shared),
+        None => secondary.address.ip() == source.to_canonical(),
+    })
+}

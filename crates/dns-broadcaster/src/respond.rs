@@ -1,0 +1,372 @@
+//! From the bytes of a query to the bytes of its answer: hickory reads and writes messages, the core
+//! answers.
+//!
+//! One snapshot is loaded for each message, so a query sees all of a change or nothing of it. What
+//! does not fit into a datagram goes out empty with TC, and the client asks by TCP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::NULL;
+use hickory_proto::rr::{DNSClass, Name as WireName, RData, Record, RecordType};
+
+use crate::access::{self, Secondary};
+use crate::core::answer::{Code, answer};
+use crate::core::name::Name;
+use crate::core::record::{Kind, Rdata, Set};
+use crate::core::transfer::{self, Records};
+use crate::core::zone::{Serial, Snapshot, Zone};
+
+/// No UDP answer is larger: it would be fragmented on some path, and fragments are lost or forged
+/// (DNS Flag Day 2020).
+const UDP_BYTES_MAX: u16 = 1232;
+/// RFC 1035 section 2.3.4: what a client without EDNS takes.
+const UDP_BYTES_PLAIN: u16 = 512;
+/// A message of a transfer: names are compressed against its first 16 KiB, so that larger ones are
+/// not smaller for it (RFC 1035 section 4.1.4).
+const TRANSFER_BYTES_MAX: usize = 16 * 1024;
+
+/// How a query came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// One datagram, and one for the answer.
+    Udp,
+    /// A stream of messages.
+    Stream,
+}
+
+/// What becomes of a query.
+pub(crate) enum Response {
+    /// It is no query; whoever answered it might answer an answer.
+    Nothing,
+    /// The answer.
+    Answer(Vec<u8>),
+    /// As many messages as the zone takes.
+    Transfer(Box<Transfer>),
+}
+
+/// Answers queries. Shared by all sockets.
+pub(crate) struct Responder {
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) secondaries: Vec<Secondary>,
+}
+
+impl Responder {
+    /// What `bytes` from `source` are answered with.
+    pub(crate) fn respond(&self, bytes: &[u8], source: SocketAddr, transport: Transport) -> Response {
+        let [high, low, flags, ..] = *bytes else { return Response::Nothing };
+        if flags & QR != 0 || bytes.len() < HEADER_BYTES {
+            return Response::Nothing;
+        }
+        let Ok(query) = Message::from_vec(bytes) else {
+            let id = u16::from_be_bytes([high, low]);
+            let op_code = OpCode::from_u8(flags >> 3 & 0xf);
+            return Response::Answer(encode(&Message::error_msg(id, op_code, ResponseCode::FormErr)));
+        };
+        match wanted_transfer(&query) {
+            Some(kind) => self.transfer(&query, kind, source, transport),
+            None => Response::Answer(encode(&self.reply(&query, transport).into_message(&query))),
+        }
+    }
+
+    /// The answer to a query that is no transfer.
+    pub(crate) fn reply(&self, query: &Message, transport: Transport) -> Reply {
+        let edns = query.edns.is_some().then(|| response_edns(query));
+        let limit = match transport {
+            Transport::Udp => edns.as_ref().map_or(UDP_BYTES_PLAIN, Edns::max_payload),
+            Transport::Stream => u16::MAX,
+        };
+        let mut reply = Reply::empty(query, edns);
+        match judge(query).and_then(|asked| judge_type(asked.query_type()).map(|()| asked)) {
+            Ok(asked) => reply.fill(&self.snapshot.load(), asked),
+            Err(code) => reply.metadata.response_code = code,
+        }
+        reply.fit(query, limit);
+        reply
+    }
+
+    fn transfer(
+        &self,
+        query: &Message,
+        kind: RecordType,
+        source: SocketAddr,
+        transport: Transport,
+    ) -> Response {
+        let mut reply = Reply::empty(query, query.edns.is_some().then(|| response_edns(query)));
+        let refuse = |mut reply: Reply, code| {
+            reply.metadata.response_code = code;
+            Response::Answer(encode(&reply.into_message(query)))
+        };
+        if !access::may_transfer(&self.secondaries, source.ip(), None) {
+            tracing::debug!(%source, "transfer refused: no secondary of ours");
+            return refuse(reply, ResponseCode::Refused);
+        }
+        let asked = match judge_transfer(query, kind, transport) {
+            Ok(asked) => asked,
+            Err(code) => return refuse(reply, code),
+        };
+        let snapshot = self.snapshot.load();
+        let zone = match snapshot.zone(&asked.name) {
+            // RFC 5936 section 2.2.1.
+            None => return refuse(reply, ResponseCode::NotAuth),
+            Some(zone) if !zone.is_transferable() => return refuse(reply, ResponseCode::Refused),
+            Some(zone) if zone.is_held() => return refuse(reply, ResponseCode::ServFail),
+            Some(zone) => Arc::clone(zone),
+        };
+        reply.metadata.authoritative = true;
+        let transfer = Transfer { zone, since: asked.since, head: reply.into_message(query) };
+        match transport {
+            Transport::Stream => Response::Transfer(Box::new(transfer)),
+            Transport::Udp => Response::Answer(transfer.datagram()),
+        }
+    }
+}
+
+/// The codec's length of a header, and its bit that marks an answer.
+const HEADER_BYTES: usize = 12;
+const QR: u8 = 0x80;
+
+fn encode(message: &Message) -> Vec<u8> {
+    // What is read from a query, and what zones hold, keeps the limits of the wire.
+    message.to_vec().unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer could not be written");
+        Vec::new()
+    })
+}
+
+/// The size that both ends take.
+fn response_edns(query: &Message) -> Edns {
+    let mut edns = Edns::new();
+    edns.set_max_payload(query.max_payload().clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX));
+    edns
+}
+
+fn wanted_transfer(query: &Message) -> Option<RecordType> {
+    let kind = query.queries.first()?.query_type();
+    let is_query = query.metadata.op_code == OpCode::Query;
+    (is_query && matches!(kind, RecordType::AXFR | RecordType::IXFR)).then_some(kind)
+}
+
+/// The one question, or why no question is answered.
+fn judge(query: &Message) -> Result<&Query, ResponseCode> {
+    if query.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
+        return Err(ResponseCode::BADVERS);
+    }
+    // NOTIFY and UPDATE too: nobody is our primary, and zones change by the link manager only.
+    if query.metadata.op_code != OpCode::Query {
+        return Err(ResponseCode::NotImp);
+    }
+    // RFC 9619: a query has one question.
+    let [asked] = &query.queries[..] else { return Err(ResponseCode::FormErr) };
+    if asked.query_class() == DNSClass::IN { Ok(asked) } else { Err(ResponseCode::Refused) }
+}
+
+/// Why a question of this type is not answered with records.
+fn judge_type(kind: RecordType) -> Result<(), ResponseCode> {
+    match kind {
+        RecordType::ANY => Ok(()),
+        // Not by this way.
+        RecordType::AXFR | RecordType::IXFR => Err(ResponseCode::Refused),
+        RecordType::OPT => Err(ResponseCode::FormErr),
+        // RFC 6895 section 3.1: 128 to 255 ask for something other than records.
+        other if (128..=255).contains(&u16::from(other)) => Err(ResponseCode::NotImp),
+        _ => Ok(()),
+    }
+}
+
+struct AskedTransfer {
+    name: Name,
+    since: Option<Serial>,
+}
+
+fn judge_transfer(
+    query: &Message,
+    kind: RecordType,
+    transport: Transport,
+) -> Result<AskedTransfer, ResponseCode> {
+    let asked = judge(query)?;
+    let name = Name::from_root(asked.name().iter().rev()).ok_or(ResponseCode::FormErr)?;
+    if kind == RecordType::AXFR {
+        // RFC 5936 section 4.2.
+        return if transport == Transport::Udp {
+            Err(ResponseCode::FormErr)
+        } else {
+            Ok(AskedTransfer { name, since: None })
+        };
+    }
+    // RFC 1995 section 3: the SOA that the client holds.
+    let held = query.authorities.iter().find_map(|record| match &record.data {
+        RData::SOA(soa) => Some(Serial(soa.serial)),
+        _ => None,
+    });
+    Ok(AskedTransfer { name, since: Some(held.ok_or(ResponseCode::FormErr)?) })
+}
+
+/// An answer, before it is written.
+pub(crate) struct Reply {
+    pub(crate) metadata: Metadata,
+    pub(crate) edns: Option<Edns>,
+    pub(crate) answers: Vec<Record>,
+    pub(crate) authorities: Vec<Record>,
+    pub(crate) additionals: Vec<Record>,
+}
+
+impl Reply {
+    fn empty(query: &Message, edns: Option<Edns>) -> Self {
+        let metadata = Metadata::response_from_request(&query.metadata);
+        Self { metadata, edns, answers: Vec::new(), authorities: Vec::new(), additionals: Vec::new() }
+    }
+
+    fn fill(&mut self, snapshot: &Snapshot, query: &Query) {
+        // The client's own spelling: it is the owner of what is found (and some clients compare).
+        let asked = query.name();
+        let Some(name) = Name::from_root(asked.iter().rev()) else {
+            self.metadata.response_code = ResponseCode::FormErr;
+            return;
+        };
+        let found = answer(snapshot, &name, Kind(query.query_type().into()));
+        self.metadata.response_code = match found.code {
+            Code::NoError => ResponseCode::NoError,
+            Code::NxDomain => ResponseCode::NXDomain,
+            Code::Refused => ResponseCode::Refused,
+            Code::ServFail => ResponseCode::ServFail,
+        };
+        self.metadata.authoritative = found.is_authoritative();
+        self.answers = found.answer.map(|set| records(asked, set)).unwrap_or_default();
+        self.authorities =
+            found.authority.map(|(origin, set)| records(&wire_name(origin), set)).unwrap_or_default();
+        self.additionals =
+            found.additional.iter().flat_map(|(owner, set)| records(&wire_name(owner), set)).collect();
+    }
+
+    /// Leaves out what does not fit: first what is only helpful, then everything, with TC.
+    fn fit(&mut self, query: &Message, limit: u16) {
+        let limit = usize::from(limit);
+        if self.size(query) > limit {
+            self.additionals.clear();
+        }
+        if self.size(query) > limit {
+            self.answers.clear();
+            self.authorities.clear();
+            self.metadata.truncation = true;
+        }
+    }
+
+    /// An upper bound: names count in full, as if none were compressed.
+    fn size(&self, query: &Message) -> usize {
+        let records = self.answers.iter().chain(&self.authorities).chain(&self.additionals);
+        head_bytes_max(&query.queries) + records.map(record_bytes_max).sum::<usize>()
+    }
+
+    fn into_message(self, query: &Message) -> Message {
+        let mut message = Message::new(self.metadata.id, MessageType::Response, self.metadata.op_code);
+        message.metadata = self.metadata;
+        message.queries.clone_from(&query.queries);
+        message.answers = self.answers;
+        message.authorities = self.authorities;
+        message.additionals = self.additionals;
+        message.edns = self.edns;
+        message
+    }
+}
+
+/// A zone on its way to a server that takes it.
+pub(crate) struct Transfer {
+    zone: Arc<Zone>,
+    /// The serial that the server holds; `None` for the whole zone.
+    since: Option<Serial>,
+    /// The first message, without records.
+    head: Message,
+}
+
+impl Transfer {
+    /// The whole answer in one datagram; when it does not fit, the SOA alone, and the client asks by
+    /// TCP (RFC 1995 section 2).
+    fn datagram(mut self) -> Vec<u8> {
+        let limit = self.head.edns.as_ref().map_or(UDP_BYTES_PLAIN, Edns::max_payload);
+        let mut room = usize::from(limit).saturating_sub(head_bytes_max(&self.head.queries));
+        let mut answers = Vec::new();
+        for record in self.records().map(wire_record) {
+            let Some(rest) = room.checked_sub(record_bytes_max(&record)) else {
+                answers = transfer::start(&self.zone).map(wire_record).collect();
+                break;
+            };
+            room = rest;
+            answers.push(record);
+        }
+        self.head.answers = answers;
+        encode(&self.head)
+    }
+
+    fn records(&self) -> Records<'_> {
+        self.since.map_or_else(|| transfer::whole(&self.zone), |serial| transfer::since(&self.zone, serial))
+    }
+
+    /// The messages, in order, each made when it is asked for.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = Vec<u8>> + Send {
+        let mut records = self.records().map(wire_record).peekable();
+        let mut message = Some(self.head.clone());
+        std::iter::from_fn(move || {
+            records.peek()?;
+            // Only the first one repeats the question (RFC 5936 section 2.2.1).
+            let mut message = message.take().unwrap_or_else(|| {
+                let mut next = Message::new(self.head.metadata.id, MessageType::Response, OpCode::Query);
+                next.metadata = self.head.metadata;
+                next
+            });
+            let mut room = TRANSFER_BYTES_MAX.saturating_sub(head_bytes_max(&message.queries));
+            while let Some(record) = records.next_if(|next| {
+                // One record always goes, however large: it fits into a message of its own.
+                message.answers.is_empty() || record_bytes_max(next) <= room
+            }) {
+                room = room.saturating_sub(record_bytes_max(&record));
+                message.answers.push(record);
+            }
+            Some(encode(&message))
+        })
+    }
+
+    /// For the log.
+    pub(crate) fn describe(&self) -> (&Name, Serial, Option<Serial>) {
+        (self.zone.origin(), self.zone.serial(), self.since)
+    }
+}
+
+/// Bytes before the first record, and of the OPT record, at most.
+fn head_bytes_max(queries: &[Query]) -> usize {
+    const OPT: usize = 11;
+    const TYPE_AND_CLASS: usize = 4;
+    HEADER_BYTES + OPT + queries.iter().map(|query| query.name().len() + 1 + TYPE_AND_CLASS).sum::<usize>()
+}
+
+fn record_bytes_max(record: &Record) -> usize {
+    const NAME_END: usize = 1;
+    const TYPE_CLASS_TTL_LENGTH: usize = 10;
+    let data = match &record.data {
+        RData::Unknown { rdata, .. } => rdata.anything.len(),
+        _ => usize::from(u16::MAX),
+    };
+    record.name.len() + NAME_END + TYPE_CLASS_TTL_LENGTH + data
+}
+
+fn records(owner: &WireName, set: &Set) -> Vec<Record> {
+    let record = |data| Record::from_rdata(owner.clone(), set.ttl, wire_data(set.kind, data));
+    set.data.iter().map(record).collect()
+}
+
+fn wire_record(record: transfer::Record<'_>) -> Record {
+    Record::from_rdata(wire_name(record.owner), record.ttl, wire_data(record.kind, record.data))
+}
+
+/// As it stands, whatever its type.
+fn wire_data(kind: Kind, data: &Rdata) -> RData {
+    RData::Unknown { code: RecordType::from(kind.0), rdata: NULL::with(data.as_bytes().into()) }
+}
+
+fn wire_name(name: &Name) -> WireName {
+    let mut labels: Vec<&[u8]> = name.from_the_root().collect();
+    labels.reverse();
+    WireName::from_labels(labels).expect("a name of ours keeps the limits of the wire")
+}

@@ -1,0 +1,177 @@
+//! DNS over TCP (RFC 7766): messages behind their length, answered in order, transfers in many.
+//!
+//! A client has nothing here that it does not pay for: connections are few, each must ask and take
+//! its answers within the idle time, and nothing is read while an answer waits to be taken.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::respond::{Responder, Response, Transfer, Transport};
+
+/// All connections together: each holds at most one query and one answer of 64 KiB.
+const CONNECTIONS_MAX: usize = 1024;
+/// Of one address, so that nobody takes all of them.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 128;
+/// Transfers at once; more wait. Each keeps the zone as it was when it began.
+const TRANSFERS_MAX: usize = 32;
+/// After an error of `accept`, such as too many open files, which would come again at once.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// What the connections of all listeners share.
+pub(crate) struct Limits {
+    transfers: Semaphore,
+    open: Mutex<BTreeMap<IpAddr, usize>>,
+    idle: Duration,
+}
+
+impl Limits {
+    pub(crate) fn new(idle: Duration) -> Self {
+        Self { transfers: Semaphore::new(TRANSFERS_MAX), open: Mutex::default(), idle }
+    }
+
+    /// A place for a connection of `address`; it is given back when it is dropped.
+    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = open.values().sum();
+        let its = open.get(&address).copied().unwrap_or(0);
+        if all >= CONNECTIONS_MAX || its >= CONNECTIONS_PER_ADDRESS_MAX {
+            return None;
+        }
+        open.insert(address, its + 1);
+        Some(Place { limits: Arc::clone(self), address })
+    }
+}
+
+struct Place {
+    limits: Arc<Limits>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.limits.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(its) = open.get_mut(&self.address) {
+            *its -= 1;
+            if *its == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Accepts until the shutdown; then the queries that were read are answered.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    responder: Arc<Responder>,
+    limits: Arc<Limits>,
+    shutdown: CancellationToken,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, source) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "no connection accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let Some(place) = limits.admit(source.ip().to_canonical()) else {
+            tracing::debug!(%source, "connection closed: too many are open");
+            continue;
+        };
+        let connection = Connection { stream, source, responder: Arc::clone(&responder), place };
+        connections.spawn(connection.run(shutdown.clone()));
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+struct Connection {
+    stream: TcpStream,
+    source: SocketAddr,
+    responder: Arc<Responder>,
+    place: Place,
+}
+
+impl Connection {
+    async fn run(mut self, shutdown: CancellationToken) {
+        if let Err(error) = self.answer_all(shutdown).await {
+            tracing::debug!(source = %self.source, %error, "connection ended");
+        }
+    }
+
+    async fn answer_all(&mut self, shutdown: CancellationToken) -> io::Result<()> {
+        self.stream.set_nodelay(true)?;
+        let idle = self.place.limits.idle;
+        let mut query = Vec::new();
+        loop {
+            let read = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                read = timeout(idle, read(&mut self.stream, &mut query)) => read,
+            };
+            // A whole query within the idle time: one that trickles is none.
+            let Ok(read) = read else { return Ok(()) };
+            if !read? {
+                return Ok(());
+            }
+            match self.responder.respond(&query, self.source, Transport::Stream) {
+                Response::Nothing => return Ok(()),
+                Response::Answer(answer) => self.write(&answer).await?,
+                Response::Transfer(transfer) => self.transfer(*transfer).await?,
+            }
+        }
+    }
+
+    async fn transfer(&mut self, transfer: Transfer) -> io::Result<()> {
+        let limits = Arc::clone(&self.place.limits);
+        // The semaphore is never closed.
+        let Ok(_turn) = limits.transfers.acquire().await else { return Ok(()) };
+        let (mut messages, mut bytes) = (0_u32, 0_usize);
+        for message in transfer.messages() {
+            self.write(&message).await?;
+            messages += 1;
+            bytes += message.len();
+        }
+        let (zone, serial, since) = transfer.describe();
+        let since = since.map(|serial| serial.0);
+        tracing::info!(%zone, serial = serial.0, since, to = %self.source, messages, bytes, "zone transferred");
+        Ok(())
+    }
+
+    /// One message, taken by the client within the idle time.
+    async fn write(&mut self, message: &[u8]) -> io::Result<()> {
+        let length = u16::try_from(message.len())
+            .map_err(|_| io::Error::other("an answer of more than 64 KiB was not sent"))?;
+        let framed = [&length.to_be_bytes(), message].concat();
+        timeout(self.place.limits.idle, self.stream.write_all(&framed)).await?
+    }
+}
+
+/// Reads one message; false at the end of the stream.
+async fn read(stream: &mut TcpStream, message: &mut Vec<u8>) -> io::Result<bool> {
+    let length = match stream.read_u16().await {
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    message.resize(usize::from(length), 0);
+    stream.read_exact(message).await?;
+    Ok(true)
+}
