@@ -29,6 +29,7 @@ pub mod rpc;
 mod secure;
 mod store;
 mod stream;
+pub mod tsig;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
