@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod apply;
+pub mod follow;
 pub mod history;
 pub mod name;
 pub mod record;
