@@ -27,7 +27,7 @@ pub struct Checking {
 /// Why an answer is not taken.
 ///
 /// Anybody on the way can send an answer that fails, so none of these proves anything: a client
-/// that asks by UDP waits on for a better one until its patience ends (RFC 8945 section 5.2), and
+/// that asks by UDP waits on for a better one until its patience ends (RFC 8945 section 5.4), and
 /// tells then what it saw.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
@@ -108,7 +108,7 @@ impl Checking {
         Self { key, id, context, held: Vec::new(), is_first: true }
     }
 
-    /// Verifies the next message of the answer, which arrived at `now` (RFC 8945 sections 5.2 and
+    /// Verifies the next message of the answer, which arrived at `now` (RFC 8945 sections 5.4 and
     /// 5.3.1), and returns the messages that are proven now, without their TSIG records.
     ///
     /// Where every message is signed that is always the one that came. A server may leave up to 99

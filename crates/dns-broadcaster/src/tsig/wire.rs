@@ -32,7 +32,7 @@ pub enum Malformed {
     /// back, or the name is too long.
     #[error("a name is malformed")]
     Name,
-    /// RFC 8945 section 5.1: there is one TSIG record at most, and nothing follows it.
+    /// RFC 8945 section 5.2: there is one TSIG record at most, and nothing follows it.
     #[error("a TSIG record is not the last of the message")]
     NotLast,
     /// RFC 8945 section 4.2 fixes both.

@@ -9,6 +9,8 @@ fn refused(keys: &Keys, request: &[u8], now: u64) -> (Reason, Vec<u8>) {
     let refusal = keys.verify(request, now).unwrap_err();
     let reason = refusal.reason().clone();
     let mut answer = response("");
+    // Whatever code the caller has in mind.
+    answer[3] |= 0x0e;
     refusal.answer(&mut answer).unwrap();
     (reason, answer)
 }
@@ -139,7 +141,9 @@ fn a_record_that_is_not_the_last_or_not_a_tsig_record_is_answered_with_formerr()
     // Counted as an answer, not as an additional record.
     let elsewhere = changed(&|request| (request[7], request[11]) = (1, 0));
     let followed = changed(&|request| request.push(0));
-    for request in [twice, with_opt_behind, elsewhere, followed] {
+    // The header promises another record behind it.
+    let promised = changed(&|request| request[11] = 2);
+    for request in [twice, with_opt_behind, elsewhere, followed, promised] {
         let (reason, answer) = refused(&keys(), &request, NOW);
         assert_eq!(reason, Reason::Malformed(Malformed::NotLast));
         assert_eq!((answer[3] & 0x0f, answer.len()), (1, response("").len()), "no TSIG record is added");
@@ -155,7 +159,13 @@ fn a_record_that_is_not_the_last_or_not_a_tsig_record_is_answered_with_formerr()
         assert_eq!(refused(&keys(), &bad, NOW).0, Reason::Malformed(Malformed::Name));
     }
     let longer_inside = changed(&|request| request[at.mac_size + 1] += 1);
-    assert_eq!(refused(&keys(), &longer_inside, NOW).0, Reason::Malformed(Malformed::Short));
+    let longer_outside = changed(&|request| {
+        request.push(0);
+        request[at.length + 1] += 1;
+    });
+    for request in [longer_inside, longer_outside] {
+        assert_eq!(refused(&keys(), &request, NOW).0, Reason::Malformed(Malformed::Short));
+    }
 }
 
 #[test]
