@@ -88,6 +88,53 @@ fn a_target_that_acknowledges_and_does_not_follow_is_told_every_60_s_and_asked_n
 }
 
 #[test]
+fn a_change_starts_every_back_off_anew() {
+    for end in ["acknowledged", "refused", "lost"] {
+        let mut script = one();
+        for serial in 7..9 {
+            let begin = script.publish(&[("a", serial)]);
+            let all = script.live(secs(10), 700, begin, |output| match (output, end) {
+                (Output::Notify { target, zone, .. }, "refused") => {
+                    Some(Input::NotifyRefused { target: target.clone(), zone: zone.clone() })
+                }
+                (Output::Notify { .. }, "lost") => None,
+                _ => acknowledge_and_answer(output, 6),
+            });
+            let asked = times(&all, |output| *output == ask("bind", "a"));
+            let told = times(&all, |output| *output == notify("bind", "a", serial));
+            match end {
+                "acknowledged" => assert_eq!((asked[0], &gaps(&asked)[..3]), (5, &[10, 20, 40][..])),
+                "refused" => assert_eq!((asked[0], &gaps(&asked)[..3]), (0, &[5, 10, 20][..])),
+                _ => assert_eq!(told[..3], [0, 1_000, 3_000]),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_acknowledgement_starts_the_back_off_of_losses_anew() {
+    let mut script = one();
+    let begin = script.publish(&[("a", 7)]);
+    let mut told = 0;
+    let all = script.live(secs(100), 700, begin, |output| {
+        told += u32::from(matches!(output, Output::Notify { .. }));
+        if matches!(output, Output::Notify { .. }) && told != 4 {
+            return None;
+        }
+        acknowledge_and_answer(output, 6)
+    });
+    let told = gaps(&times(&all, |output| matches!(output, Output::Notify { .. })));
+    assert_eq!(told[..5], [1_000, 2_000, 4_000, 60_000, 1_000], "the fourth is acknowledged");
+}
+
+#[test]
+fn a_zone_whose_notify_does_not_end_is_asked_about_after_5_s() {
+    let mut script = one();
+    script.publish(&[("a", 7)]);
+    assert_eq!(script.pass(secs(5)), [(5_000, ask("bind", "a"))]);
+}
+
+#[test]
 fn a_lost_notify_brings_a_question_because_its_acknowledgement_may_be_what_was_lost() {
     let mut script = one();
     let told = script.publish(&[("a", 7)]);
@@ -235,10 +282,10 @@ fn a_target_that_fell_back_is_told_again_and_is_behind_since_then() {
     let standing = script.standing("bind", "a");
     assert_eq!(standing.state, State::Behind { theirs: Serial(3), by: 4 });
     assert_eq!(standing.behind_since, Some(Timestamp(script.now)));
-    script.acknowledge("bind", "a");
-    script.pass(ms(10));
-    assert_eq!(script.answer("bind", "a", Some(7)), [followed("bind", "a", ms(10), false)]);
-    assert_eq!(script.standing("bind", "a").converged_after, Some(ms(5)), "that of the change stays");
+    assert_eq!(script.pass(ms(5)), [(5, ask("bind", "a"))], "as soon as after a change");
+    assert_eq!(script.answer("bind", "a", Some(7)), [followed("bind", "a", ms(5), false)]);
+    let converged_after = script.standing("bind", "a").converged_after;
+    assert_eq!(converged_after, Some(ms(5)), "that of the change stays");
 }
 
 #[test]
@@ -246,8 +293,14 @@ fn a_target_that_lost_the_zone_is_told_and_shown() {
     let mut script = one();
     script.converge("bind", "a", 7);
     script.pass(secs(30));
-    assert_eq!(script.answer("bind", "a", None), [notify("bind", "a", 7)]);
+    let begin = script.answer("bind", "a", None);
+    assert_eq!(begin, [notify("bind", "a", 7)]);
     assert_eq!(script.summary("bind").counts, Counts { not_held: 1, ..Counts::default() });
+    let all = script.live(secs(40), 700, begin, |output| match output {
+        Output::Ask { .. } => answer(output, None),
+        _ => acknowledge_and_answer(output, 7),
+    });
+    assert!(all.contains(&(30_000, late("bind", "a", secs(30)))), "{all:?}");
 }
 
 #[test]
@@ -257,6 +310,7 @@ fn a_target_that_followed_some_of_several_changes_is_behind_since_the_first_that
     let changed_at = [2, 3, 4].map(|serial| {
         script.now += 1_000;
         script.publish(&[("a", serial)]);
+        assert_eq!(script.standing("bind", "a").converged_after, None);
         Timestamp(script.now)
     });
     script.acknowledge("bind", "a");
@@ -340,6 +394,9 @@ fn a_target_that_lags_behind_changes_that_keep_coming_and_follows_each_is_not_la
         assert!(!all.iter().any(|(_, output)| matches!(output, Output::Late { .. })), "{serial}: {all:?}");
         begin = script.publish(&[("a", serial)]);
     }
+    script.live(secs(1), 700, begin, |output| acknowledge_and_answer(output, 6));
+    script.remove(&["a"]);
+    assert_eq!(script.followers.footprint(), Footprint::default(), "no warning is left behind");
 }
 
 #[test]

@@ -243,7 +243,8 @@ impl Follower {
                     if zone.batch == self.last_batch
                         && let Some(change) = &mut self.last_change
                     {
-                        change.slowest = change.slowest.max(Some(after));
+                        // Of one publication, who follows later is slower.
+                        change.slowest = Some(after);
                     }
                 }
                 let (target, zone) = (self.target.clone(), zone.name.clone());

@@ -138,4 +138,16 @@ mod tests {
         assert_eq!(missed(&zones, 10), None, "the oldest change is forgotten");
         assert_eq!(missed(&zones, 24), Some(Timestamp(200)));
     }
+
+    #[test]
+    fn a_serial_that_goes_back_starts_the_history_anew() {
+        let name = Name::parse("a.test").unwrap();
+        let mut zones = Zones::default();
+        for (serial, at) in [(10, 100), (20, 200), (15, 300), (16, 400)] {
+            zones.put(name.clone(), Serial(serial), Timestamp(at), Batch(at));
+        }
+        let zone = zones.find(&name).unwrap().1;
+        assert_eq!(zone.missed_since(Serial(12)), None, "nothing is known of before");
+        assert_eq!(zone.missed_since(Serial(15)), Some(Timestamp(400)));
+    }
 }
