@@ -1,0 +1,72 @@
+//! NSD, as secondary.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::process::{Control, Setup};
+use super::{Feed, LOOPBACKS, TsigKey, bare};
+
+pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Setup {
+    // `database` "" keeps zones in memory and in their files only; `xfrd-reload-timeout` 0 answers
+    // from a transferred zone at once, not a second later. `username` "" stays who started it.
+    let mut text = format!(
+        "server:
+    ip-address: {}
+    port: {}
+    do-ip6: no
+    server-count: 1
+    username: \"\"
+    chroot: \"\"
+    database: \"\"
+    zonesdir: \".\"
+    pidfile: \"nsd.pid\"
+    zonelistfile: \"zone.list\"
+    xfrdfile: \"xfrd.state\"
+    xfrdir: \".\"
+    xfrd-reload-timeout: 0
+    verbosity: 2
+remote-control:
+    control-enable: yes
+    control-interface: \"{}\"
+",
+        address.ip(),
+        address.port(),
+        home.join("nsd.ctl").display(),
+    );
+    if let Some(TsigKey { name, algorithm, secret_base64 }) = feed.key {
+        writeln!(text, "key:\n    name: {name:?}\n    algorithm: {algorithm}\n    secret: {secret_base64:?}")
+            .unwrap();
+    }
+    let key = feed.key.map_or("NOKEY", |key| &key.name);
+    for zone in feed.zones.iter().map(|zone| bare(zone)) {
+        write!(
+            text,
+            "zone:
+    name: {zone:?}
+    zonefile: \"{zone}.zone\"
+    min-refresh-time: 1
+    min-retry-time: 1
+    max-retry-time: 2
+    allow-axfr-fallback: yes
+    allow-notify: {LOOPBACKS} NOKEY
+"
+        )
+        .unwrap();
+        if feed.key.is_some() {
+            writeln!(text, "    allow-notify: {LOOPBACKS} {key}").unwrap();
+        }
+        for primary in feed.primaries {
+            writeln!(text, "    request-xfr: {}@{} {key}", primary.ip(), primary.port()).unwrap();
+        }
+    }
+    fs::write(home.join("nsd.conf"), text).unwrap();
+    let mut server = super::command("nsd");
+    server.args(["-d", "-c", "nsd.conf"]);
+    let arguments = ["-c", "nsd.conf"].map(str::to_owned);
+    Setup {
+        server,
+        control: Some(Control { program: "nsd-control", arguments: arguments.into(), port: None }),
+    }
+}

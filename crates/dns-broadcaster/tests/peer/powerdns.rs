@@ -1,0 +1,93 @@
+//! PowerDNS, as secondary that keeps its zones in SQLite.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use super::process::{Control, Setup};
+use super::{Feed, LOOPBACKS, TsigKey, bare};
+
+/// The tables, as its package brings them.
+const SCHEMA: &str = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql";
+
+pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Setup {
+    fill(home, feed);
+    // `xfr-cycle-interval` is how often it looks which zones are due.
+    let text = format!(
+        "local-address={}
+local-port={}
+socket-dir=.
+launch=gsqlite3
+gsqlite3-database={}
+secondary=yes
+autosecondary=no
+xfr-cycle-interval=1
+allow-notify-from={LOOPBACKS}
+receiver-threads=1
+distributor-threads=1
+retrieval-threads=2
+daemon=no
+guardian=no
+disable-syslog=yes
+write-pid=no
+loglevel=6
+",
+        address.ip(),
+        address.port(),
+        home.join("zones.sqlite3").display(),
+    );
+    fs::write(home.join("pdns.conf"), text).unwrap();
+    let mut server = super::command("pdns_server");
+    server.arg("--config-dir=.");
+    Setup {
+        server,
+        control: Some(Control {
+            program: "pdns_control",
+            arguments: vec!["--config-dir=.".into()],
+            port: None,
+        }),
+    }
+}
+
+/// Creates the zones by SQL: `pdnsutil create-slave-zone`, whose name changes with versions, is a
+/// process for each zone and each property of it, which 200 zones would wait for.
+fn fill(home: &Path, feed: &Feed<'_>) {
+    let schema = fs::read_to_string(SCHEMA)
+        .unwrap_or_else(|error| panic!("{SCHEMA}: {error}: apt-get install pdns-backend-sqlite3"));
+    let mut sql = format!("PRAGMA journal_mode=WAL;\n{schema}\nBEGIN;\n");
+    let primaries: Vec<_> = feed.primaries.iter().map(ToString::to_string).collect();
+    let primaries = primaries.join(",");
+    if let Some(TsigKey { name, algorithm, secret_base64 }) = feed.key {
+        writeln!(
+            sql,
+            "INSERT INTO tsigkeys (name, algorithm, secret) VALUES ('{name}', '{algorithm}', '{secret_base64}');"
+        )
+        .unwrap();
+    }
+    for zone in feed.zones.iter().map(|zone| bare(zone).to_ascii_lowercase()) {
+        writeln!(sql, "INSERT INTO domains (name, type, master) VALUES ('{zone}', 'SLAVE', '{primaries}');")
+            .unwrap();
+        let key = feed.key.map(|key| ("AXFR-MASTER-TSIG", key.name.as_str()));
+        for (kind, content) in key.into_iter().chain([("IXFR", "1")]) {
+            writeln!(
+                sql,
+                "INSERT INTO domainmetadata (domain_id, kind, content)
+                 SELECT id, '{kind}', '{content}' FROM domains WHERE name = '{zone}';"
+            )
+            .unwrap();
+        }
+    }
+    sql += "COMMIT;\n";
+    let mut child = super::command("sqlite3")
+        .args(["-bail", "zones.sqlite3"])
+        .current_dir(home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().expect("it is piped").write_all(sql.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "sqlite3 took not:\n{sql}");
+}

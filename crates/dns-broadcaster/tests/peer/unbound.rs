@@ -1,0 +1,48 @@
+//! Unbound, as resolver.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::process::Setup;
+use super::{LOOPBACKS, bare, write_root_hints};
+
+pub(super) fn resolver(home: &Path, address: SocketAddr, stubs: &[(&str, &[SocketAddr])]) -> Setup {
+    // The iterator alone: no validation. Time to live has no floor, which is also its default.
+    let mut text = format!(
+        "server:
+    interface: {}
+    port: {}
+    do-ip6: no
+    num-threads: 1
+    username: \"\"
+    chroot: \"\"
+    directory: \"{}\"
+    pidfile: \"\"
+    root-hints: \"{}\"
+    use-syslog: no
+    logfile: \"\"
+    verbosity: 1
+    access-control: {LOOPBACKS} allow
+    do-not-query-localhost: no
+    module-config: \"iterator\"
+    cache-min-ttl: 0
+",
+        address.ip(),
+        address.port(),
+        home.display(),
+        write_root_hints(home),
+    );
+    text += "remote-control:\n    control-enable: no\n";
+    for (zone, servers) in stubs {
+        writeln!(text, "stub-zone:\n    name: \"{}.\"", bare(zone)).unwrap();
+        for server in *servers {
+            writeln!(text, "    stub-addr: {}@{}", server.ip(), server.port()).unwrap();
+        }
+    }
+    fs::write(home.join("unbound.conf"), text).unwrap();
+    let mut server = super::command("unbound");
+    server.args(["-d", "-p", "-c", "unbound.conf"]);
+    Setup { server, control: None }
+}
