@@ -1,15 +1,19 @@
 //! `[dns_broadcaster]`, parsed and judged before anything is opened.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use switchback_kit::config::{Error, Source};
+use switchback_kit::secret::Secret;
 
 use crate::access::Secondary;
+use crate::core::follow::TARGETS_MAX;
 use crate::core::name::Name;
 use crate::core::zone::Policy;
+use crate::tsig::{Key, Keys};
 
 const SECTION: &str = "dns_broadcaster";
 /// RFC 2181 section 8.
@@ -38,8 +42,12 @@ struct Raw {
     tcp_idle_ms: u64,
     #[serde(default)]
     tls_listen: Vec<String>,
-    tls_certificate_file: Option<PathBuf>,
-    tls_key_file: Option<PathBuf>,
+    #[serde(default)]
+    tls_certificate_file: PathBuf,
+    #[serde(default)]
+    tls_key_file: PathBuf,
+    #[serde(default)]
+    tsig_key_files: Vec<PathBuf>,
     #[serde(default)]
     secondaries: Vec<RawSecondary>,
 }
@@ -99,6 +107,8 @@ pub struct Config {
     pub tcp_idle: Duration,
     /// DNS by TLS, if it is served.
     pub tls: Option<Tls>,
+    /// TSIG keys shared with other name servers.
+    pub keys: Keys,
     /// Name servers that follow this one.
     pub secondaries: Vec<Secondary>,
     /// The times in zones.
@@ -143,19 +153,23 @@ impl Config {
         if raw.tcp_idle_ms == 0 {
             return Err(refuse("tcp_idle_ms: expected at least 1".into()));
         }
-        let tls = match (raw.tls_listen.is_empty(), raw.tls_certificate_file, raw.tls_key_file) {
-            (true, None, None) => None,
-            (false, Some(certificate), Some(key)) => {
-                let listen = parse_all("tls_listen", &raw.tls_listen).map_err(refuse)?;
-                Some(Tls { listen, certificate, key })
-            }
+        let files = [&raw.tls_certificate_file, &raw.tls_key_file].map(|file| !file.as_os_str().is_empty());
+        let tls = match (!raw.tls_listen.is_empty(), files) {
+            (false, [false, false]) => None,
+            (true, [true, true]) => Some(Tls {
+                listen: parse_all("tls_listen", &raw.tls_listen).map_err(refuse)?,
+                certificate: raw.tls_certificate_file,
+                key: raw.tls_key_file,
+            }),
             _ => {
                 let all = "tls_listen, tls_certificate_file, tls_key_file: expected all of them, or none";
                 return Err(refuse(all.into()));
             }
         };
-        let secondaries = raw.secondaries.into_iter().map(secondary).collect::<Result<Vec<_>, _>>();
-        let secondaries = secondaries.map_err(refuse)?;
+        let keys = raw.tsig_key_files.iter().map(|file| tsig_key(file)).collect::<Result<Vec<_>, _>>();
+        let keys = keys.and_then(|keys| Keys::new(keys).map_err(|error| format!("tsig_key_files: {error}")));
+        let keys = keys.map_err(refuse)?;
+        let secondaries = secondaries(raw.secondaries, &keys).map_err(refuse)?;
         Ok(Self {
             data_dir: source.system()?.data_dir.join("dns-broadcaster"),
             listen: raw.listen,
@@ -164,6 +178,7 @@ impl Config {
             ttl: raw.ttl_seconds,
             tcp_idle: Duration::from_millis(raw.tcp_idle_ms),
             tls,
+            keys,
             secondaries,
             policy: Policy {
                 refresh: raw.soa_refresh_seconds,
@@ -176,11 +191,34 @@ impl Config {
     }
 }
 
-fn secondary(raw: RawSecondary) -> Result<Secondary, String> {
-    let of = |key: &str| format!("secondaries: {key} of {:?}", raw.name);
-    let address = parse(&of("address"), &raw.address)?;
-    let key = raw.key.map(|key| Name::parse(&key).map_err(|error| format!("{}: {error}", of("key"))));
-    Ok(Secondary { address, key: key.transpose()?, name: raw.name })
+/// The file that `tsig-keygen` printed: it names the key.
+fn tsig_key(file: &Path) -> Result<Key, String> {
+    let of = |error: &dyn std::fmt::Display| format!("tsig_key_files: {}: {error}", file.display());
+    let text = Secret::load(file).map_err(|error| of(&error))?;
+    Key::from_file_text(text.reveal(), None, None).map_err(|error| of(&error))
+}
+
+fn secondaries(raw: Vec<RawSecondary>, keys: &Keys) -> Result<Vec<Secondary>, String> {
+    if raw.len() > TARGETS_MAX {
+        let given = raw.len();
+        return Err(format!("secondaries: {given} are more than {TARGETS_MAX}; let some follow each other"));
+    }
+    let mut names = BTreeSet::new();
+    let parsed = raw.into_iter().map(|raw| {
+        let of = |key: &str| format!("secondaries: {key} of {:?}", raw.name);
+        let address = parse(&of("address"), &raw.address)?;
+        let key =
+            raw.key.as_ref().map(|key| Name::parse(key).map_err(|error| format!("{}: {error}", of("key"))));
+        let key = key.transpose()?;
+        if let Some(unknown) = key.as_ref().filter(|key| keys.get(key).is_none()) {
+            return Err(format!("{}: no file in tsig_key_files holds key {unknown}", of("key")));
+        }
+        if !names.insert(raw.name.clone()) {
+            return Err(format!("secondaries: two have the name {:?}", raw.name));
+        }
+        Ok(Secondary { address, key, name: raw.name })
+    });
+    parsed.collect()
 }
 
 fn parse_all(key: &str, texts: &[String]) -> Result<Vec<SocketAddr>, String> {

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use switchback_proto::dns::v1 as wire;
 
 use crate::Error;
+use crate::announce::{Following, View};
 use crate::core::apply::{Desired, Record};
+use crate::core::follow::{Exchange, Reason, Standing, State};
 use crate::core::name::Name;
 use crate::core::zone::{
     NAME_SERVER_LABEL, NameServer, SYSTEM_LABELS, Serial, System, Tenant, TenantContent,
@@ -139,4 +142,83 @@ fn tenant_zone(tenant: &Tenant) -> wire::TenantZone {
         link: tenant.link.clone(),
         target: tenant.target.clone(),
     }
+}
+
+/// How far everybody has followed, for `ListSecondaries`.
+pub(crate) fn secondaries(view: &View) -> wire::ListSecondariesResponse {
+    let secondaries = view.followers.iter().map(|following| secondary(view, following));
+    wire::ListSecondariesResponse { secondaries: secondaries.collect() }
+}
+
+fn secondary(view: &View, following: &Following) -> wire::Secondary {
+    let Following { secondary, summary, lagging } = following;
+    let ago = |at| millis(view.now.since(at));
+    wire::Secondary {
+        name: secondary.name.clone(),
+        address: secondary.address.to_string(),
+        converged: count(summary.counts.converged),
+        behind: count(summary.counts.behind),
+        ahead: count(summary.counts.ahead),
+        not_held: count(summary.counts.not_held),
+        unknown: count(summary.counts.unknown),
+        unreachable_ms: summary.unreachable_since.map(ago),
+        heard_ms: summary.last_heard.map(ago),
+        last_change: summary.last_change.map(|change| wire::LastChange {
+            ago_ms: ago(change.at),
+            zones: count(change.zones),
+            open: count(change.open),
+            slowest_ms: change.slowest.map(millis),
+        }),
+        lagging: lagging
+            .iter()
+            .map(|(zone, standing)| wire::LaggingZone {
+                name: zone.to_string(),
+                serial: standing.ours.0,
+                served_serial: match standing.state {
+                    State::Behind { theirs, .. } | State::Ahead { theirs } => Some(theirs.0),
+                    State::Converged => Some(standing.ours.0),
+                    State::Unknown | State::NotHeld => None,
+                },
+                reason: reason(standing),
+                behind_ms: standing.behind_since.map(ago),
+            })
+            .collect(),
+    }
+}
+
+/// What an operator is told about a zone that is not followed.
+fn reason(standing: &Standing) -> String {
+    let state = match standing.state {
+        State::Unknown | State::Converged => None,
+        State::Behind { by, .. } => Some(format!("behind by {by}")),
+        State::Ahead { .. } => Some("serves a later zone, from the other system".into()),
+        State::NotHeld => Some("does not serve the zone; configure it there as a secondary".into()),
+    };
+    let trouble = standing.trouble.map(|trouble| {
+        let exchange = match trouble.exchange {
+            Exchange::Notify => "NOTIFY",
+            Exchange::Ask => "the question for its SOA",
+        };
+        let why = match trouble.reason {
+            Reason::TimedOut => "was not answered",
+            Reason::Unreachable => "did not reach it",
+            Reason::Malformed => "was answered with something malformed",
+        };
+        format!("{exchange} {why}")
+    });
+    let refused =
+        standing.notify_refused.then(|| "refuses NOTIFY; allow this system's address or key".into());
+    [state, trouble.filter(|_| standing.failures > 0), refused]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -18,6 +18,7 @@
 extern crate alloc;
 
 pub mod access;
+pub mod announce;
 pub mod client;
 pub mod config;
 mod convert;
@@ -45,7 +46,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::access::Secondary;
+use crate::announce::Announcing;
 use crate::config::Config;
+use crate::core::follow::{self, Followers, Target};
 use crate::publisher::Publisher;
 use crate::respond::Responder;
 
@@ -195,10 +199,15 @@ pub async fn serve(
     secret: &Secret,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (idle, secondaries) = (config.tcp_idle, config.secondaries.clone());
-    let tls = config.tls.clone();
+    let (idle, tls) = (config.tcp_idle, config.tls.clone());
+    let (keys, secondaries) = (config.keys.clone(), config.secondaries.clone());
+    let followers = Followers::new(targets(&secondaries), follow::Policy::default())?;
     let publisher = Arc::new(Publisher::open(config)?);
-    let responder = Arc::new(Responder { snapshot: publisher.snapshot(), secondaries });
+    let responder = Arc::new(Responder {
+        snapshot: publisher.snapshot(),
+        keys: keys.clone(),
+        secondaries: secondaries.clone(),
+    });
     // The name server ends with the drain, and the drain begins when the name server ends.
     let end = shutdown.child_token();
     let mut secure = secure::server(Arc::clone(&responder));
@@ -207,6 +216,7 @@ pub async fn serve(
         let shown = tls::public(&tls.certificate, &tls.key, &[secure::PROTOCOL]).map_err(Error::Secure)?;
         secure.register_tls_listener_with_tls_config(listener, idle, shown).map_err(Error::Answer)?;
     }
+    let own = listeners.udp.iter().filter_map(|socket| Some(socket.local_addr().ok()?.ip())).collect();
     let mut plain = JoinSet::new();
     for socket in listeners.udp {
         plain.spawn(datagram::serve(socket, Arc::clone(&responder), end.clone()));
@@ -219,7 +229,16 @@ pub async fn serve(
             Ok(())
         });
     }
-    let routes = Routes::new(rpc::service(Arc::clone(&publisher)));
+    let (desk, announcing) = Announcing {
+        secondaries,
+        keys,
+        own,
+        snapshot: publisher.snapshot(),
+        published: publisher.published(),
+        db: publisher.db(),
+    }
+    .start(followers, end.clone());
+    let routes = Routes::new(rpc::service(Arc::clone(&publisher), desk));
     let calls = grpc::serve(listeners.grpc, secret, routes, end.clone());
     tokio::pin!(calls);
     let hold = async {
@@ -231,6 +250,7 @@ pub async fn serve(
         biased;
         ended = &mut calls => return ended,
         Some(ended) = plain.join_next() => ended.map_err(anyhow::Error::from).and_then(|ended| Ok(ended.map_err(Error::Answer)?)),
+        ended = announcing => ended.map_err(|error| Error::State(error).into()),
         () = publisher.broken() => Err(Error::State(durable::Error::Poisoned).into()),
         () = end.cancelled() => Ok(()),
         () = hold => Ok(()),
@@ -242,4 +262,8 @@ pub async fn serve(
         tracing::debug!(%error, "DNS by TLS did not end in order");
     }
     ended.and(drained)
+}
+
+fn targets(secondaries: &[Secondary]) -> impl Iterator<Item = Target> {
+    secondaries.iter().map(|secondary| Target::new(&secondary.name))
 }

@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use switchback_kit::durable::Db;
 use switchback_kit::world::time::unix_ms;
 
 use arc_swap::ArcSwap;
 use switchback_proto::dns::v1 as wire;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -29,6 +30,8 @@ pub struct Publisher {
     store: Store,
     snapshot: Arc<ArcSwap<Snapshot>>,
     state: Mutex<State>,
+    /// Says that the snapshot is another one.
+    published: watch::Sender<()>,
     /// Cancelled when state could not be made durable: the process must end.
     broken: CancellationToken,
 }
@@ -59,13 +62,25 @@ impl Publisher {
         let snapshot = state.snapshot(&Snapshot::default(), &config.policy);
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let broken = CancellationToken::new();
-        Ok(Self { config, store, snapshot, state: Mutex::new(state), broken })
+        let published = watch::Sender::new(());
+        Ok(Self { config, store, snapshot, state: Mutex::new(state), published, broken })
     }
 
     /// Where queries read.
     #[must_use]
     pub fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
         Arc::clone(&self.snapshot)
+    }
+
+    /// Wakes whenever the snapshot is another one.
+    #[must_use]
+    pub fn published(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
+    }
+
+    /// The database, for the loop of a machine that remembers nothing.
+    pub(crate) fn db(&self) -> Db {
+        self.store.db()
     }
 
     /// Ends when state could not be made durable.
@@ -127,6 +142,7 @@ impl Publisher {
     fn publish(&self, state: &State) {
         let next = state.snapshot(&self.snapshot.load(), &self.config.policy);
         self.snapshot.store(Arc::new(next));
+        self.published.send_replace(());
     }
 }
 

@@ -4,6 +4,7 @@
 //! One snapshot is loaded for each message, so a query sees all of a change or nothing of it. What
 //! does not fit into a datagram goes out empty with TC, and the client asks by TCP.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,13 +12,15 @@ use arc_swap::ArcSwap;
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::NULL;
 use hickory_proto::rr::{DNSClass, Name as WireName, RData, Record, RecordType};
+use switchback_kit::world::time::unix_ms;
 
 use crate::access::{self, Secondary};
 use crate::core::answer::{Code, answer};
 use crate::core::name::Name;
 use crate::core::record::{Kind, Rdata, Set};
-use crate::core::transfer::{self, Records};
+use crate::core::transfer;
 use crate::core::zone::{Serial, Snapshot, Zone};
+use crate::tsig::{Keys, Signing, Verdict};
 
 /// No UDP answer is larger: it would be fragmented on some path, and fragments are lost or forged
 /// (DNS Flag Day 2020).
@@ -50,7 +53,14 @@ pub(crate) enum Response {
 /// Answers queries. Shared by all sockets.
 pub(crate) struct Responder {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) keys: Keys,
     pub(crate) secondaries: Vec<Secondary>,
+}
+
+/// What a query proved, and how its answers are signed.
+struct Proof {
+    key: Name,
+    signing: Signing,
 }
 
 impl Responder {
@@ -60,30 +70,43 @@ impl Responder {
         if flags & QR != 0 || bytes.len() < HEADER_BYTES {
             return Response::Nothing;
         }
-        let Ok(query) = Message::from_vec(bytes) else {
-            let id = u16::from_be_bytes([high, low]);
-            let op_code = OpCode::from_u8(flags >> 3 & 0xf);
-            return Response::Answer(encode(&Message::error_msg(id, op_code, ResponseCode::FormErr)));
+        let (id, op_code) = (u16::from_be_bytes([high, low]), OpCode::from_u8(flags >> 3 & 0xf));
+        let refused = |code| encode(&Message::error_msg(id, op_code, code));
+        let (bytes, proof) = match self.keys.verify(bytes, unix_seconds()) {
+            Ok(Verdict::Unsigned) => (Cow::Borrowed(bytes), None),
+            Ok(Verdict::Signed { key, message, signing }) => {
+                (Cow::Owned(message), Some(Proof { key, signing }))
+            }
+            Err(refusal) => {
+                tracing::debug!(%source, reason = %refusal.reason(), "query refused");
+                let mut answer = refused(ResponseCode::FormErr);
+                // A header has room for a signature.
+                return match refusal.answer(&mut answer) {
+                    Ok(()) => Response::Answer(answer),
+                    Err(_) => Response::Nothing,
+                };
+            }
+        };
+        let Ok(query) = Message::from_vec(&bytes) else {
+            return Response::Answer(signed(refused(ResponseCode::FormErr), proof));
         };
         match wanted_transfer(&query) {
-            Some(kind) => self.transfer(&query, kind, source, transport),
-            None => Response::Answer(encode(&self.reply(&query, transport).into_message(&query))),
+            Some(kind) => self.transfer(&query, kind, source, transport, proof),
+            None => {
+                let reply = self.reply(&query, transport, signature_bytes(proof.as_ref()));
+                Response::Answer(signed(encode(&reply.into_message(&query)), proof))
+            }
         }
     }
 
-    /// The answer to a query that is no transfer.
-    pub(crate) fn reply(&self, query: &Message, transport: Transport) -> Reply {
-        let edns = query.edns.is_some().then(|| response_edns(query));
-        let limit = match transport {
-            Transport::Udp => edns.as_ref().map_or(UDP_BYTES_PLAIN, Edns::max_payload),
-            Transport::Stream => u16::MAX,
-        };
-        let mut reply = Reply::empty(query, edns);
+    /// The answer to a query that is no transfer, with so many bytes to spare.
+    pub(crate) fn reply(&self, query: &Message, transport: Transport, spare: usize) -> Reply {
+        let mut reply = Reply::empty(query);
         match judge(query).and_then(|asked| judge_type(asked.query_type()).map(|()| asked)) {
             Ok(asked) => reply.fill(&self.snapshot.load(), asked),
             Err(code) => reply.metadata.response_code = code,
         }
-        reply.fit(query, limit);
+        reply.fit(query, bytes_max(reply.edns.as_ref(), transport).saturating_sub(spare));
         reply
     }
 
@@ -93,35 +116,93 @@ impl Responder {
         kind: RecordType,
         source: SocketAddr,
         transport: Transport,
+        proof: Option<Proof>,
     ) -> Response {
-        let mut reply = Reply::empty(query, query.edns.is_some().then(|| response_edns(query)));
-        let refuse = |mut reply: Reply, code| {
-            reply.metadata.response_code = code;
-            Response::Answer(encode(&reply.into_message(query)))
-        };
-        if !access::may_transfer(&self.secondaries, source.ip(), None) {
-            tracing::debug!(%source, "transfer refused: no secondary of ours");
-            return refuse(reply, ResponseCode::Refused);
-        }
-        let asked = match judge_transfer(query, kind, transport) {
-            Ok(asked) => asked,
-            Err(code) => return refuse(reply, code),
-        };
-        let snapshot = self.snapshot.load();
-        let zone = match snapshot.zone(&asked.name) {
-            // RFC 5936 section 2.2.1.
-            None => return refuse(reply, ResponseCode::NotAuth),
-            Some(zone) if !zone.is_transferable() => return refuse(reply, ResponseCode::Refused),
-            Some(zone) if zone.is_held() => return refuse(reply, ResponseCode::ServFail),
-            Some(zone) => Arc::clone(zone),
+        let mut reply = Reply::empty(query);
+        let (since, zone) = match self.judge_transfer(query, kind, source, transport, proof.as_ref()) {
+            Ok(taken) => taken,
+            Err(code) => {
+                reply.metadata.response_code = code;
+                return Response::Answer(signed(encode(&reply.into_message(query)), proof));
+            }
         };
         reply.metadata.authoritative = true;
-        let transfer = Transfer { zone, since: asked.since, head: reply.into_message(query) };
+        let signing = proof.map(|proof| proof.signing);
+        let transfer = Transfer { zone, since, head: reply.into_message(query), signing };
         match transport {
             Transport::Stream => Response::Transfer(Box::new(transfer)),
             Transport::Udp => Response::Answer(transfer.datagram()),
         }
     }
+
+    /// The serial that the client holds, if it says so, and the zone that it is given; or why it is
+    /// given none.
+    fn judge_transfer(
+        &self,
+        query: &Message,
+        kind: RecordType,
+        source: SocketAddr,
+        transport: Transport,
+        proof: Option<&Proof>,
+    ) -> Result<(Option<Serial>, Arc<Zone>), ResponseCode> {
+        let asked = judge(query)?;
+        if !access::may_transfer(&self.secondaries, source.ip(), proof.map(|proof| &proof.key)) {
+            tracing::debug!(%source, "transfer refused: no secondary of ours, or without its key");
+            return Err(ResponseCode::Refused);
+        }
+        let name = Name::from_root(asked.name().iter().rev()).ok_or(ResponseCode::FormErr)?;
+        let since = match (kind, transport) {
+            // RFC 5936 section 4.2.
+            (RecordType::AXFR, Transport::Udp) => return Err(ResponseCode::FormErr),
+            (RecordType::AXFR, Transport::Stream) => None,
+            _ => Some(held_serial(query).ok_or(ResponseCode::FormErr)?),
+        };
+        let snapshot = self.snapshot.load();
+        // RFC 5936 section 2.2.1.
+        let zone = snapshot.zone(&name).ok_or(ResponseCode::NotAuth)?;
+        match (zone.is_transferable(), zone.is_held()) {
+            (false, _) => Err(ResponseCode::Refused),
+            (true, true) => Err(ResponseCode::ServFail),
+            (true, false) => Ok((since, Arc::clone(zone))),
+        }
+    }
+}
+
+/// RFC 1995 section 3: the SOA that the client holds stands in the authority section.
+fn held_serial(query: &Message) -> Option<Serial> {
+    query.authorities.iter().find_map(|record| match &record.data {
+        RData::SOA(soa) => Some(Serial(soa.serial)),
+        _ => None,
+    })
+}
+
+fn unix_seconds() -> u64 {
+    unix_ms() / 1000
+}
+
+fn signature_bytes(proof: Option<&Proof>) -> usize {
+    proof.map_or(0, |proof| proof.signing.bytes())
+}
+
+/// The answer, signed for a client that signed. One that has no room for it was made for less.
+fn signed(answer: Vec<u8>, proof: Option<Proof>) -> Vec<u8> {
+    sign(answer, proof.map(|proof| proof.signing).as_mut())
+}
+
+fn sign(mut answer: Vec<u8>, signing: Option<&mut Signing>) -> Vec<u8> {
+    if let Some(Err(error)) = signing.map(|signing| signing.sign(&mut answer, unix_seconds())) {
+        tracing::error!(%error, "an answer could not be signed");
+        answer.clear();
+    }
+    answer
+}
+
+/// What a client takes.
+fn bytes_max(edns: Option<&Edns>, transport: Transport) -> usize {
+    usize::from(match transport {
+        Transport::Udp => edns.map_or(UDP_BYTES_PLAIN, Edns::max_payload),
+        Transport::Stream => u16::MAX,
+    })
 }
 
 /// The codec's length of a header, and its bit that marks an answer.
@@ -176,34 +257,6 @@ fn judge_type(kind: RecordType) -> Result<(), ResponseCode> {
     }
 }
 
-struct AskedTransfer {
-    name: Name,
-    since: Option<Serial>,
-}
-
-fn judge_transfer(
-    query: &Message,
-    kind: RecordType,
-    transport: Transport,
-) -> Result<AskedTransfer, ResponseCode> {
-    let asked = judge(query)?;
-    let name = Name::from_root(asked.name().iter().rev()).ok_or(ResponseCode::FormErr)?;
-    if kind == RecordType::AXFR {
-        // RFC 5936 section 4.2.
-        return if transport == Transport::Udp {
-            Err(ResponseCode::FormErr)
-        } else {
-            Ok(AskedTransfer { name, since: None })
-        };
-    }
-    // RFC 1995 section 3: the SOA that the client holds.
-    let held = query.authorities.iter().find_map(|record| match &record.data {
-        RData::SOA(soa) => Some(Serial(soa.serial)),
-        _ => None,
-    });
-    Ok(AskedTransfer { name, since: Some(held.ok_or(ResponseCode::FormErr)?) })
-}
-
 /// An answer, before it is written.
 pub(crate) struct Reply {
     pub(crate) metadata: Metadata,
@@ -214,7 +267,8 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn empty(query: &Message, edns: Option<Edns>) -> Self {
+    fn empty(query: &Message) -> Self {
+        let edns = query.edns.is_some().then(|| response_edns(query));
         let metadata = Metadata::response_from_request(&query.metadata);
         Self { metadata, edns, answers: Vec::new(), authorities: Vec::new(), additionals: Vec::new() }
     }
@@ -242,8 +296,7 @@ impl Reply {
     }
 
     /// Leaves out what does not fit: first what is only helpful, then everything, with TC.
-    fn fit(&mut self, query: &Message, limit: u16) {
-        let limit = usize::from(limit);
+    fn fit(&mut self, query: &Message, limit: usize) {
         if self.size(query) > limit {
             self.additionals.clear();
         }
@@ -279,16 +332,17 @@ pub(crate) struct Transfer {
     since: Option<Serial>,
     /// The first message, without records.
     head: Message,
+    signing: Option<Signing>,
 }
 
 impl Transfer {
     /// The whole answer in one datagram; when it does not fit, the SOA alone, and the client asks by
     /// TCP (RFC 1995 section 2).
     fn datagram(mut self) -> Vec<u8> {
-        let limit = self.head.edns.as_ref().map_or(UDP_BYTES_PLAIN, Edns::max_payload);
-        let mut room = usize::from(limit).saturating_sub(head_bytes_max(&self.head.queries));
+        let mut room = bytes_max(self.head.edns.as_ref(), Transport::Udp)
+            .saturating_sub(self.signature_bytes() + head_bytes_max(&self.head.queries));
         let mut answers = Vec::new();
-        for record in self.records().map(wire_record) {
+        for record in records_of(&self.zone, self.since) {
             let Some(rest) = room.checked_sub(record_bytes_max(&record)) else {
                 answers = transfer::start(&self.zone).map(wire_record).collect();
                 break;
@@ -297,26 +351,29 @@ impl Transfer {
             answers.push(record);
         }
         self.head.answers = answers;
-        encode(&self.head)
+        sign(encode(&self.head), self.signing.as_mut())
     }
 
-    fn records(&self) -> Records<'_> {
-        self.since.map_or_else(|| transfer::whole(&self.zone), |serial| transfer::since(&self.zone, serial))
+    fn signature_bytes(&self) -> usize {
+        self.signing.as_ref().map_or(0, Signing::bytes)
     }
 
     /// The messages, in order, each made when it is asked for.
-    pub(crate) fn messages(&self) -> impl Iterator<Item = Vec<u8>> + Send {
-        let mut records = self.records().map(wire_record).peekable();
-        let mut message = Some(self.head.clone());
+    pub(crate) fn messages(&mut self) -> impl Iterator<Item = Vec<u8>> + Send {
+        let spare = self.signature_bytes();
+        let Self { zone, since, head, signing } = self;
+        let mut records = records_of(zone, *since).peekable();
+        let mut first = Some(head.clone());
+        let metadata = head.metadata;
         std::iter::from_fn(move || {
             records.peek()?;
             // Only the first one repeats the question (RFC 5936 section 2.2.1).
-            let mut message = message.take().unwrap_or_else(|| {
-                let mut next = Message::new(self.head.metadata.id, MessageType::Response, OpCode::Query);
-                next.metadata = self.head.metadata;
+            let mut message = first.take().unwrap_or_else(|| {
+                let mut next = Message::new(metadata.id, MessageType::Response, OpCode::Query);
+                next.metadata = metadata;
                 next
             });
-            let mut room = TRANSFER_BYTES_MAX.saturating_sub(head_bytes_max(&message.queries));
+            let mut room = TRANSFER_BYTES_MAX.saturating_sub(spare + head_bytes_max(&message.queries));
             while let Some(record) = records.next_if(|next| {
                 // One record always goes, however large: it fits into a message of its own.
                 message.answers.is_empty() || record_bytes_max(next) <= room
@@ -324,7 +381,7 @@ impl Transfer {
                 room = room.saturating_sub(record_bytes_max(&record));
                 message.answers.push(record);
             }
-            Some(encode(&message))
+            Some(sign(encode(&message), signing.as_mut()))
         })
     }
 
@@ -332,6 +389,10 @@ impl Transfer {
     pub(crate) fn describe(&self) -> (&Name, Serial, Option<Serial>) {
         (self.zone.origin(), self.zone.serial(), self.since)
     }
+}
+
+fn records_of(zone: &Zone, since: Option<Serial>) -> impl Iterator<Item = Record> + Send {
+    since.map_or_else(|| transfer::whole(zone), |serial| transfer::since(zone, serial)).map(wire_record)
 }
 
 /// Bytes before the first record, and of the OPT record, at most.
@@ -356,7 +417,7 @@ fn records(owner: &WireName, set: &Set) -> Vec<Record> {
     set.data.iter().map(record).collect()
 }
 
-fn wire_record(record: transfer::Record<'_>) -> Record {
+pub(crate) fn wire_record(record: transfer::Record<'_>) -> Record {
     Record::from_rdata(wire_name(record.owner), record.ttl, wire_data(record.kind, record.data))
 }
 
@@ -365,7 +426,7 @@ fn wire_data(kind: Kind, data: &Rdata) -> RData {
     RData::Unknown { code: RecordType::from(kind.0), rdata: NULL::with(data.as_bytes().into()) }
 }
 
-fn wire_name(name: &Name) -> WireName {
+pub(crate) fn wire_name(name: &Name) -> WireName {
     let mut labels: Vec<&[u8]> = name.from_the_root().collect();
     labels.reverse();
     WireName::from_labels(labels).expect("a name of ours keeps the limits of the wire")

@@ -4,22 +4,27 @@ use std::sync::Arc;
 
 use switchback_kit::grpc::refusal;
 use switchback_proto::dns::v1::dns_service_server::{DnsService, DnsServiceServer};
-use switchback_proto::dns::v1::{ApplyZonesRequest, ApplyZonesResponse, ListZonesRequest, ListZonesResponse};
+use switchback_proto::dns::v1::{
+    ApplyZonesRequest, ApplyZonesResponse, ListSecondariesRequest, ListSecondariesResponse, ListZonesRequest,
+    ListZonesResponse,
+};
 use tonic::{Code, Request, Response, Status};
 
-use crate::Error;
+use crate::announce::Desk;
 use crate::publisher::Publisher;
+use crate::{Error, convert};
 
 /// A zone takes some 200 bytes: this is room for tens of thousands of tenants.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The service, ready to be routed.
-pub(crate) fn service(publisher: Arc<Publisher>) -> DnsServiceServer<Rpc> {
-    DnsServiceServer::new(Rpc { publisher }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+pub(crate) fn service(publisher: Arc<Publisher>, desk: Desk) -> DnsServiceServer<Rpc> {
+    DnsServiceServer::new(Rpc { publisher, desk }).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 pub(crate) struct Rpc {
     publisher: Arc<Publisher>,
+    desk: Desk,
 }
 
 #[tonic::async_trait]
@@ -37,6 +42,13 @@ impl DnsService for Rpc {
 
     async fn list_zones(&self, _: Request<ListZonesRequest>) -> Result<Response<ListZonesResponse>, Status> {
         Ok(Response::new(self.publisher.list().await))
+    }
+
+    async fn list_secondaries(
+        &self,
+        _: Request<ListSecondariesRequest>,
+    ) -> Result<Response<ListSecondariesResponse>, Status> {
+        Ok(Response::new(convert::secondaries(&self.desk.view().await)))
     }
 }
 

@@ -31,7 +31,7 @@ impl RequestHandler for Handler {
         let mut builder = MessageResponseBuilder::new(&request.queries, None);
         let sent = match Message::from_vec(request.as_slice()) {
             Ok(query) => {
-                let reply = self.0.reply(&query, Transport::Stream);
+                let reply = self.0.reply(&query, Transport::Stream, 0);
                 if let Some(edns) = &reply.edns {
                     builder.edns(edns);
                 }

@@ -35,6 +35,10 @@ impl Store {
         Ok(Self(Db::open(folder)?))
     }
 
+    pub(crate) fn db(&self) -> Db {
+        self.0.clone()
+    }
+
     /// What is on record; empty before the first request ever.
     pub(crate) fn load(&self) -> Result<Record, Error> {
         let mut record = Record::default();

@@ -139,7 +139,7 @@ impl Connection {
         }
     }
 
-    async fn transfer(&mut self, transfer: Transfer) -> io::Result<()> {
+    async fn transfer(&mut self, mut transfer: Transfer) -> io::Result<()> {
         let limits = Arc::clone(&self.place.limits);
         // The semaphore is never closed.
         let Ok(_turn) = limits.transfers.acquire().await else { return Ok(()) };

@@ -1,79 +1,26 @@
 //! The service as its users meet it: gRPC in, DNS out, over real sockets and a real disk.
 #![allow(clippy::unwrap_used, reason = "what the tests share stands outside their functions")]
 
+mod broadcaster;
+
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use broadcaster::{Bound, Broadcaster, FOR_EVER, PATIENCE, request, zone};
 use switchback_dns::client::{self, Code, Error, Reason};
-use switchback_dns::config::Config;
-use switchback_dns::core::zone::Policy;
-use switchback_dns::{Listeners, serve};
 use switchback_kit::grpc;
-use switchback_kit::secret::Secret;
-use switchback_proto::dns::v1::dns_service_client::DnsServiceClient;
-use switchback_proto::dns::v1::{ApplyZonesRequest, ListZonesRequest, NameServer, SystemZone, TenantZone};
+use switchback_proto::dns::v1::{ListZonesRequest, NameServer, TenantZone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-/// Long enough for a loaded machine; no test waits for it in vain but one that says so.
-const PATIENCE: Duration = Duration::from_secs(10);
-const FOR_EVER: Duration = Duration::from_secs(3600);
-
-struct Broadcaster {
-    dns: SocketAddr,
-    client: DnsServiceClient<grpc::Channel>,
-    shutdown: CancellationToken,
-    running: JoinHandle<anyhow::Result<()>>,
+trait Asked {
+    async fn addresses(&self, name: &str) -> Vec<String>;
+    async fn refuses(&self, name: &str, with: Code) -> bool;
 }
 
-impl Broadcaster {
-    async fn start(folder: &Path, hold: Duration) -> Self {
-        Self::start_with(folder, hold, FOR_EVER).await
-    }
-
-    async fn start_with(folder: &Path, hold: Duration, tcp_idle: Duration) -> Self {
-        let path = folder.join("secret");
-        let secret = Secret::load(&path).or_else(|_| Secret::create(&path)).unwrap();
-        let config = Config {
-            data_dir: folder.join("dns-broadcaster"),
-            listen: "127.0.0.1:0".into(),
-            dns_listen: vec!["127.0.0.1:0".parse().unwrap()],
-            hold,
-            ttl: 5,
-            tcp_idle,
-            tls: None,
-            secondaries: Vec::new(),
-            policy: Policy { refresh: 30, retry: 10, expire: 1000, system_ttl: 60, negative_ttl: 5 },
-        };
-        let listeners = Listeners::bind(&config).await.unwrap();
-        let dns = listeners.udp[0].local_addr().unwrap();
-        assert_eq!(dns, listeners.tcp[0].local_addr().unwrap());
-        let channel = grpc::channel(&listeners.grpc.local_addr().unwrap().to_string(), &secret).unwrap();
-        let shutdown = CancellationToken::new();
-        let stop = shutdown.clone();
-        let running = tokio::spawn(async move { serve(config, listeners, &secret, stop).await });
-        Self { dns, client: DnsServiceClient::new(channel), shutdown, running }
-    }
-
-    async fn stop(self) {
-        self.shutdown.cancel();
-        drop(self.client);
-        self.running.await.unwrap().unwrap();
-    }
-
-    async fn apply(&mut self, generation: u64, tenants: Vec<TenantZone>) -> Vec<String> {
-        self.client.apply_zones(request(generation, tenants)).await.unwrap().into_inner().stale_zones
-    }
-
-    async fn lookup(&self, name: &str) -> Result<client::Answer, Error> {
-        client::lookup(&[self.dns], name, PATIENCE).await
-    }
-
+impl Asked for Broadcaster {
     async fn addresses(&self, name: &str) -> Vec<String> {
         self.lookup(name).await.unwrap().addresses.iter().map(ToString::to_string).collect()
     }
@@ -86,28 +33,6 @@ impl Broadcaster {
 fn declined(answer: &Result<client::Answer, Error>, with: Code) -> bool {
     matches!(answer, Err(Error::NoAnswer(attempts))
         if attempts.iter().all(|(_, reason)| matches!(reason, Reason::Declined(code) if *code == with)))
-}
-
-fn request(generation: u64, tenants: Vec<TenantZone>) -> ApplyZonesRequest {
-    let system = SystemZone {
-        domain: "west.example.com".into(),
-        addresses: vec!["192.0.2.2".into()],
-        name_server_addresses: vec!["192.0.2.53".into()],
-    };
-    ApplyZonesRequest { generation, system: Some(system), tenants, run: "run".into() }
-}
-
-fn zone(name: &str, serial: u32, addresses: &[&str], link: &str) -> TenantZone {
-    let server = |name: &str| NameServer { name: name.into(), addresses: vec!["192.0.2.53".into()] };
-    TenantZone {
-        name: name.into(),
-        serial,
-        addresses: addresses.iter().map(|&text| text.into()).collect(),
-        name_servers: vec![server("ns1.west.example.com"), server("ns1.east.example.com")],
-        ttl_seconds: 3,
-        link: link.into(),
-        target: "east".into(),
-    }
 }
 
 #[tokio::test]
@@ -424,7 +349,8 @@ async fn what_does_not_fit_a_datagram_comes_by_tcp() {
 #[tokio::test]
 async fn a_tcp_connection_carries_many_queries_and_ends_when_idle() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Broadcaster::start_with(folder.path(), FOR_EVER, Duration::from_secs(1)).await;
+    let mut server =
+        Bound::at(folder.path(), ([127, 0, 0, 1], 0).into()).await.idle(Duration::from_secs(1)).serve();
     server.apply(1, vec![zone("acme.east.example.com", 1, &["192.0.2.1"], "")]).await;
     let mut stream = TcpStream::connect(server.dns).await.unwrap();
     let pipelined: Vec<u8> = (0..20_u16)

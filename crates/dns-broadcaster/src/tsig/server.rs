@@ -127,6 +127,12 @@ impl Keys {
         Ok(Self(map))
     }
 
+    /// The key of this name.
+    #[must_use]
+    pub fn get(&self, name: &Name) -> Option<&Key> {
+        self.0.get(name)
+    }
+
     /// Verifies a request that arrived at `now` (RFC 8945 section 5.2), in the order of checks
     /// that the RFC demands.
     ///

@@ -223,6 +223,8 @@ fn package(program: &str) -> &'static str {
         "sqlite3" => "sqlite3",
         "unbound" => "unbound",
         "kresd" => "knot-resolver",
+        "kdig" => "knot-dnsutils",
+        "openssl" => "openssl",
         other => panic!("no test needs {other:?}"),
     }
 }

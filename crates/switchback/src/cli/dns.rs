@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use switchback_dns::client;
-use switchback_proto::dns::v1::{ListZonesRequest, ListZonesResponse};
+use switchback_proto::dns::v1::{ListSecondariesRequest, ListZonesRequest, ListZonesResponse};
 
 use super::Context;
 use crate::client::Operator;
-use crate::view::dns::{LookupView, LookupsView, ZonesView};
+use crate::view::dns::{LookupView, LookupsView, SecondariesView, ZonesView};
 
 /// How long a name server is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Command {
     /// What this system's name server holds.
     Zones,
+    /// How far the name servers that follow this one have followed: who serves what changed, and who
+    /// does not.
+    Status,
     /// Ask this system's name server, and the other system's, what a name answers now.
     Lookup {
         /// The name, such as `acme.east.example.com`.
@@ -35,6 +38,10 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
         Command::Zones => {
             let answer = operator.ask(operator.dns().list_zones(ListZonesRequest {})).await?;
             context.format.print(&ZonesView::from(answer));
+        }
+        Command::Status => {
+            let answer = operator.ask(operator.dns().list_secondaries(ListSecondariesRequest {})).await?;
+            context.format.print(&SecondariesView::from(answer));
         }
         Command::Lookup { name, server } => {
             let servers = if server.is_empty() { servers(operator, &name).await? } else { server };

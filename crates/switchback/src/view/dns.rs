@@ -4,6 +4,7 @@ use serde::Serialize;
 use switchback_proto::dns::v1 as proto;
 
 use crate::output::{Show, dash, table};
+use crate::time::duration;
 
 /// A tenant's zone.
 #[derive(Clone, Debug, Serialize)]
@@ -114,5 +115,145 @@ impl Show for LookupsView {
             vec![answer.name.clone(), answer.server.clone(), said, format!("{} ms", answer.took_ms)]
         });
         table(&["name", "server", "answer", "took"], rows.collect(), "no name server was asked")
+    }
+}
+
+/// A name server that follows this one.
+#[derive(Clone, Debug, Serialize)]
+pub struct SecondaryView {
+    /// As configured.
+    pub name: String,
+    /// `address:port`.
+    pub address: String,
+    /// Zones that it serves as this system does.
+    pub converged: u32,
+    /// Zones of which it serves an older serial.
+    pub behind: u32,
+    /// Zones of which it serves a newer serial, from the other system.
+    pub ahead: u32,
+    /// Zones that it does not serve.
+    pub not_held: u32,
+    /// Zones of which it has not said anything yet.
+    pub unknown: u32,
+    /// How long it has been silent; absent while it answers.
+    pub unreachable_ms: Option<u64>,
+    /// Since it was last heard; absent: never.
+    pub heard_ms: Option<u64>,
+    /// The slowest answer to what changed last; absent when none has come.
+    pub last_change_slowest_ms: Option<u64>,
+    /// Zones of the last change that it does not serve yet.
+    pub last_change_open: u32,
+    /// Zones that it does not serve as this system does, a hundred at most.
+    pub lagging: Vec<LaggingView>,
+}
+
+/// A zone that a name server does not serve as this system does.
+#[derive(Clone, Debug, Serialize)]
+pub struct LaggingView {
+    /// The zone.
+    pub name: String,
+    /// This system's serial.
+    pub serial: u32,
+    /// The name server's, if it has one.
+    pub served_serial: Option<u32>,
+    /// Since the oldest change that it misses.
+    pub behind_ms: Option<u64>,
+    /// What keeps it.
+    pub reason: String,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct SecondariesView {
+    /// By name.
+    pub secondaries: Vec<SecondaryView>,
+}
+
+impl From<proto::ListSecondariesResponse> for SecondariesView {
+    fn from(from: proto::ListSecondariesResponse) -> Self {
+        let lagging = |zone: proto::LaggingZone| LaggingView {
+            name: zone.name,
+            serial: zone.serial,
+            served_serial: zone.served_serial,
+            behind_ms: zone.behind_ms,
+            reason: zone.reason,
+        };
+        let secondaries = from.secondaries.into_iter().map(|secondary| SecondaryView {
+            name: secondary.name,
+            address: secondary.address,
+            converged: secondary.converged,
+            behind: secondary.behind,
+            ahead: secondary.ahead,
+            not_held: secondary.not_held,
+            unknown: secondary.unknown,
+            unreachable_ms: secondary.unreachable_ms,
+            heard_ms: secondary.heard_ms,
+            last_change_slowest_ms: secondary.last_change.and_then(|change| change.slowest_ms),
+            last_change_open: secondary.last_change.map_or(0, |change| change.open),
+            lagging: secondary.lagging.into_iter().map(lagging).collect(),
+        });
+        Self { secondaries: secondaries.collect() }
+    }
+}
+
+impl SecondaryView {
+    fn state(&self) -> String {
+        let silent = self.unreachable_ms.map(|ms| format!("silent for {}", span(ms)));
+        let open = (self.last_change_open > 0).then(|| "following".to_owned());
+        let rest = self.behind + self.not_held + self.unknown > 0;
+        silent.or(open).unwrap_or_else(|| if rest { "behind" } else { "converged" }.to_owned())
+    }
+}
+
+fn span(ms: u64) -> String {
+    if ms < 1000 { format!("{ms} ms") } else { duration(std::time::Duration::from_millis(ms)) }
+}
+
+impl Show for SecondariesView {
+    fn show(&self) -> String {
+        let rows = self.secondaries.iter().map(|secondary| {
+            let zones = [secondary.converged, secondary.behind, secondary.ahead];
+            let zones = zones.iter().chain([&secondary.not_held, &secondary.unknown]).map(u32::to_string);
+            let took = secondary.last_change_slowest_ms.map_or_else(|| "-".into(), span);
+            [secondary.name.clone(), secondary.address.clone(), secondary.state(), took]
+                .into_iter()
+                .chain(zones)
+                .collect()
+        });
+        let head = [
+            "name server",
+            "address",
+            "state",
+            "last change",
+            "converged",
+            "behind",
+            "ahead",
+            "not held",
+            "unknown",
+        ];
+        let none = "no name server follows this one; name them in [[dns_broadcaster.secondaries]]";
+        let mut text = table(&head, rows.collect(), none);
+        let lagging = self.secondaries.iter().flat_map(|secondary| {
+            secondary.lagging.iter().map(|zone| {
+                vec![
+                    secondary.name.clone(),
+                    zone.name.clone(),
+                    zone.serial.to_string(),
+                    zone.served_serial.map_or_else(|| "-".into(), |serial| serial.to_string()),
+                    zone.behind_ms.map_or_else(|| "-".into(), span),
+                    dash(&zone.reason),
+                ]
+            })
+        });
+        let lagging: Vec<_> = lagging.collect();
+        if !lagging.is_empty() {
+            text.push('\n');
+            text.push_str(&table(
+                &["name server", "zone", "serial", "serves", "behind for", "why"],
+                lagging,
+                "",
+            ));
+        }
+        text
     }
 }

@@ -12,6 +12,7 @@ use switchback_dns::core::name::Name;
 use switchback_dns::core::record::{Kind, Rdata};
 use switchback_dns::core::zone::{Policy, Serial, Snapshot};
 use switchback_dns::publisher::Publisher;
+use switchback_dns::tsig::Keys;
 use switchback_model::{Incarnation, SystemId};
 use switchback_proto::dns::v1::{ApplyZonesRequest, SystemZone, TenantZone};
 
@@ -40,6 +41,7 @@ impl Names {
             ttl: 5,
             tcp_idle: Duration::from_secs(10),
             tls: None,
+            keys: Keys::default(),
             secondaries: Vec::new(),
             policy: Policy { refresh: 30, retry: 10, expire: 604_800, system_ttl: 60, negative_ttl: 5 },
         };

@@ -1,0 +1,388 @@
+//! Tells the name servers that follow what changed, and asks them what they serve: carries out what
+//! [`crate::core::follow`] decides.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{RData, RecordType};
+use switchback_kit::drive::{Clock, Shell, drive};
+use switchback_kit::durable::{self, Batch, Db};
+use switchback_kit::world::time::unix_ms;
+use switchback_machine::{Machine, Outbox, Timestamp};
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Secondary;
+use crate::core::follow::{Exchange, Followers, Input, Output, Reason, Standing, State, Summary, Target};
+use crate::core::name::Name;
+use crate::core::transfer;
+use crate::core::zone::{Serial, Snapshot, Zone};
+use crate::respond::{wire_name, wire_record};
+use crate::tsig::{Key, Keys};
+
+/// One exchange: longer than any way there and back on this planet.
+const EXCHANGE_TIME: Duration = Duration::from_secs(2);
+/// An answer with a SOA and a signature has a tenth of it.
+const ANSWER_BYTES_MAX: usize = 4096;
+/// Zones of one name server that are listed because they are not followed; more are counted.
+const LISTED_MAX: usize = 100;
+/// Inputs that may wait.
+const INBOX_MAX: usize = 1024;
+
+/// How far one name server has followed.
+#[derive(Clone, Debug)]
+pub struct Following {
+    /// Who it is.
+    pub secondary: Secondary,
+    /// All its zones together.
+    pub summary: Summary,
+    /// Zones that it does not follow, some of them when there are many.
+    pub lagging: Vec<(Name, Standing)>,
+}
+
+/// What is known of everybody, and of which instant.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The present, on the clock that the other times are on.
+    pub now: Timestamp,
+    /// In the order of their names.
+    pub followers: Vec<Following>,
+}
+
+/// Asks for the view. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Desk(mpsc::Sender<Event>);
+
+impl Desk {
+    /// What is known now; nothing while the service ends.
+    pub async fn view(&self) -> View {
+        let (reply, answer) = oneshot::channel();
+        if self.0.send(Event::List(reply)).await.is_err() {
+            return View::default();
+        }
+        answer.await.unwrap_or_default()
+    }
+}
+
+/// A machine of its own around the core, so that a reader is answered between two steps.
+struct Announcer {
+    followers: Followers,
+    secondaries: BTreeMap<Target, Secondary>,
+}
+
+#[derive(Debug)]
+enum Event {
+    Happened(Input),
+    List(oneshot::Sender<View>),
+}
+
+#[derive(Debug)]
+enum Act {
+    Do(Output),
+    Tell(oneshot::Sender<View>, View),
+}
+
+impl Machine for Announcer {
+    type Input = Event;
+    type Change = Infallible;
+    type Output = Act;
+
+    fn step(&mut self, now: Timestamp, input: Event, outbox: &mut Outbox<Self>) {
+        match input {
+            Event::Happened(input) => {
+                let mut inner = Outbox::new();
+                self.followers.step(now, input, &mut inner);
+                outbox.outputs.extend(inner.outputs.into_iter().map(Act::Do));
+            }
+            Event::List(reply) => outbox.send(Act::Tell(reply, self.view(now))),
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp, outbox: &mut Outbox<Self>) {
+        let mut inner = Outbox::new();
+        self.followers.tick(now, &mut inner);
+        outbox.outputs.extend(inner.outputs.into_iter().map(Act::Do));
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.followers.deadline()
+    }
+}
+
+impl Announcer {
+    fn view(&self, now: Timestamp) -> View {
+        let followers = self.followers.summaries().filter_map(|(target, summary)| {
+            let lagging = self.followers.standings(target, None);
+            let lagging = lagging.filter(|(_, standing)| standing.state != State::Converged);
+            Some(Following {
+                secondary: self.secondaries.get(target)?.clone(),
+                summary,
+                lagging: lagging.take(LISTED_MAX).map(|(zone, standing)| (zone.clone(), standing)).collect(),
+            })
+        });
+        View { now, followers: followers.collect() }
+    }
+}
+
+/// What a run needs.
+pub(crate) struct Announcing {
+    pub(crate) secondaries: Vec<Secondary>,
+    pub(crate) keys: Keys,
+    /// Where this server is asked: what it sends comes from there, for that is whom the others know.
+    pub(crate) own: Vec<IpAddr>,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) published: watch::Receiver<()>,
+    /// Nothing is remembered; the loop of all machines wants a place for it.
+    pub(crate) db: Db,
+}
+
+impl Announcing {
+    /// Announces until the shutdown. The desk answers as long as this runs.
+    pub(crate) fn start(
+        self,
+        followers: Followers,
+        shutdown: CancellationToken,
+    ) -> (Desk, impl Future<Output = Result<(), durable::Error>>) {
+        let (inbox, events) = mpsc::channel(INBOX_MAX);
+        let desk = Desk(inbox.clone());
+        let secondaries: BTreeMap<_, _> =
+            self.secondaries.into_iter().map(|secondary| (Target::new(&secondary.name), secondary)).collect();
+        let correspondents = secondaries.iter().map(|(target, secondary)| {
+            let key = secondary.key.as_ref().and_then(|key| self.keys.get(key)).cloned();
+            let from = source(&self.own, secondary.address);
+            (target.clone(), Arc::new(Correspondent { address: secondary.address, from, key }))
+        });
+        let shell = Hands {
+            correspondents: correspondents.collect(),
+            snapshot: Arc::clone(&self.snapshot),
+            inbox: inbox.clone(),
+        };
+        let machine = Announcer { followers, secondaries };
+        let watching = watch_zones(self.snapshot, self.published, inbox);
+        let driving = drive(machine, shell, self.db, Clock::start(), events, shutdown);
+        let running = async move {
+            tokio::select! {
+                ended = driving => ended,
+                () = watching => Ok(()),
+            }
+        };
+        (desk, running)
+    }
+}
+
+/// The address of this server that a message to `peer` comes from.
+fn source(own: &[IpAddr], peer: SocketAddr) -> IpAddr {
+    let any = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    own.iter().copied().find(|address| address.is_ipv4() == peer.is_ipv4()).unwrap_or(any)
+}
+
+/// Tells the core of each zone that may be taken from here and is another than before.
+async fn watch_zones(
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    mut published: watch::Receiver<()>,
+    inbox: mpsc::Sender<Event>,
+) {
+    let mut before = Arc::new(Snapshot::default());
+    loop {
+        published.borrow_and_update();
+        let present = snapshot.load_full();
+        let input = difference(&before, &present);
+        before = present;
+        if inbox.send(Event::Happened(input)).await.is_err() || published.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn difference(before: &Snapshot, after: &Snapshot) -> Input {
+    fn serial(snapshot: &Snapshot, zone: &Zone) -> Option<Serial> {
+        let zone = snapshot.zone(zone.origin())?;
+        (zone.is_transferable() && !zone.is_held()).then(|| zone.serial())
+    }
+    let changed = after.zones().filter_map(|zone| {
+        let now = serial(after, zone)?;
+        (serial(before, zone) != Some(now)).then(|| (zone.origin().clone(), now))
+    });
+    let gone = before.zones().filter(|zone| serial(before, zone).is_some() && serial(after, zone).is_none());
+    Input::Published { changed: changed.collect(), removed: gone.map(|zone| zone.origin().clone()).collect() }
+}
+
+struct Hands {
+    correspondents: BTreeMap<Target, Arc<Correspondent>>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    inbox: mpsc::Sender<Event>,
+}
+
+impl Shell<Announcer> for Hands {
+    fn persist(&mut self, change: &Infallible, _: &mut Batch) {
+        match *change {}
+    }
+
+    fn perform(&mut self, act: Act) {
+        match act {
+            // Who asked may have gone.
+            Act::Tell(reply, view) => drop(reply.send(view)),
+            Act::Do(Output::Notify { target, zone, .. }) => {
+                let message = notify(&zone, self.snapshot.load().zone(&zone).map(AsRef::as_ref));
+                self.exchange(target, zone, Exchange::Notify, message);
+            }
+            Act::Do(Output::Ask { target, zone }) => {
+                let message = question(&zone);
+                self.exchange(target, zone, Exchange::Ask, message);
+            }
+            Act::Do(output) => log(output),
+        }
+    }
+
+    fn publish(&mut self, _: Timestamp, _: &Announcer) {}
+}
+
+impl Hands {
+    fn exchange(&self, target: Target, zone: Name, exchange: Exchange, message: Message) {
+        let Some(correspondent) = self.correspondents.get(&target).cloned() else { return };
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            let answer = correspondent.exchange(message).await;
+            let input = match (exchange, answer) {
+                (_, Err(reason)) => Input::ExchangeFailed { target, zone, exchange, reason },
+                (Exchange::Notify, Ok(answer)) if answer.response_code == ResponseCode::NoError => {
+                    Input::NotifyAcknowledged { target, zone }
+                }
+                (Exchange::Notify, Ok(_)) => Input::NotifyRefused { target, zone },
+                (Exchange::Ask, Ok(answer)) => {
+                    let serial = served_serial(&answer);
+                    Input::SoaAnswered { target, zone, serial }
+                }
+            };
+            // The loop has ended: so does this.
+            drop(inbox.send(Event::Happened(input)).await);
+        });
+    }
+}
+
+/// Somebody to exchange messages with.
+struct Correspondent {
+    address: SocketAddr,
+    from: IpAddr,
+    key: Option<Key>,
+}
+
+impl Correspondent {
+    async fn exchange(&self, message: Message) -> Result<Message, Reason> {
+        match timeout(EXCHANGE_TIME, self.send_and_receive(&message)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                tracing::debug!(to = %self.address, %error, "nothing exchanged");
+                Err(if error.kind() == io::ErrorKind::InvalidData {
+                    Reason::Malformed
+                } else {
+                    Reason::Unreachable
+                })
+            }
+            Err(_) => Err(Reason::TimedOut),
+        }
+    }
+
+    /// A socket of its own, connected, so that the kernel tells when nobody listens there.
+    async fn send_and_receive(&self, message: &Message) -> io::Result<Message> {
+        let mut bytes = message.to_vec().map_err(io::Error::other)?;
+        let mut checking = None;
+        if let Some(key) = &self.key {
+            let (signed, check) = key.sign_request(bytes, unix_ms() / 1000).map_err(io::Error::other)?;
+            bytes = signed;
+            checking = Some(check);
+        }
+        let socket = UdpSocket::bind((self.from, 0)).await?;
+        socket.connect(self.address).await?;
+        socket.send(&bytes).await?;
+        let mut buffer = [0; ANSWER_BYTES_MAX];
+        loop {
+            let length = socket.recv(&mut buffer).await?;
+            let mut answer = buffer[..length].to_vec();
+            if let Some(checking) = &mut checking {
+                match checking.verify(&answer, unix_ms() / 1000) {
+                    Ok(proven) => match proven.into_iter().next() {
+                        Some(proven) => answer = proven,
+                        None => continue,
+                    },
+                    // Anybody may have sent it; the one that counts may still come.
+                    Err(error) => {
+                        tracing::debug!(from = %self.address, %error, "an answer is not taken");
+                        continue;
+                    }
+                }
+            }
+            if let Some(answer) = answer_to(message, &answer) {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+/// The message, when it answers `asked`.
+fn answer_to(asked: &Message, bytes: &[u8]) -> Option<Message> {
+    let answer = Message::from_vec(bytes).ok()?;
+    let ours = answer.id == asked.id
+        && answer.message_type == MessageType::Response
+        && answer.op_code == asked.op_code
+        // An error may come without the question.
+        && (answer.queries == asked.queries || answer.queries.is_empty());
+    ours.then_some(answer)
+}
+
+/// RFC 1996 section 3.7: the SOA goes with it, as a hint.
+fn notify(origin: &Name, zone: Option<&Zone>) -> Message {
+    let mut message = Message::query();
+    message.metadata.op_code = OpCode::Notify;
+    message.metadata.authoritative = true;
+    message.metadata.recursion_desired = false;
+    message.add_query(Query::query(wire_name(origin), RecordType::SOA));
+    message.answers = zone.into_iter().flat_map(transfer::start).map(wire_record).collect();
+    message
+}
+
+fn question(origin: &Name) -> Message {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = false;
+    message.add_query(Query::query(wire_name(origin), RecordType::SOA));
+    message
+}
+
+/// The serial that whoever answered serves itself: one that is told by hearsay does not count.
+fn served_serial(answer: &Message) -> Option<Serial> {
+    if !answer.authoritative || answer.response_code != ResponseCode::NoError {
+        return None;
+    }
+    answer.answers.iter().find_map(|record| match &record.data {
+        RData::SOA(soa) => Some(Serial(soa.serial)),
+        _ => None,
+    })
+}
+
+fn log(output: Output) {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    match output {
+        Output::Followed { target, zone, after, was_late } => {
+            tracing::info!(%target, %zone, after_ms = millis(after), was_late, "zone followed");
+        }
+        Output::Late { target, zone, behind } => {
+            tracing::warn!(%target, %zone, behind_ms = millis(behind), "name server does not follow");
+        }
+        Output::Overtaken { target, zone, ours, theirs } => {
+            tracing::warn!(%target, %zone, ours = ours.0, theirs = theirs.0, "name server serves a later zone than this one");
+        }
+        Output::Unreachable { target, .. } => tracing::warn!(%target, "name server does not answer"),
+        Output::Reachable { target, after } => {
+            tracing::info!(%target, silent_ms = millis(after), "name server answers again");
+        }
+        Output::Notify { .. } | Output::Ask { .. } => {}
+    }
+}

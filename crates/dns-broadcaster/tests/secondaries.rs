@@ -1,0 +1,310 @@
+//! Real name servers that follow: BIND, NSD, Knot and PowerDNS, fed by both systems of a link at
+//! once, with and without keys.
+#![allow(clippy::unwrap_used, reason = "what the tests share stands outside their functions")]
+
+mod broadcaster;
+mod peer;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use broadcaster::{Bound, Broadcaster, zone};
+use peer::{Kind, Secondary, TsigKey, address_of, eventually};
+use switchback_dns::core::name::Name;
+use switchback_dns::tsig::{Algorithm, Key};
+use switchback_dns::{access, client};
+use switchback_proto::dns::v1::{self as wire, ListSecondariesRequest, TenantZone};
+
+const ACME: &str = "acme.east.example.com";
+/// Systems so far: each has an address of its own, as name servers tell them apart by it, and so that
+/// nobody else takes its port while it is down.
+static SYSTEMS: AtomicU8 = AtomicU8::new(1);
+
+fn key() -> TsigKey {
+    TsigKey {
+        name: "transfer.example.com".into(),
+        algorithm: "hmac-sha256".into(),
+        secret_base64: "c3dpdGNoYmFjayBzaGFyZXMgdGhpcyBvbmx5IGluIHRlc3Rz".into(),
+    }
+}
+
+/// `acme` as a link says it in the epoch `serial / 64`.
+fn acme(serial: u32, address: &str) -> TenantZone {
+    zone(ACME, serial, &[address], "link")
+}
+
+/// One of the two systems that a name server is fed by.
+struct System {
+    folder: PathBuf,
+    dns: SocketAddr,
+    known: access::Secondary,
+    key: Option<Key>,
+    generation: u64,
+    running: Option<Broadcaster>,
+}
+
+impl System {
+    /// With `zones` on record, for whoever asks first: BIND, NSD and PowerDNS come back late to a
+    /// server that did not know a zone.
+    async fn of(home: &Home, zones: &[TenantZone], known: &access::Secondary, key: Option<&Key>) -> Self {
+        let mut alone = Bound::at(&home.folder, ([127, 0, 0, 1], 0).into()).await.serve();
+        alone.apply(1, zones.to_vec()).await;
+        alone.stop().await;
+        let mut system = Self {
+            folder: home.folder.clone(),
+            dns: home.dns,
+            known: known.clone(),
+            key: key.cloned(),
+            generation: 1,
+            running: None,
+        };
+        system.start().await;
+        system
+    }
+
+    async fn apply(&mut self, zones: Vec<TenantZone>) {
+        self.generation += 1;
+        self.running.as_mut().unwrap().apply(self.generation, zones).await;
+    }
+
+    async fn stop(&mut self) {
+        self.running.take().unwrap().stop().await;
+    }
+
+    /// Answers what it remembers at once, as a side does that hears nobody.
+    async fn start(&mut self) {
+        let bound = Bound::at(&self.folder, self.dns).await.hold(Duration::ZERO);
+        self.running = Some(bound.followed_by(&self.known, self.key.as_ref()).serve());
+    }
+
+    /// What it knows of the name server, once it `holds`.
+    async fn knows(&self, what: &str, log: impl Fn() -> String, holds: impl Fn(&wire::Secondary) -> bool) {
+        let client = &self.running.as_ref().unwrap().client;
+        eventually(what, log, async || {
+            let listed = client.clone().list_secondaries(ListSecondariesRequest {}).await.unwrap();
+            listed.into_inner().secondaries.into_iter().find(|secondary| holds(secondary))
+        })
+        .await;
+    }
+}
+
+/// Where a system will be.
+struct Home {
+    folder: PathBuf,
+    dns: SocketAddr,
+}
+
+impl Home {
+    async fn new(folder: PathBuf) -> Self {
+        let address = Ipv4Addr::new(127, 71, SYSTEMS.fetch_add(1, Ordering::Relaxed), 1);
+        let dns = Bound::at(&folder, (address, 0).into()).await.dns;
+        Self { folder, dns }
+    }
+}
+
+/// Two systems and a name server that takes zones from both.
+struct Trio {
+    east: System,
+    west: System,
+    follower: Secondary,
+}
+
+impl Trio {
+    /// Both with `on_record`, the name server for `zones`.
+    async fn start(
+        folder: &Path,
+        kind: Kind,
+        on_record: &[TenantZone],
+        zones: &[&str],
+        shared: Option<TsigKey>,
+    ) -> Self {
+        let east = Home::new(folder.join("east")).await;
+        let west = Home::new(folder.join("west")).await;
+        let key = shared.as_ref().map(|shared| {
+            let name = Name::parse(&shared.name).unwrap();
+            Key::from_base64(&name, Algorithm::HmacSha256, &shared.secret_base64).unwrap()
+        });
+        // Whoever follows asks at once, and its address is known only when it runs: the systems are
+        // there before, followed by nobody, and again when they can name it.
+        let address = free_address();
+        let known = access::Secondary {
+            name: format!("{kind:?}"),
+            address,
+            key: key.as_ref().map(|key| key.name().clone()),
+        };
+        let mut east = System::of(&east, on_record, &known, key.as_ref()).await;
+        let mut west = System::of(&west, on_record, &known, key.as_ref()).await;
+        let follower = Secondary::start(kind, folder, zones, &[east.dns, west.dns], shared.as_ref()).await;
+        for system in [&mut east, &mut west] {
+            system.stop().await;
+            system.known.address = follower.address();
+            system.start().await;
+        }
+        Self { east, west, follower }
+    }
+
+    fn log(&self) -> String {
+        self.follower.log()
+    }
+
+    /// The name server serves `zone` as west does.
+    async fn holds(&self, zone: &str) {
+        let patience = broadcaster::PATIENCE;
+        let expected = client::soa(self.west.dns, zone, patience).await.unwrap();
+        assert!(expected.is_some());
+        eventually(
+            &format!("{zone} is served under {expected:?}"),
+            || self.log(),
+            async || {
+                let served = client::soa(self.follower.address(), zone, patience).await.ok()?;
+                (served == expected).then_some(())
+            },
+        )
+        .await;
+    }
+
+    /// The name leads to `address`, asked of the name server that follows.
+    async fn leads_to(&self, address: &str) {
+        let expected: Ipv4Addr = address.parse().unwrap();
+        let name = format!("photos.{ACME}");
+        eventually(
+            &format!("{name} is {expected}"),
+            || self.log(),
+            async || address_of(self.follower.address(), &name).await.filter(|(found, _)| *found == expected),
+        )
+        .await;
+    }
+}
+
+/// Nobody listens there.
+fn free_address() -> SocketAddr {
+    std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// A failover, a primary that returns with what it knew, and a failback.
+async fn follows(kind: Kind, shared: Option<TsigKey>) {
+    if !kind.is_installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut it = Trio::start(folder.path(), kind, &[acme(64, "192.0.2.1")], &[ACME], shared).await;
+    it.leads_to("192.0.2.1").await;
+    it.east.knows("east sees that it follows", || it.log(), |seen| seen.converged == 1).await;
+
+    it.east.stop().await;
+    it.west.apply(vec![acme(128, "192.0.2.2")]).await;
+    it.leads_to("192.0.2.2").await;
+    let in_time = |seen: &wire::Secondary| {
+        let change = seen.last_change.unwrap_or_default();
+        seen.converged == 1 && change.open == 0 && change.slowest_ms.is_some()
+    };
+    it.west.knows("west sees how fast", || it.log(), in_time).await;
+
+    // The old primary announces what it remembers; nobody follows it back.
+    it.east.start().await;
+    it.east.knows("east sees that it is behind", || it.log(), |seen| seen.ahead == 1).await;
+    let served = client::soa(it.follower.address(), ACME, broadcaster::PATIENCE).await.unwrap();
+    assert_eq!(served, Some(128), "{}", it.log());
+    it.leads_to("192.0.2.2").await;
+
+    it.east.apply(vec![acme(192, "192.0.2.1")]).await;
+    it.west.apply(vec![acme(192, "192.0.2.1")]).await;
+    it.leads_to("192.0.2.1").await;
+    it.west.knows("west sees it too", || it.log(), |seen| seen.converged == 1).await;
+    it.east.stop().await;
+    it.west.stop().await;
+}
+
+macro_rules! follows {
+    ($($plain:ident $signed:ident $kind:ident;)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $plain() {
+            follows(Kind::$kind, None).await;
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $signed() {
+            follows(Kind::$kind, Some(key())).await;
+        }
+    )*};
+}
+
+follows! {
+    bind_follows_both_sides bind_follows_both_sides_with_a_key Bind;
+    nsd_follows_both_sides nsd_follows_both_sides_with_a_key Nsd;
+    knot_follows_both_sides knot_follows_both_sides_with_a_key Knot;
+    powerdns_follows_both_sides powerdns_follows_both_sides_with_a_key PowerDns;
+}
+
+/// The system's zone with thousands of tenants, and then one more of them.
+async fn takes_a_large_zone(kind: Kind) {
+    const TENANTS: u32 = 5000;
+    const SYSTEM: &str = "west.example.com";
+    if !kind.is_installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let tenants = |count| -> Vec<TenantZone> {
+        (0..count).map(|n| zone(&format!("t{n}.{SYSTEM}"), 0, &["192.0.2.1"], "")).collect()
+    };
+    let mut it = Trio::start(folder.path(), kind, &tenants(TENANTS), &[SYSTEM], Some(key())).await;
+    it.east.stop().await;
+    it.holds(SYSTEM).await;
+    it.west.apply(tenants(TENANTS + 1)).await;
+    it.holds(SYSTEM).await;
+    for tenant in [0, TENANTS - 1, TENANTS] {
+        let name = format!("t{tenant}.{SYSTEM}");
+        let referral = peer::question(it.follower.address(), &name, hickory_proto::rr::RecordType::NS).await;
+        assert_eq!(referral.unwrap().authorities.len(), 2, "{name} is delegated to both systems");
+    }
+    it.west.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bind_takes_a_large_zone() {
+    takes_a_large_zone(Kind::Bind).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nsd_takes_a_large_zone() {
+    takes_a_large_zone(Kind::Nsd).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn knot_takes_a_large_zone() {
+    takes_a_large_zone(Kind::Knot).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn powerdns_takes_a_large_zone() {
+    takes_a_large_zone(Kind::PowerDns).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_no_secondary_or_lacks_the_key_is_given_nothing() {
+    if !Kind::Knot.is_installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path().join("west")).await;
+    let name = Name::parse(&key().name).unwrap();
+    let right = Key::from_base64(&name, Algorithm::HmacSha256, &key().secret_base64).unwrap();
+    let known = access::Secondary { name: "knot".into(), address: free_address(), key: Some(name) };
+    let mut system = System::of(&home, &[acme(64, "192.0.2.1")], &known, Some(&right)).await;
+    let wrong = TsigKey { secret_base64: key().secret_base64.replace('c', "d"), ..key() };
+    let follower = Secondary::start(Kind::Knot, folder.path(), &[ACME], &[system.dns], Some(&wrong)).await;
+    let unsigned = Secondary::start(Kind::Knot, folder.path(), &[ACME], &[system.dns], None).await;
+    for (follower, told) in [(&follower, "failed to verify tsig"), (&unsigned, "refused")] {
+        eventually(
+            &format!("it is told {told}"),
+            || follower.log(),
+            async || follower.log().to_lowercase().contains(told).then_some(()),
+        )
+        .await;
+        let served = client::soa(follower.address(), ACME, broadcaster::PATIENCE).await;
+        assert!(!matches!(served, Ok(Some(_))), "{served:?}");
+    }
+    system.stop().await;
+}
