@@ -216,12 +216,12 @@ pub(crate) fn require(programs: &[&str]) -> bool {
 fn package(program: &str) -> &'static str {
     match program {
         "named" => "bind9",
-        "rndc" => "bind9-utils",
-        "nsd" | "nsd-control" => "nsd",
+        "rndc" | "named-checkconf" => "bind9-utils",
+        "nsd" | "nsd-control" | "nsd-checkconf" => "nsd",
         "knotd" | "knotc" => "knot",
         "pdns_server" | "pdns_control" => "pdns-server pdns-backend-sqlite3",
         "sqlite3" => "sqlite3",
-        "unbound" => "unbound",
+        "unbound" | "unbound-checkconf" => "unbound",
         "kresd" => "knot-resolver",
         "kdig" => "knot-dnsutils",
         "openssl" => "openssl",
