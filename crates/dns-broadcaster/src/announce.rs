@@ -34,6 +34,9 @@ const EXCHANGE_TIME: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: usize = 4096;
 /// Zones of one name server that are listed because they are not followed; more are counted.
 const LISTED_MAX: usize = 100;
+/// Zones that the core is told of at once: some ten milliseconds of work, in which nobody else is
+/// told or heard.
+const PUBLISHED_MAX: usize = 1000;
 /// Inputs that may wait.
 const INBOX_MAX: usize = 1024;
 
@@ -194,15 +197,21 @@ async fn watch_zones(
     loop {
         published.borrow_and_update();
         let present = snapshot.load_full();
-        let input = difference(&before, &present);
+        let inputs = difference(&before, &present);
         before = present;
-        if inbox.send(Event::Happened(input)).await.is_err() || published.changed().await.is_err() {
+        for input in inputs {
+            if inbox.send(Event::Happened(input)).await.is_err() {
+                return;
+            }
+        }
+        if published.changed().await.is_err() {
             return;
         }
     }
 }
 
-fn difference(before: &Snapshot, after: &Snapshot) -> Input {
+/// What is another, in portions.
+fn difference(before: &Snapshot, after: &Snapshot) -> Vec<Input> {
     fn serial(snapshot: &Snapshot, zone: &Zone) -> Option<Serial> {
         let zone = snapshot.zone(zone.origin())?;
         (zone.is_transferable() && !zone.is_held()).then(|| zone.serial())
@@ -212,7 +221,11 @@ fn difference(before: &Snapshot, after: &Snapshot) -> Input {
         (serial(before, zone) != Some(now)).then(|| (zone.origin().clone(), now))
     });
     let gone = before.zones().filter(|zone| serial(before, zone).is_some() && serial(after, zone).is_none());
-    Input::Published { changed: changed.collect(), removed: gone.map(|zone| zone.origin().clone()).collect() }
+    let changed: Vec<_> = changed.collect();
+    let gone: Vec<_> = gone.map(|zone| zone.origin().clone()).collect();
+    let gone = gone.chunks(PUBLISHED_MAX).map(|zones| (Vec::new(), zones.to_vec()));
+    let changed = changed.chunks(PUBLISHED_MAX).map(|zones| (zones.to_vec(), Vec::new()));
+    gone.chain(changed).map(|(changed, removed)| Input::Published { changed, removed }).collect()
 }
 
 struct Hands {

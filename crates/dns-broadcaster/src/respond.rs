@@ -66,6 +66,14 @@ struct Proof {
 impl Responder {
     /// What `bytes` from `source` are answered with.
     pub(crate) fn respond(&self, bytes: &[u8], source: SocketAddr, transport: Transport) -> Response {
+        match self.judged(bytes, source, transport) {
+            // It could not be written or signed; that is in the log.
+            Response::Answer(answer) if answer.is_empty() => Response::Nothing,
+            response => response,
+        }
+    }
+
+    fn judged(&self, bytes: &[u8], source: SocketAddr, transport: Transport) -> Response {
         let [high, low, flags, ..] = *bytes else { return Response::Nothing };
         if flags & QR != 0 || bytes.len() < HEADER_BYTES {
             return Response::Nothing;

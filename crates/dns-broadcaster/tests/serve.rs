@@ -370,3 +370,39 @@ async fn a_tcp_connection_carries_many_queries_and_ends_when_idle() {
     assert!(ended.is_err());
     server.stop().await;
 }
+
+#[tokio::test]
+async fn one_address_does_not_take_all_connections() {
+    const PER_ADDRESS: usize = 128;
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    server.apply(1, vec![zone("acme.east.example.com", 1, &["192.0.2.1"], "")]).await;
+    let open = async |from: [u8; 4]| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        socket.connect(server.dns).await.unwrap()
+    };
+    let whole = query(7, 0, "acme.east.example.com", 1, 1, None);
+    let framed = [&u16::try_from(whole.len()).unwrap().to_be_bytes()[..], &whole].concat();
+    // Whoever is not let in is cut off, at once or with the first byte.
+    let answered = async |stream: &mut TcpStream| {
+        stream.write_all(&framed).await.is_ok() && stream.read_u16().await.is_ok()
+    };
+    let mut held = Vec::new();
+    for _ in 0..PER_ADDRESS {
+        let mut stream = open([127, 0, 0, 1]).await;
+        assert!(answered(&mut stream).await);
+        held.push(stream);
+    }
+    assert!(!answered(&mut open([127, 0, 0, 1]).await).await, "one too many");
+    assert!(answered(&mut open([127, 0, 0, 2]).await).await, "another client");
+    drop(held.pop());
+    let again = tokio::time::timeout(PATIENCE, async {
+        while !answered(&mut open([127, 0, 0, 1]).await).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    again.await.expect("a place that was given back is taken again");
+    drop(held);
+    server.stop().await;
+}
