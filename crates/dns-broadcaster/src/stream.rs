@@ -134,7 +134,12 @@ impl Connection {
             match self.responder.respond(&query, self.source, Transport::Stream) {
                 Response::Nothing => return Ok(()),
                 Response::Answer(answer) => self.write(&answer).await?,
-                Response::Transfer(transfer) => self.transfer(*transfer).await?,
+                // Whoever takes a zone slowly does not hold up the end; it asks another server.
+                Response::Transfer(transfer) => tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => return Ok(()),
+                    taken = self.transfer(*transfer) => taken?,
+                },
             }
         }
     }
