@@ -133,7 +133,7 @@ impl Follower {
             return;
         }
         track.losses = 0;
-        let (lane, delay) = if track.is_acknowledged {
+        let (lane, delay) = if track.acknowledged > 0 {
             // A target that acknowledges and does not follow is not asked in quick succession
             // again after each NOTIFY.
             (Lane::Quick, scene.policy.ask_delay(0))
@@ -141,10 +141,12 @@ impl Follower {
             track.questions = 1;
             (Lane::First, scene.policy.ask_delay(0))
         };
-        track.is_acknowledged = true;
+        track.acknowledged = track.acknowledged.saturating_add(1);
+        // The target may lose what it acknowledged: by a restart before its transfer, or, as BIND does
+        // with what comes while it asks somebody else in vain, by putting it off for minutes.
+        let again = scene.now + scene.policy.notify_delay(track.acknowledged);
         self.queue_ask(id, zone, Slot::at(lane, scene.now + delay));
-        // The target may lose what it acknowledged, by a restart before its transfer for one.
-        self.queue_notify(id, zone, Slot::at(Lane::Again, scene.now + scene.policy.notify_again_max));
+        self.queue_notify(id, zone, Slot::at(Lane::Again, again));
     }
 
     pub(super) fn refused(&mut self, scene: Scene<'_>, name: &Name, out: &mut Out) {

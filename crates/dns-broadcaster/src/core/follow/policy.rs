@@ -29,7 +29,8 @@ pub struct Policy {
     /// Exchanges outstanding per target, so that a dead one costs little; 1 to
     /// [`OUTSTANDING_CEILING`]. The last quarter is kept for what has just changed.
     pub outstanding_max: usize,
-    /// From a NOTIFY that was lost to the next one (RFC 1996 section 3.6); doubles with each loss.
+    /// From a NOTIFY that was lost to the next one (RFC 1996 section 3.6); doubles with each loss, and
+    /// before each one to a target that acknowledged and does not follow.
     pub notify_again: Duration,
     /// The longest time between two NOTIFYs to a target that is behind. There is no last one: a
     /// site that comes back after a day must be told.
@@ -98,9 +99,9 @@ impl Policy {
         self.outstanding_max - self.outstanding_max / 4
     }
 
-    /// From the NOTIFY that was lost after `losses` others to the next.
-    pub(super) fn notify_delay(&self, losses: u32) -> Duration {
-        doubled(self.notify_again, losses).min(self.notify_again_max)
+    /// From the NOTIFY that was in vain after `others` to the next.
+    pub(super) fn notify_delay(&self, others: u32) -> Duration {
+        doubled(self.notify_again, others).min(self.notify_again_max)
     }
 
     /// To the next probe, after `probes` in vain.

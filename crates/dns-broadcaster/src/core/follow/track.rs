@@ -29,8 +29,8 @@ pub(super) struct Track {
     pub(super) notify: Option<Slot>,
     /// NOTIFYs of this serial that were lost in a row.
     pub(super) losses: u32,
-    /// The target has acknowledged a NOTIFY of this serial.
-    pub(super) is_acknowledged: bool,
+    /// NOTIFYs of this serial that the target acknowledged.
+    pub(super) acknowledged: u32,
     pub(super) notify_refused: bool,
 
     pub(super) ask: Option<Slot>,
@@ -54,7 +54,7 @@ impl Track {
             was_late: false,
             notify: None,
             losses: 0,
-            is_acknowledged: false,
+            acknowledged: 0,
             notify_refused: false,
             ask: None,
             questions: 0,
@@ -68,7 +68,7 @@ impl Track {
         self.behind_since.get_or_insert(now);
         self.losses = 0;
         self.questions = 0;
-        self.is_acknowledged = false;
+        self.acknowledged = 0;
     }
 
     pub(super) fn hear(&mut self, now: Timestamp, serial: Option<Serial>) {
