@@ -206,8 +206,9 @@ fn reason(standing: &Standing) -> String {
         };
         format!("{exchange} {why}")
     });
-    let refused =
-        standing.notify_refused.then(|| "refuses NOTIFY; allow this system's address or key".into());
+    // Who does not serve the zone refuses what it is told of it.
+    let refuses = standing.notify_refused && standing.state != State::NotHeld;
+    let refused = refuses.then(|| "refuses NOTIFY; allow this system's address or key".into());
     [state, trouble.filter(|_| standing.failures > 0), refused]
         .into_iter()
         .flatten()

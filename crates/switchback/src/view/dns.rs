@@ -198,10 +198,15 @@ impl From<proto::ListSecondariesResponse> for SecondariesView {
 
 impl SecondaryView {
     fn state(&self) -> String {
-        let silent = self.unreachable_ms.map(|ms| format!("silent for {}", span(ms)));
-        let open = (self.last_change_open > 0).then(|| "following".to_owned());
-        let rest = self.behind + self.not_held + self.unknown > 0;
-        silent.or(open).unwrap_or_else(|| if rest { "behind" } else { "converged" }.to_owned())
+        if let Some(ms) = self.unreachable_ms {
+            return format!("silent for {}", span(ms));
+        }
+        match (self.behind, self.not_held, self.unknown) {
+            (0, 0, 0) => "converged".into(),
+            (0, 0, _) => "not heard yet".into(),
+            (0, lacking, _) => format!("lacks {lacking} zones"),
+            _ => "behind".into(),
+        }
     }
 }
 
@@ -233,7 +238,9 @@ impl Show for SecondariesView {
         ];
         let none = "no name server follows this one; name them in [[dns_broadcaster.secondaries]]";
         let mut text = table(&head, rows.collect(), none);
-        let lagging = self.secondaries.iter().flat_map(|secondary| {
+        // Of one that is silent, that line says all.
+        let heard = self.secondaries.iter().filter(|secondary| secondary.unreachable_ms.is_none());
+        let lagging = heard.flat_map(|secondary| {
             secondary.lagging.iter().map(|zone| {
                 vec![
                     secondary.name.clone(),
@@ -255,5 +262,48 @@ impl Show for SecondariesView {
             ));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secondary(name: &str, zones: [u32; 4], unreachable_ms: Option<u64>) -> proto::Secondary {
+        let [converged, behind, not_held, unknown] = zones;
+        let lagging = proto::LaggingZone { name: format!("zone-of-{name}"), serial: 7, ..Default::default() };
+        proto::Secondary {
+            name: name.into(),
+            converged,
+            behind,
+            not_held,
+            unknown,
+            unreachable_ms,
+            lagging: vec![lagging],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn each_name_server_is_told_by_what_keeps_it() {
+        let secondaries = vec![
+            secondary("good", [3, 0, 0, 0], None),
+            secondary("slow", [2, 1, 0, 0], None),
+            secondary("partial", [1, 0, 2, 0], None),
+            secondary("new", [0, 0, 0, 3], None),
+            secondary("dead", [0, 0, 0, 3], Some(4200)),
+        ];
+        let text = SecondariesView::from(proto::ListSecondariesResponse { secondaries }).show();
+        for (name, state) in [
+            ("good", "converged"),
+            ("slow", "behind"),
+            ("partial", "lacks 2 zones"),
+            ("new", "not heard yet"),
+            ("dead", "silent for 4.2 s"),
+        ] {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            assert!(line.contains(state), "{line}");
+        }
+        assert!(text.contains("zone-of-slow") && !text.contains("zone-of-dead"), "{text}");
     }
 }
