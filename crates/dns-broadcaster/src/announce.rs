@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::rr::RecordType;
 use switchback_kit::drive::{Clock, Shell, drive};
 use switchback_kit::durable::{self, Batch, Db};
-use switchback_kit::world::time::unix_ms;
 use switchback_machine::{Machine, Outbox, Timestamp};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,11 +20,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Secondary;
+use crate::convert::millis;
 use crate::core::follow::{Exchange, Followers, Input, Output, Reason, Standing, State, Summary, Target};
 use crate::core::name::Name;
 use crate::core::transfer;
 use crate::core::zone::{Serial, Snapshot, Zone};
-use crate::respond::{wire_name, wire_record};
+use crate::respond::{serial_in, unix_seconds, wire_name, wire_record};
 use crate::tsig::{Key, Keys};
 
 /// One exchange: longer than any way there and back on this planet.
@@ -294,11 +294,7 @@ impl Correspondent {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 tracing::debug!(to = %self.address, %error, "nothing exchanged");
-                Err(if error.kind() == io::ErrorKind::InvalidData {
-                    Reason::Malformed
-                } else {
-                    Reason::Unreachable
-                })
+                Err(Reason::Unreachable)
             }
             Err(_) => Err(Reason::TimedOut),
         }
@@ -309,7 +305,7 @@ impl Correspondent {
         let mut bytes = message.to_vec().map_err(io::Error::other)?;
         let mut checking = None;
         if let Some(key) = &self.key {
-            let (signed, check) = key.sign_request(bytes, unix_ms() / 1000).map_err(io::Error::other)?;
+            let (signed, check) = key.sign_request(bytes, unix_seconds()).map_err(io::Error::other)?;
             bytes = signed;
             checking = Some(check);
         }
@@ -321,7 +317,7 @@ impl Correspondent {
             let length = socket.recv(&mut buffer).await?;
             let mut answer = buffer[..length].to_vec();
             if let Some(checking) = &mut checking {
-                match checking.verify(&answer, unix_ms() / 1000) {
+                match checking.verify(&answer, unix_seconds()) {
                     Ok(proven) => match proven.into_iter().next() {
                         Some(proven) => answer = proven,
                         None => continue,
@@ -353,11 +349,9 @@ fn answer_to(asked: &Message, bytes: &[u8]) -> Option<Message> {
 
 /// RFC 1996 section 3.7: the SOA goes with it, as a hint.
 fn notify(origin: &Name, zone: Option<&Zone>) -> Message {
-    let mut message = Message::query();
+    let mut message = question(origin);
     message.metadata.op_code = OpCode::Notify;
     message.metadata.authoritative = true;
-    message.metadata.recursion_desired = false;
-    message.add_query(Query::query(wire_name(origin), RecordType::SOA));
     message.answers = zone.into_iter().flat_map(transfer::start).map(wire_record).collect();
     message
 }
@@ -374,14 +368,10 @@ fn served_serial(answer: &Message) -> Option<Serial> {
     if !answer.authoritative || answer.response_code != ResponseCode::NoError {
         return None;
     }
-    answer.answers.iter().find_map(|record| match &record.data {
-        RData::SOA(soa) => Some(Serial(soa.serial)),
-        _ => None,
-    })
+    serial_in(&answer.answers)
 }
 
 fn log(output: Output) {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     match output {
         Output::Followed { target, zone, after, was_late } => {
             tracing::info!(%target, %zone, after_ms = millis(after), was_late, "zone followed");

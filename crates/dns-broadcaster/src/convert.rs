@@ -216,7 +216,7 @@ fn reason(standing: &Standing) -> String {
         .join("; ")
 }
 
-fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -13,7 +13,8 @@
 //!   until somebody confirms them or the hold has passed: a side that returns may hold old answers.
 //!
 //! It is no resolver: other people's names are refused. Updates, signing and the fast UDP path are
-//! not here yet. hickory is named in this crate only, in `respond`, `secure` and [`client`].
+//! not here yet. hickory is named in this crate only, in `respond`, `secure`, [`announce`] and
+//! [`client`].
 
 extern crate alloc;
 

@@ -163,7 +163,8 @@ impl Responder {
             // RFC 5936 section 4.2.
             (RecordType::AXFR, Transport::Udp) => return Err(ResponseCode::FormErr),
             (RecordType::AXFR, Transport::Stream) => None,
-            _ => Some(held_serial(query).ok_or(ResponseCode::FormErr)?),
+            // RFC 1995 section 3: the SOA that the client holds.
+            _ => Some(serial_in(&query.authorities).ok_or(ResponseCode::FormErr)?),
         };
         let snapshot = self.snapshot.load();
         // RFC 5936 section 2.2.1.
@@ -176,15 +177,15 @@ impl Responder {
     }
 }
 
-/// RFC 1995 section 3: the SOA that the client holds stands in the authority section.
-fn held_serial(query: &Message) -> Option<Serial> {
-    query.authorities.iter().find_map(|record| match &record.data {
+/// The serial of the first SOA among `records`.
+pub(crate) fn serial_in(records: &[Record]) -> Option<Serial> {
+    records.iter().find_map(|record| match &record.data {
         RData::SOA(soa) => Some(Serial(soa.serial)),
         _ => None,
     })
 }
 
-fn unix_seconds() -> u64 {
+pub(crate) fn unix_seconds() -> u64 {
     unix_ms() / 1000
 }
 

@@ -133,19 +133,19 @@ impl Follower {
             return;
         }
         track.losses = 0;
-        let (lane, delay) = if track.acknowledged > 0 {
+        let lane = if track.acknowledged > 0 {
             // A target that acknowledges and does not follow is not asked in quick succession
             // again after each NOTIFY.
-            (Lane::Quick, scene.policy.ask_delay(0))
+            Lane::Quick
         } else {
             track.questions = 1;
-            (Lane::First, scene.policy.ask_delay(0))
+            Lane::First
         };
         track.acknowledged = track.acknowledged.saturating_add(1);
         // The target may lose what it acknowledged: by a restart before its transfer, or, as BIND does
         // with what comes while it asks somebody else in vain, by putting it off for minutes.
         let again = scene.now + scene.policy.notify_delay(track.acknowledged);
-        self.queue_ask(id, zone, Slot::at(lane, scene.now + delay));
+        self.queue_ask(id, zone, Slot::at(lane, scene.now + scene.policy.ask_delay(0)));
         self.queue_notify(id, zone, Slot::at(Lane::Again, again));
     }
 
