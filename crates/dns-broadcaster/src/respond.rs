@@ -1,7 +1,7 @@
-//! From the bytes of a query to the bytes of its answer: hickory reads and writes messages, the core
-//! answers.
+//! From the bytes of a query to the bytes of its answer.
 //!
-//! One snapshot is loaded for each message, so a query sees all of a change or nothing of it. What
+//! The common query goes to the core as it came ([`plain`]). hickory reads every other one and
+//! writes what is no plain answer: errors and transfers. One snapshot is loaded for each message, so a query sees all of a change or nothing of it. What
 //! does not fit into a datagram goes out empty with TC, and the client asks by TCP.
 
 use std::borrow::Cow;
@@ -15,18 +15,14 @@ use hickory_proto::rr::{DNSClass, Name as WireName, RData, Record, RecordType};
 use switchback_kit::world::time::unix_ms;
 
 use crate::access::{self, Secondary};
-use crate::core::answer::{Code, answer};
+use crate::core::answer::answer;
 use crate::core::name::Name;
-use crate::core::record::{Kind, Rdata, Set};
+use crate::core::plain::{self, UDP_BYTES_MAX, UDP_BYTES_PLAIN};
+use crate::core::record::{Kind, Rdata};
 use crate::core::transfer;
 use crate::core::zone::{Serial, Snapshot, Zone};
 use crate::tsig::{Keys, Signing, Verdict};
 
-/// No UDP answer is larger: it would be fragmented on some path, and fragments are lost or forged
-/// (DNS Flag Day 2020).
-const UDP_BYTES_MAX: u16 = 1232;
-/// RFC 1035 section 2.3.4: what a client without EDNS takes.
-const UDP_BYTES_PLAIN: u16 = 512;
 /// A message of a transfer: names are compressed against its first 16 KiB, so that larger ones are
 /// not smaller for it (RFC 1035 section 4.1.4).
 const TRANSFER_BYTES_MAX: usize = 16 * 1024;
@@ -64,8 +60,21 @@ struct Proof {
 }
 
 impl Responder {
+    /// Answers a query of the common form into `message`; false, when it has another one.
+    pub(crate) fn respond_plain(&self, bytes: &[u8], transport: Transport, message: &mut Vec<u8>) -> bool {
+        let query = plain::Query::read(bytes);
+        if let Some(query) = &query {
+            self.answer(query, transport, 0, message);
+        }
+        query.is_some()
+    }
+
     /// What `bytes` from `source` are answered with.
     pub(crate) fn respond(&self, bytes: &[u8], source: SocketAddr, transport: Transport) -> Response {
+        let mut message = Vec::new();
+        if self.respond_plain(bytes, transport, &mut message) {
+            return Response::Answer(message);
+        }
         match self.judged(bytes, source, transport) {
             // It could not be written or signed; that is in the log.
             Response::Answer(answer) if answer.is_empty() => Response::Nothing,
@@ -102,20 +111,34 @@ impl Responder {
             Some(kind) => self.transfer(&query, kind, source, transport, proof),
             None => {
                 let reply = self.reply(&query, transport, signature_bytes(proof.as_ref()));
-                Response::Answer(signed(encode(&reply.into_message(&query)), proof))
+                Response::Answer(signed(reply, proof))
             }
         }
     }
 
     /// The answer to a query that is no transfer, with so many bytes to spare.
-    pub(crate) fn reply(&self, query: &Message, transport: Transport, spare: usize) -> Reply {
-        let mut reply = Reply::empty(query);
-        match judge(query).and_then(|asked| judge_type(asked.query_type()).map(|()| asked)) {
-            Ok(asked) => reply.fill(&self.snapshot.load(), asked),
-            Err(code) => reply.metadata.response_code = code,
+    pub(crate) fn reply(&self, query: &Message, transport: Transport, spare: usize) -> Vec<u8> {
+        let asked = judge(query).and_then(|asked| judge_type(asked.query_type()));
+        if let Err(code) = asked {
+            return encode(&head(query, code));
         }
-        reply.fit(query, bytes_max(reply.edns.as_ref(), transport).saturating_sub(spare));
-        reply
+        let plainly = plainly(query);
+        let Some(asked) = plain::Query::read(&plainly) else {
+            return encode(&head(query, ResponseCode::FormErr));
+        };
+        let mut message = Vec::new();
+        self.answer(&asked, transport, spare, &mut message);
+        message
+    }
+
+    fn answer(&self, query: &plain::Query<'_>, transport: Transport, spare: usize, message: &mut Vec<u8>) {
+        let bytes_max = match transport {
+            Transport::Udp => query.udp_bytes_max(),
+            Transport::Stream => u16::MAX.into(),
+        };
+        let snapshot = self.snapshot.load();
+        let found = answer(&snapshot, query.name(), query.kind());
+        query.write(&found, bytes_max.saturating_sub(spare), message);
     }
 
     fn transfer(
@@ -126,17 +149,14 @@ impl Responder {
         transport: Transport,
         proof: Option<Proof>,
     ) -> Response {
-        let mut reply = Reply::empty(query);
         let (since, zone) = match self.judge_transfer(query, kind, source, transport, proof.as_ref()) {
             Ok(taken) => taken,
-            Err(code) => {
-                reply.metadata.response_code = code;
-                return Response::Answer(signed(encode(&reply.into_message(query)), proof));
-            }
+            Err(code) => return Response::Answer(signed(encode(&head(query, code)), proof)),
         };
-        reply.metadata.authoritative = true;
+        let mut head = head(query, ResponseCode::NoError);
+        head.metadata.authoritative = true;
         let signing = proof.map(|proof| proof.signing);
-        let transfer = Transfer { zone, since, head: reply.into_message(query), signing };
+        let transfer = Transfer { zone, since, head, bytes_max: query.max_payload(), signing };
         match transport {
             Transport::Stream => Response::Transfer(Box::new(transfer)),
             Transport::Udp => Response::Answer(transfer.datagram()),
@@ -206,14 +226,6 @@ fn sign(mut answer: Vec<u8>, signing: Option<&mut Signing>) -> Vec<u8> {
     answer
 }
 
-/// What a client takes.
-fn bytes_max(edns: Option<&Edns>, transport: Transport) -> usize {
-    usize::from(match transport {
-        Transport::Udp => edns.map_or(UDP_BYTES_PLAIN, Edns::max_payload),
-        Transport::Stream => u16::MAX,
-    })
-}
-
 /// The codec's length of a header, and its bit that marks an answer.
 const HEADER_BYTES: usize = 12;
 const QR: u8 = 0x80;
@@ -226,11 +238,37 @@ fn encode(message: &Message) -> Vec<u8> {
     })
 }
 
-/// The size that both ends take.
-fn response_edns(query: &Message) -> Edns {
+/// An answer to `query` without records.
+fn head(query: &Message, code: ResponseCode) -> Message {
+    let metadata = Metadata::response_from_request(&query.metadata);
+    let mut message = Message::new(metadata.id, MessageType::Response, metadata.op_code);
+    message.metadata = metadata;
+    message.metadata.response_code = code;
+    message.queries.clone_from(&query.queries);
+    message.edns = query.edns.as_ref().map(|edns| response_edns(edns.flags().dnssec_ok));
+    message
+}
+
+fn response_edns(dnssec_ok: bool) -> Edns {
     let mut edns = Edns::new();
-    edns.set_max_payload(query.max_payload().clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX));
+    edns.set_max_payload(UDP_BYTES_MAX);
+    edns.set_dnssec_ok(dnssec_ok);
     edns
+}
+
+/// The query with nothing in it that an answer does not depend on.
+fn plainly(query: &Message) -> Vec<u8> {
+    let Metadata { id, recursion_desired, checking_disabled, .. } = query.metadata;
+    let mut plainly = Message::new(id, MessageType::Query, OpCode::Query);
+    plainly.metadata.recursion_desired = recursion_desired;
+    plainly.metadata.checking_disabled = checking_disabled;
+    plainly.queries.clone_from(&query.queries);
+    plainly.edns = query.edns.as_ref().map(|edns| {
+        let mut bare = response_edns(edns.flags().dnssec_ok);
+        bare.set_max_payload(edns.max_payload());
+        bare
+    });
+    encode(&plainly)
 }
 
 fn wanted_transfer(query: &Message) -> Option<RecordType> {
@@ -266,74 +304,6 @@ fn judge_type(kind: RecordType) -> Result<(), ResponseCode> {
     }
 }
 
-/// An answer, before it is written.
-pub(crate) struct Reply {
-    pub(crate) metadata: Metadata,
-    pub(crate) edns: Option<Edns>,
-    pub(crate) answers: Vec<Record>,
-    pub(crate) authorities: Vec<Record>,
-    pub(crate) additionals: Vec<Record>,
-}
-
-impl Reply {
-    fn empty(query: &Message) -> Self {
-        let edns = query.edns.is_some().then(|| response_edns(query));
-        let metadata = Metadata::response_from_request(&query.metadata);
-        Self { metadata, edns, answers: Vec::new(), authorities: Vec::new(), additionals: Vec::new() }
-    }
-
-    fn fill(&mut self, snapshot: &Snapshot, query: &Query) {
-        // The client's own spelling: it is the owner of what is found (and some clients compare).
-        let asked = query.name();
-        let Some(name) = Name::from_root(asked.iter().rev()) else {
-            self.metadata.response_code = ResponseCode::FormErr;
-            return;
-        };
-        let found = answer(snapshot, &name, Kind(query.query_type().into()));
-        self.metadata.response_code = match found.code {
-            Code::NoError => ResponseCode::NoError,
-            Code::NxDomain => ResponseCode::NXDomain,
-            Code::Refused => ResponseCode::Refused,
-            Code::ServFail => ResponseCode::ServFail,
-        };
-        self.metadata.authoritative = found.is_authoritative();
-        self.answers = found.answer.map(|set| records(asked, set)).unwrap_or_default();
-        self.authorities =
-            found.authority.map(|(origin, set)| records(&wire_name(origin), set)).unwrap_or_default();
-        self.additionals =
-            found.additional.iter().flat_map(|(owner, set)| records(&wire_name(owner), set)).collect();
-    }
-
-    /// Leaves out what does not fit: first what is only helpful, then everything, with TC.
-    fn fit(&mut self, query: &Message, limit: usize) {
-        if self.size(query) > limit {
-            self.additionals.clear();
-        }
-        if self.size(query) > limit {
-            self.answers.clear();
-            self.authorities.clear();
-            self.metadata.truncation = true;
-        }
-    }
-
-    /// An upper bound: names count in full, as if none were compressed.
-    fn size(&self, query: &Message) -> usize {
-        let records = self.answers.iter().chain(&self.authorities).chain(&self.additionals);
-        head_bytes_max(&query.queries) + records.map(record_bytes_max).sum::<usize>()
-    }
-
-    fn into_message(self, query: &Message) -> Message {
-        let mut message = Message::new(self.metadata.id, MessageType::Response, self.metadata.op_code);
-        message.metadata = self.metadata;
-        message.queries.clone_from(&query.queries);
-        message.answers = self.answers;
-        message.authorities = self.authorities;
-        message.additionals = self.additionals;
-        message.edns = self.edns;
-        message
-    }
-}
-
 /// A zone on its way to a server that takes it.
 pub(crate) struct Transfer {
     zone: Arc<Zone>,
@@ -341,6 +311,8 @@ pub(crate) struct Transfer {
     since: Option<Serial>,
     /// The first message, without records.
     head: Message,
+    /// The largest datagram that the server takes.
+    bytes_max: u16,
     signing: Option<Signing>,
 }
 
@@ -348,8 +320,9 @@ impl Transfer {
     /// The whole answer in one datagram; when it does not fit, the SOA alone, and the client asks by
     /// TCP (RFC 1995 section 2).
     fn datagram(mut self) -> Vec<u8> {
-        let mut room = bytes_max(self.head.edns.as_ref(), Transport::Udp)
-            .saturating_sub(self.signature_bytes() + head_bytes_max(&self.head.queries));
+        let taken = self.bytes_max.clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX);
+        let mut room =
+            usize::from(taken).saturating_sub(self.signature_bytes() + head_bytes_max(&self.head.queries));
         let mut answers = Vec::new();
         for record in records_of(&self.zone, self.since) {
             let Some(rest) = room.checked_sub(record_bytes_max(&record)) else {
@@ -370,7 +343,7 @@ impl Transfer {
     /// The messages, in order, each made when it is asked for.
     pub(crate) fn messages(&mut self) -> impl Iterator<Item = Vec<u8>> + Send {
         let spare = self.signature_bytes();
-        let Self { zone, since, head, signing } = self;
+        let Self { zone, since, head, signing, .. } = self;
         let mut records = records_of(zone, *since).peekable();
         let mut first = Some(head.clone());
         let metadata = head.metadata;
@@ -419,11 +392,6 @@ fn record_bytes_max(record: &Record) -> usize {
         _ => usize::from(u16::MAX),
     };
     record.name.len() + NAME_END + TYPE_CLASS_TTL_LENGTH + data
-}
-
-fn records(owner: &WireName, set: &Set) -> Vec<Record> {
-    let record = |data| Record::from_rdata(owner.clone(), set.ttl, wire_data(set.kind, data));
-    set.data.iter().map(record).collect()
 }
 
 pub(crate) fn wire_record(record: transfer::Record<'_>) -> Record {

@@ -29,14 +29,20 @@ impl RequestHandler for Handler {
         mut handle: R,
     ) -> ResponseInfo {
         let mut builder = MessageResponseBuilder::new(&request.queries, None);
-        let sent = match Message::from_vec(request.as_slice()) {
-            Ok(query) => {
-                let reply = self.0.reply(&query, Transport::Stream, 0);
-                if let Some(edns) = &reply.edns {
+        let answer = Message::from_vec(request.as_slice())
+            .and_then(|query| Message::from_vec(&self.0.reply(&query, Transport::Stream, 0)));
+        let sent = match answer {
+            Ok(answer) => {
+                if let Some(edns) = &answer.edns {
                     builder.edns(edns);
                 }
-                let (answers, authorities) = (&reply.answers, &reply.authorities);
-                let response = builder.build(reply.metadata, answers, authorities, [], &reply.additionals);
+                let response = builder.build(
+                    answer.metadata,
+                    &answer.answers,
+                    &answer.authorities,
+                    [],
+                    &answer.additionals,
+                );
                 handle.send_response(response).await
             }
             Err(_) => {

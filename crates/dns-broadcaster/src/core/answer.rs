@@ -1,10 +1,8 @@
 //! Question to answer: RFC 1034 section 4.3.2 for a server that holds every zone it knows of, with
 //! wildcards after RFC 4592 and ANY after RFC 8482. A few map look-ups, never a scan.
 
-use alloc::vec::Vec;
-
-use super::name::Name;
-use super::record::{Kind, Node, Rdata, Set};
+use super::name::{NameBuf, upward};
+use super::record::{Kind, Node, Set};
 use super::zone::{Snapshot, Zone};
 
 /// The response code.
@@ -21,62 +19,68 @@ pub enum Code {
 }
 
 /// An answer, borrowed from the snapshot.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     /// The response code.
     pub code: Code,
+    /// The zone that speaks; `None` with [`Code::Refused`] and [`Code::ServFail`].
+    pub zone: Option<&'a Zone>,
     /// The records, whose owner is the name that was asked for.
     pub answer: Option<&'a Set>,
-    /// For a negative answer: the zone and its SOA (RFC 2308).
-    pub authority: Option<(&'a Name, &'a Set)>,
-    /// Addresses of the name servers in `answer`.
-    pub additional: Vec<(&'a Name, &'a Set)>,
 }
 
-/// Answers a question for records of type `kind` at `name`.
+/// Answers a question for records of type `kind` at the name whose key is `name`
+/// ([`NameBuf::as_bytes`]).
 #[must_use]
-pub fn answer<'a>(snapshot: &'a Snapshot, name: &Name, kind: Kind) -> Answer<'a> {
+pub fn answer<'a>(snapshot: &'a Snapshot, name: &[u8], kind: Kind) -> Answer<'a> {
     let Some(zone) = snapshot.zone_of(name, kind) else { return Answer::without(Code::Refused) };
     if zone.held {
         return Answer::without(Code::ServFail);
     }
-    let Some(node) = zone.node_of(name) else { return Answer::negative(Code::NxDomain, zone) };
+    let Some(node) = zone.node_of(name) else {
+        return Answer { code: Code::NxDomain, zone: Some(zone), answer: None };
+    };
     // RFC 8482 section 4.1: one set is answer enough, and not the SOA, which nobody looks for.
     let wanted = |set: &&Set| if kind == Kind::ANY { set.kind != Kind::SOA } else { set.kind == kind };
-    let found = node.iter().find(wanted);
-    match found {
-        Some(set) => {
-            let additional = zone.additional(set);
-            Answer { code: Code::NoError, answer: Some(set), authority: None, additional }
-        }
-        None => Answer::negative(Code::NoError, zone),
-    }
+    Answer { code: Code::NoError, zone: Some(zone), answer: node.iter().find(wanted) }
 }
 
 impl<'a> Answer<'a> {
     fn without(code: Code) -> Self {
-        Self { code, answer: None, authority: None, additional: Vec::new() }
+        Self { code, zone: None, answer: None }
     }
 
-    fn negative(code: Code, zone: &'a Zone) -> Self {
-        Self { authority: zone.soa().map(|soa| (&zone.origin, soa)), ..Self::without(code) }
-    }
-
-    /// True when a zone of this server speaks.
+    /// For a negative answer: the SOA of the zone, whose TTL is that of the denial (RFC 2308).
     #[must_use]
-    pub fn is_authoritative(&self) -> bool {
-        matches!(self.code, Code::NoError | Code::NxDomain)
+    pub fn authority(&self) -> Option<&'a Set> {
+        if self.answer.is_some() { None } else { self.zone?.soa() }
+    }
+
+    /// Addresses of the name servers in the answer, which may lie beside the zone, behind the
+    /// servers' names as the wire carries them.
+    pub fn additional(&self) -> impl Iterator<Item = (&'a [u8], &'a Set)> {
+        let servers = self.answer.filter(|set| set.kind == Kind::NS).into_iter().flat_map(|set| &set.data);
+        let zone = self.zone;
+        servers.flat_map(move |server| {
+            let name = NameBuf::read(server.as_bytes());
+            let node = name.and_then(|name| zone?.beside(name.as_bytes()));
+            let sets = node.into_iter().flatten().filter(|set| matches!(set.kind, Kind::A | Kind::AAAA));
+            sets.map(|set| (server.as_bytes(), set))
+        })
     }
 }
 
 impl Snapshot {
     /// The deepest zone that holds `name`. DS at a zone's own name belongs to the zone above it,
     /// unless that is somebody else's.
-    fn zone_of(&self, name: &Name, kind: Kind) -> Option<&Zone> {
-        let too_deep = name.depth().saturating_sub(self.depth_max);
-        let mut zones = name.upward().skip(too_deep).filter_map(|key| self.zones.get(key)).map(AsRef::as_ref);
+    fn zone_of(&self, name: &[u8], kind: Kind) -> Option<&Zone> {
+        let mut above = upward(name);
+        while above.depth() > self.depth_max {
+            above.next();
+        }
+        let mut zones = above.filter_map(|key| self.zones.get(key)).map(AsRef::as_ref);
         let deepest = zones.next()?;
-        if kind == Kind::DS && deepest.origin == *name {
+        if kind == Kind::DS && deepest.origin.as_bytes() == name {
             return Some(zones.next().unwrap_or(deepest));
         }
         Some(deepest)
@@ -86,24 +90,16 @@ impl Snapshot {
 impl Zone {
     /// The node of `name`, or of the wildcard that stands for it: `*` beneath the closest name
     /// that exists (RFC 4592 section 3.3.1).
-    fn node_of(&self, name: &Name) -> Option<&Node> {
-        let encloser = name.upward().find_map(|key| self.nodes.get_key_value(key))?;
-        if encloser.0 == name {
-            return Some(encloser.1);
+    fn node_of(&self, name: &[u8]) -> Option<&Node> {
+        let (encloser, node) = upward(name).find_map(|key| Some((key, self.nodes.get(key)?)))?;
+        if encloser == name {
+            return Some(node);
         }
-        self.nodes.get(Name::wildcard_key(core::borrow::Borrow::borrow(encloser.0)).as_slice())
+        self.nodes.get(NameBuf::wildcard(encloser)?.as_bytes())
     }
 
-    /// Addresses of the name servers in `set`, which may lie beside the zone.
-    fn additional(&self, set: &Set) -> Vec<(&Name, &Set)> {
-        if set.kind != Kind::NS {
-            return Vec::new();
-        }
-        let servers = set.data.iter().filter_map(Rdata::first_name);
-        servers
-            .filter_map(|name| self.nodes.get_key_value(&name).or_else(|| self.glue.get_key_value(&name)))
-            .flat_map(|(name, node)| node.iter().map(move |set| (name, set)))
-            .filter(|(_, set)| matches!(set.kind, Kind::A | Kind::AAAA))
-            .collect()
+    /// What is known of a name that the zone speaks of.
+    fn beside(&self, name: &[u8]) -> Option<&Node> {
+        self.nodes.get(name).or_else(|| self.glue.get(name))
     }
 }

@@ -1,8 +1,8 @@
 //! What names answer, decided without a socket, a disk or a clock.
 //!
 //! [`apply::decide`] compares what is desired with what is on record; a [`zone::Snapshot`] is
-//! built from the outcome; [`answer::answer`] is a pure function of that snapshot and a question, and
-//! [`transfer`] of a zone and what a server holds of it. [`follow`] decides whom to tell and to ask.
+//! built from the outcome; [`answer::answer`] is a pure function of that snapshot and a question, which
+//! [`plain`] reads and writes, and [`transfer`] of a zone and what a server holds of it. [`follow`] decides whom to tell and to ask.
 //! Nothing here knows the DNS library: names and records are plain values.
 
 pub mod answer;
@@ -10,6 +10,7 @@ pub mod apply;
 pub mod follow;
 pub mod history;
 pub mod name;
+pub mod plain;
 pub mod record;
 pub mod transfer;
 pub mod zone;

@@ -84,6 +84,12 @@ impl Name {
         })
     }
 
+    /// The key for maps of names.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Bytes of the name on the wire.
     pub(crate) fn wire_bytes(&self) -> usize {
         self.0.len() + 1
@@ -100,21 +106,6 @@ impl Name {
         bytes.push(0);
     }
 
-    /// The uncompressed name that `bytes` begin with.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        let mut labels = Vec::new();
-        let mut rest = bytes;
-        loop {
-            let (&length, tail) = rest.split_first()?;
-            if length == 0 {
-                return Self::from_root(labels.into_iter().rev());
-            }
-            let (label, tail) = tail.split_at_checked(usize::from(length))?;
-            labels.push(label);
-            rest = tail;
-        }
-    }
-
     /// Number of labels; the root has none.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -126,30 +117,98 @@ impl Name {
     pub fn is_within(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0)
     }
+}
 
-    /// This name and its ancestors, itself first and the root last, as keys for maps of names.
-    pub(crate) fn upward(&self) -> Upward<'_> {
-        let mut ends = [0; LABELS_MAX + 1];
-        let (mut count, mut end) = (1, 0);
-        for label in self.from_the_root() {
-            end += 1 + label.len();
-            ends[count] = end;
+/// A name that was read from a message, in the form of [`Name`] and without a heap.
+#[derive(Clone)]
+pub struct NameBuf {
+    bytes: [u8; NAME_BYTES_MAX],
+    length: u8,
+}
+
+impl NameBuf {
+    /// The uncompressed name that `bytes` begin with; `None` when they do not, or it is too long
+    /// (RFC 1035 section 2.3.4).
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        // Where each label's length stands.
+        let mut starts = [0_u8; LABELS_MAX];
+        let (mut count, mut at) = (0, 0_usize);
+        loop {
+            let length = usize::from(*bytes.get(at)?);
+            if length == 0 {
+                break;
+            }
+            if length > LABEL_BYTES_MAX || at + 1 + length > NAME_BYTES_MAX {
+                return None;
+            }
+            *starts.get_mut(count)? = u8::try_from(at).ok()?;
             count += 1;
+            at += 1 + length;
         }
-        Upward { name: &self.0, ends, count }
+        let mut name = Self { bytes: [0; NAME_BYTES_MAX], length: u8::try_from(at).ok()? };
+        let mut rest = &mut name.bytes[..at];
+        for &start in starts[..count].iter().rev() {
+            let start = usize::from(start);
+            let end = start + 1 + usize::from(bytes[start]);
+            let (label, tail) = rest.split_at_mut(end - start);
+            // A length is below 64, so that it is no letter.
+            label.copy_from_slice(&bytes[start..end]);
+            label.make_ascii_lowercase();
+            rest = tail;
+        }
+        Some(name)
     }
 
-    /// The key of the wildcard beneath the ancestor whose key is `encloser`.
-    pub(crate) fn wildcard_key(encloser: &[u8]) -> Vec<u8> {
-        [encloser, b"\x01*"].concat()
+    /// The key of the wildcard beneath the ancestor whose key is `encloser`, when that is a name.
+    pub(crate) fn wildcard(encloser: &[u8]) -> Option<Self> {
+        const LABEL: &[u8] = b"\x01*";
+        let at = encloser.len();
+        let mut name = Self { bytes: [0; NAME_BYTES_MAX], length: u8::try_from(at + LABEL.len()).ok()? };
+        name.bytes.get_mut(..at)?.copy_from_slice(encloser);
+        name.bytes.get_mut(at..at + LABEL.len())?.copy_from_slice(LABEL);
+        Some(name)
+    }
+
+    /// The key for maps of names.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    /// Bytes of the name on the wire.
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
+        usize::from(self.length) + 1
     }
 }
 
-/// See [`Name::upward`].
+/// The name whose key is `name` and its ancestors, itself first and the root last, as keys for maps of
+/// names.
+pub(crate) fn upward(name: &[u8]) -> Upward<'_> {
+    let mut ends = [0; LABELS_MAX + 1];
+    let (mut depth, mut end) = (0, 0_u8);
+    while let Some(length) = name.get(usize::from(end)) {
+        end += 1 + length;
+        depth += 1;
+        ends[depth] = end;
+    }
+    Upward { name, ends, count: depth + 1 }
+}
+
+/// See [`upward`].
 pub(crate) struct Upward<'a> {
     name: &'a [u8],
-    ends: [usize; LABELS_MAX + 1],
+    /// Where each ancestor's key ends, the root's first.
+    ends: [u8; LABELS_MAX + 1],
     count: usize,
+}
+
+impl Upward<'_> {
+    /// Number of labels of the next name.
+    pub(crate) fn depth(&self) -> usize {
+        self.count.saturating_sub(1)
+    }
 }
 
 impl<'a> Iterator for Upward<'a> {
@@ -157,7 +216,7 @@ impl<'a> Iterator for Upward<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         self.count = self.count.checked_sub(1)?;
-        Some(&self.name[..self.ends[self.count]])
+        Some(&self.name[..usize::from(self.ends[self.count])])
     }
 }
 
@@ -215,7 +274,7 @@ mod tests {
     #[test]
     fn a_name_walks_up_to_the_root() {
         let name = Name::parse("a.bc.d").unwrap();
-        let keys: Vec<_> = name.upward().map(<[u8]>::to_vec).collect();
+        let keys: Vec<_> = upward(name.as_bytes()).map(<[u8]>::to_vec).collect();
         assert_eq!(
             keys,
             vec![b"\x01d\x02bc\x01a".to_vec(), b"\x01d\x02bc".to_vec(), b"\x01d".to_vec(), vec![]]
@@ -229,10 +288,21 @@ mod tests {
         name.write(&mut bytes);
         assert_eq!((bytes.as_slice(), bytes.len()), (&b"\x01a\x02bc\x01d\0"[..], name.wire_bytes()));
         bytes.extend(b"what follows");
-        assert_eq!(Name::read(&bytes), Some(name));
-        for broken in [&b""[..], b"\x01a", b"\x05a\0", b"\xc0\x0c"] {
-            assert_eq!(Name::read(broken), None, "{broken:?}");
+        assert_eq!(NameBuf::read(&bytes).unwrap().as_bytes(), name.as_bytes());
+        assert_eq!(NameBuf::read(&bytes).unwrap().wire_bytes(), name.wire_bytes());
+        let long = b"\x01a".repeat(127);
+        for broken in [&b""[..], b"\x01a", b"\x05a\0", b"\xc0\x0c", &[&long[..], b"\x01a\0"].concat()] {
+            assert!(NameBuf::read(broken).is_none(), "{broken:?}");
         }
+        assert_eq!(NameBuf::read(&[&long[..], b"\0"].concat()).unwrap().wire_bytes(), 255);
+    }
+
+    #[test]
+    fn a_wildcard_stands_beneath_its_encloser() {
+        let encloser = Name::parse("Bc.d").unwrap();
+        assert_eq!(NameBuf::wildcard(encloser.as_bytes()).unwrap().as_bytes(), b"\x01d\x02bc\x01*");
+        let longest = Name::parse(&vec!["a"; 127].join(".")).unwrap();
+        assert!(NameBuf::wildcard(longest.as_bytes()).is_none());
     }
 
     #[test]
@@ -245,6 +315,6 @@ mod tests {
         assert!(matches!(Name::parse(&vec!["abcdefg"; 32].join(".")), Err(InvalidName::TooLong(_))));
         // The longest name there is has 127 labels; walking up it stays within bounds.
         let deepest = Name::parse(&vec!["a"; 127].join(".")).unwrap();
-        assert_eq!(deepest.upward().count(), 128);
+        assert_eq!(upward(deepest.as_bytes()).count(), 128);
     }
 }

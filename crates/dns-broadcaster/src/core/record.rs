@@ -18,8 +18,14 @@ impl Kind {
     pub const A: Self = Self(1);
     /// A name server.
     pub const NS: Self = Self(2);
+    /// Another name of the same.
+    pub const CNAME: Self = Self(5);
     /// Start of authority.
     pub const SOA: Self = Self(6);
+    /// A name, as a rule of an address.
+    pub const PTR: Self = Self(12);
+    /// A mail exchange.
+    pub const MX: Self = Self(15);
     /// An IPv6 address.
     pub const AAAA: Self = Self(28);
     /// The parent's half of a signed delegation (RFC 4034 section 5).
@@ -66,12 +72,6 @@ impl Rdata {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
-    }
-
-    /// The name that it begins with: an NS record's server.
-    #[must_use]
-    pub fn first_name(&self) -> Option<Name> {
-        Name::read(&self.0)
     }
 
     /// The address that it is, if it has the length of one: of A and AAAA records.

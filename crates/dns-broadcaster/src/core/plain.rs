@@ -1,0 +1,284 @@
+//! The common query and its answer, byte by byte.
+//!
+//! Nearly every query is one question with perhaps an OPT record behind it. That form is read here
+//! without an allocation, and its answer is written into a buffer of the caller's; every other form
+//! is the codec's. Names are compressed against the question, whose spelling they so repeat.
+
+use alloc::vec::Vec;
+
+use super::answer::{Answer, Code};
+use super::name::NameBuf;
+use super::record::{Kind, Set};
+
+/// No UDP answer is larger: it would be fragmented on some path, and fragments are lost or forged
+/// (DNS Flag Day 2020).
+pub const UDP_BYTES_MAX: u16 = 1232;
+/// RFC 1035 section 2.3.4: what a client without EDNS takes.
+pub const UDP_BYTES_PLAIN: u16 = 512;
+
+const HEADER_BYTES: usize = 12;
+const CLASS_IN: [u8; 2] = [0, 1];
+/// A pointer to what stands behind the header: the name of the question (RFC 1035 section 4.1.4).
+const QUESTION: u16 = POINTER | HEADER_BYTES as u16;
+const POINTER: u16 = 0xc000;
+/// RFC 6891 section 6.1.2: an OPT record without options.
+const OPT_BYTES: usize = 11;
+
+/// Bits of the header (RFC 1035 section 4.1.1, RFC 4035 section 3), of its third byte and its fourth.
+mod bit {
+    pub(super) const ANSWER: u8 = 0x80;
+    pub(super) const OP_CODE: u8 = 0x78;
+    pub(super) const AUTHORITATIVE: u8 = 0x04;
+    pub(super) const TRUNCATED: u8 = 0x02;
+    pub(super) const RECURSION_DESIRED: u8 = 0x01;
+    pub(super) const CHECKING_DISABLED: u8 = 0x10;
+    /// Of the flags of an OPT record (RFC 3225 section 3).
+    pub(super) const DNSSEC_OK: u8 = 0x80;
+}
+
+/// A query of the common form.
+#[derive(Clone)]
+pub struct Query<'a> {
+    id: [u8; 2],
+    recursion_desired: u8,
+    checking_disabled: u8,
+    /// As it was spelled.
+    question: &'a [u8],
+    name: NameBuf,
+    kind: Kind,
+    edns: Option<Edns>,
+}
+
+#[derive(Clone, Copy)]
+struct Edns {
+    /// The largest datagram that the client takes.
+    bytes_max: u16,
+    dnssec_ok: u8,
+}
+
+impl<'a> Query<'a> {
+    /// Reads a query; `None` when `message` is anything else, malformed or asks for what is no type
+    /// of a record.
+    #[must_use]
+    pub fn read(message: &'a [u8]) -> Option<Self> {
+        let (&[high, low, flags, more_flags, 0, 1, 0, 0, 0, 0, 0, additional], rest) =
+            message.split_first_chunk::<HEADER_BYTES>()?
+        else {
+            return None;
+        };
+        if flags & (bit::ANSWER | bit::OP_CODE) != 0 {
+            return None;
+        }
+        let name = NameBuf::read(rest)?;
+        let (question, rest) = rest.split_at_checked(name.wire_bytes() + 4)?;
+        let (kind, class) = question.get(name.wire_bytes()..)?.split_first_chunk()?;
+        let kind = Kind(u16::from_be_bytes(*kind));
+        if class != CLASS_IN || !kind.is_asked_for() {
+            return None;
+        }
+        let edns = match (additional, rest) {
+            (0, []) => None,
+            (1, rest) => Some(Edns::read(rest)?),
+            _ => return None,
+        };
+        Some(Self {
+            id: [high, low],
+            recursion_desired: flags & bit::RECURSION_DESIRED,
+            checking_disabled: more_flags & bit::CHECKING_DISABLED,
+            question,
+            name,
+            kind,
+            edns,
+        })
+    }
+
+    /// The key of the name that is asked for.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        self.name.as_bytes()
+    }
+
+    /// The type that is asked for.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The largest datagram that its answer may be.
+    #[must_use]
+    pub fn udp_bytes_max(&self) -> usize {
+        let taken = self.edns.map_or(UDP_BYTES_PLAIN, |edns| edns.bytes_max);
+        taken.clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX).into()
+    }
+
+    /// Writes the answer into `message`, in the place of what is there. What exceeds `bytes_max` is left
+    /// out: first what is only helpful, then everything, with TC.
+    pub fn write(&self, found: &Answer<'_>, bytes_max: usize, message: &mut Vec<u8>) {
+        message.clear();
+        let authoritative = if found.zone.is_some() { bit::AUTHORITATIVE } else { 0 };
+        message.extend(self.id);
+        message.push(bit::ANSWER | authoritative | self.recursion_desired);
+        message.push(self.checking_disabled | found.code.number());
+        message.extend([0, 1, 0, 0, 0, 0, 0, 0]);
+        message.extend(self.question);
+        let (head, room) = (message.len(), bytes_max.saturating_sub(self.edns.map_or(0, |_| OPT_BYTES)));
+        let mut writer = Writer { message, question: &self.question[..self.name.wire_bytes()] };
+        let mut counts = [0; 3];
+        if let Some(set) = found.answer {
+            counts[0] = writer.set(Owner::Pointer(QUESTION), set);
+        }
+        if let (Some(zone), Some(soa)) = (found.zone, found.authority()) {
+            let above = self.name.wire_bytes().saturating_sub(zone.origin().wire_bytes());
+            counts[1] = writer.set(Owner::Pointer(QUESTION + above as u16), soa);
+        }
+        if writer.message.len() > room {
+            writer.message.truncate(head);
+            writer.message[2] |= bit::TRUNCATED;
+            counts = [0; 3];
+        } else {
+            let needed = writer.message.len();
+            for (owner, set) in found.additional() {
+                counts[2] += writer.set(Owner::Name(owner), set);
+            }
+            if writer.message.len() > room {
+                writer.message.truncate(needed);
+                counts[2] = 0;
+            }
+        }
+        if let Some(edns) = self.edns {
+            counts[2] += 1;
+            edns.write(message);
+        }
+        for (at, count) in (6..).step_by(2).zip(counts) {
+            message[at..at + 2].copy_from_slice(&count.to_be_bytes());
+        }
+    }
+}
+
+impl Kind {
+    /// RFC 6895 section 3.1: 128 to 255 ask for something other than records, and OPT is none.
+    fn is_asked_for(self) -> bool {
+        const OPT: Kind = Kind(41);
+        self == Self::ANY || !(self == OPT || (128..=255).contains(&self.0))
+    }
+}
+
+impl Code {
+    /// RFC 1035 section 4.1.1.
+    fn number(self) -> u8 {
+        match self {
+            Self::NoError => 0,
+            Self::ServFail => 2,
+            Self::NxDomain => 3,
+            Self::Refused => 5,
+        }
+    }
+}
+
+impl Edns {
+    /// An OPT record of version 0, with which the message ends (RFC 6891 section 6.1.2). Its options
+    /// are not followed, but they must be some.
+    fn read(record: &[u8]) -> Option<Self> {
+        let (&[0, 0, 41, high, low, 0, 0, flags, _, length_high, length_low], mut options) =
+            record.split_first_chunk::<OPT_BYTES>()?
+        else {
+            return None;
+        };
+        if options.len() != usize::from(u16::from_be_bytes([length_high, length_low])) {
+            return None;
+        }
+        while !options.is_empty() {
+            let (&[_, _, high, low], rest) = options.split_first_chunk()?;
+            options = rest.get(u16::from_be_bytes([high, low]).into()..)?;
+        }
+        Some(Self { bytes_max: u16::from_be_bytes([high, low]), dnssec_ok: flags & bit::DNSSEC_OK })
+    }
+
+    /// What this server takes, and the client's own DO (RFC 3225 section 3).
+    fn write(self, message: &mut Vec<u8>) {
+        let [high, low] = UDP_BYTES_MAX.to_be_bytes();
+        message.extend([0, 0, 41, high, low, 0, 0, self.dnssec_ok, 0, 0, 0]);
+    }
+}
+
+enum Owner<'a> {
+    /// A name that stands in the question.
+    Pointer(u16),
+    /// A name as the wire carries it.
+    Name(&'a [u8]),
+}
+
+struct Writer<'a> {
+    message: &'a mut Vec<u8>,
+    /// The name in the question.
+    question: &'a [u8],
+}
+
+impl Writer<'_> {
+    /// Appends the records of `set`, and counts them.
+    fn set(&mut self, owner: Owner<'_>, set: &Set) -> u16 {
+        let [kind_high, kind_low] = set.kind.0.to_be_bytes();
+        let ttl = set.ttl.to_be_bytes();
+        for data in &set.data {
+            match owner {
+                Owner::Pointer(pointer) => self.message.extend(pointer.to_be_bytes()),
+                Owner::Name(name) => _ = self.name(name),
+            }
+            self.message.extend([kind_high, kind_low, 0, 1]);
+            self.message.extend(ttl);
+            let length = self.message.len();
+            self.message.extend([0, 0]);
+            self.data(set.kind, data.as_bytes());
+            // A value came from the wire or keeps its limits, and compression only shortens it.
+            let bytes = (self.message.len() - length - 2) as u16;
+            self.message[length..length + 2].copy_from_slice(&bytes.to_be_bytes());
+        }
+        set.data.len() as u16
+    }
+
+    /// RFC 3597 section 4: only in the types of RFC 1035 may names be compressed.
+    fn data(&mut self, kind: Kind, data: &[u8]) {
+        let rest = match kind {
+            Kind::NS | Kind::CNAME | Kind::PTR => self.name(data),
+            Kind::SOA => {
+                let rest = self.name(data);
+                self.name(rest)
+            }
+            Kind::MX => match data.split_at_checked(2) {
+                Some((preference, exchange)) => {
+                    self.message.extend(preference);
+                    self.name(exchange)
+                }
+                None => data,
+            },
+            _ => data,
+        };
+        self.message.extend(rest);
+    }
+
+    /// Appends the name that `data` begins with, as far as it is not in the question too; what follows
+    /// it is returned.
+    fn name<'d>(&mut self, data: &'d [u8]) -> &'d [u8] {
+        let mut end = 0;
+        while let Some(&length @ 1..) = data.get(end) {
+            end += 1 + usize::from(length);
+        }
+        let Some((name, rest)) = data.split_at_checked(end + 1) else {
+            // No name; it goes as it stands.
+            return data;
+        };
+        let mut start = 0;
+        while start < end {
+            let tail = &name[start..];
+            let above = self.question.len().checked_sub(tail.len());
+            if let Some(above) = above.filter(|&above| self.question[above..].eq_ignore_ascii_case(tail)) {
+                self.message.extend(&name[..start]);
+                self.message.extend((QUESTION + above as u16).to_be_bytes());
+                return rest;
+            }
+            start += 1 + usize::from(name[start]);
+        }
+        self.message.extend(name);
+        rest
+    }
+}
