@@ -96,8 +96,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the internal gRPC is served.
     pub listen: String,
-    /// Where DNS is answered, UDP and TCP. A wildcard address answers from whichever address the
-    /// kernel prefers, so name each address of a machine that has several.
+    /// Where DNS is answered, UDP and TCP. A wildcard address answers from the address that was asked.
     pub dns_listen: Vec<SocketAddr>,
     /// How long the zones of links are held back after a start when nobody confirms them.
     pub hold: Duration,

@@ -1,37 +1,239 @@
-//! DNS over UDP.
+//! DNS over UDP: a thread for each socket, and as many sockets for an address as there are cores.
+//!
+//! A thread takes what has arrived in one system call and gives the answers back in another, so that
+//! the more there is to do the less each query costs. It keeps its buffers, shares the snapshot alone
+//! with anybody else, and so neither allocates nor waits for a common query.
 
-use std::io;
+use std::array;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Shutdown, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use tokio::net::UdpSocket;
+use nix::errno::Errno;
+use nix::libc::{in_addr, in_pktinfo, in6_pktinfo};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg,
+    setsockopt, sockopt,
+};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::core::plain::UDP_BYTES_MAX;
 use crate::respond::{Responder, Response, Transport};
 
 /// A query with every option there is stays below this; what is longer is cut, and so malformed.
 const QUERY_BYTES_MAX: usize = 4096;
+/// From one query's place to the next: places that are a power of two apart would share the sets of
+/// the processor's caches.
+const QUERY_STRIDE: usize = QUERY_BYTES_MAX + 64;
+/// Datagrams taken at once. Beyond some tens a system call costs no less for each.
+const BATCH: usize = 64;
 
-/// Answers what comes to `socket` until the shutdown.
-///
-/// # Errors
-/// The socket failed.
-pub(crate) async fn serve(
-    socket: UdpSocket,
-    responder: Arc<Responder>,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
-    let mut query = [0; QUERY_BYTES_MAX];
-    loop {
-        let (length, source) = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return Ok(()),
-            received = socket.recv_from(&mut query) => received?,
+/// The threads that answer. They end when this is dropped.
+pub(crate) struct Threads {
+    sockets: Vec<Arc<UdpSocket>>,
+    end: CancellationToken,
+}
+
+impl Threads {
+    /// Answers what comes to `sockets`. The tasks end with this, or when their sockets fail.
+    pub(crate) fn start(
+        sockets: Vec<UdpSocket>,
+        responder: &Arc<Responder>,
+        tasks: &mut JoinSet<io::Result<()>>,
+    ) -> Self {
+        let threads =
+            Self { sockets: sockets.into_iter().map(Arc::new).collect(), end: CancellationToken::new() };
+        for socket in &threads.sockets {
+            let (socket, responder, end) = (Arc::clone(socket), Arc::clone(responder), threads.end.clone());
+            tasks.spawn_blocking(move || serve(&socket, &responder, &end));
+        }
+        threads
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.end.cancel();
+        for socket in &self.sockets {
+            // Whoever waits for a datagram is woken, though a socket that is not connected says that it
+            // cannot be shut down (`inet_shutdown` in Linux).
+            let _ = socket2::SockRef::from(socket.as_ref()).shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn serve(socket: &UdpSocket, responder: &Responder, end: &CancellationToken) -> io::Result<()> {
+    let mut batch = Batch::new(socket)?;
+    while batch.receive(socket, end)? {
+        batch.answer(responder);
+        batch.send(socket);
+    }
+    Ok(())
+}
+
+/// The queries that came together, and their answers.
+struct Batch {
+    queries: Box<[u8]>,
+    answers: Vec<Vec<u8>>,
+    /// Where each query came from, and to.
+    paths: Vec<Path>,
+    received: MultiHeaders<SockaddrStorage>,
+    sent: MultiHeaders<SockaddrStorage>,
+}
+
+#[derive(Clone, Copy)]
+struct Path {
+    bytes: usize,
+    source: Option<SockaddrStorage>,
+    /// The address that was asked, when the socket does not say it: the answer comes from there, or
+    /// the client takes it for somebody else's.
+    local: Option<Local>,
+}
+
+#[derive(Clone, Copy)]
+enum Local {
+    V4(in_pktinfo),
+    V6(in6_pktinfo),
+}
+
+impl Batch {
+    fn new(socket: &UdpSocket) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let control = match address.ip() {
+            ip if !ip.is_unspecified() => None,
+            IpAddr::V4(_) => {
+                setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
+                Some(nix::cmsg_space!(in_pktinfo))
+            }
+            IpAddr::V6(_) => {
+                setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+                Some(nix::cmsg_space!(in6_pktinfo))
+            }
         };
-        if let Response::Answer(answer) = responder.respond(&query[..length], source, Transport::Udp) {
-            // Whoever cannot be sent to asks again; the others must not wait for it.
-            if let Err(error) = socket.send_to(&answer, source).await {
-                tracing::debug!(%source, %error, "answer not sent");
+        Ok(Self {
+            queries: vec![0; QUERY_STRIDE * BATCH].into(),
+            answers: (0..BATCH).map(|_| Vec::with_capacity(UDP_BYTES_MAX.into())).collect(),
+            paths: Vec::with_capacity(BATCH),
+            received: MultiHeaders::preallocate(BATCH, control.clone()),
+            sent: MultiHeaders::preallocate(BATCH, control),
+        })
+    }
+
+    /// Waits for queries, and takes those that are there. False at the end.
+    fn receive(&mut self, socket: &UdpSocket, end: &CancellationToken) -> io::Result<bool> {
+        let mut places = self.queries.chunks_exact_mut(QUERY_STRIDE);
+        let mut slices: [_; BATCH] = array::from_fn(|_| {
+            let place = places.next().unwrap_or_default();
+            [IoSliceMut::new(&mut place[..QUERY_BYTES_MAX])]
+        });
+        self.paths.clear();
+        let taken =
+            recvmmsg(socket.as_raw_fd(), &mut self.received, &mut slices, MsgFlags::MSG_WAITFORONE, None);
+        if end.is_cancelled() {
+            return Ok(false);
+        }
+        match taken {
+            Ok(taken) => {
+                let paths = taken.map(|datagram| Path {
+                    bytes: datagram.bytes,
+                    source: datagram.address,
+                    local: datagram.cmsgs().into_iter().flatten().find_map(|message| Local::of(&message)),
+                });
+                self.paths.extend(paths);
+                Ok(true)
+            }
+            Err(Errno::EINTR) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn answer(&mut self, responder: &Responder) {
+        let queries = self.queries.chunks_exact(QUERY_STRIDE);
+        for ((path, query), answer) in self.paths.iter().zip(queries).zip(&mut self.answers) {
+            let query = &query[..path.bytes];
+            if !responder.respond_plain(query, Transport::Udp, answer) {
+                *answer = match path.source.as_ref().and_then(address) {
+                    Some(source) => match responder.respond(query, source, Transport::Udp) {
+                        Response::Answer(answer) => answer,
+                        Response::Nothing | Response::Transfer(_) => Vec::new(),
+                    },
+                    None => Vec::new(),
+                };
             }
         }
     }
+
+    /// Sends what there is room for. Whoever cannot be sent to asks again; the others must not wait.
+    fn send(&mut self, socket: &UdpSocket) {
+        let mut slices = [[IoSlice::new(&[])]; BATCH];
+        let mut peers = [None; BATCH];
+        let mut locals = [None; BATCH];
+        let mut count = 0;
+        for (path, answer) in self.paths.iter().zip(&self.answers).filter(|(_, answer)| !answer.is_empty()) {
+            (slices[count], peers[count], locals[count]) = ([IoSlice::new(answer)], path.source, path.local);
+            count += 1;
+        }
+        let mut start = 0;
+        while start < count {
+            // One call, one address to send from; nearly always they all have the same.
+            let local = locals[start];
+            let same = |other: &&Option<Local>| other.map(Local::bytes) == local.map(Local::bytes);
+            let end = start + locals[start..count].iter().take_while(same).count();
+            let control = local.as_ref().map(Local::control);
+            let sent = sendmmsg(
+                socket.as_raw_fd(),
+                &mut self.sent,
+                &slices[start..end],
+                &peers[start..end],
+                control.as_slice(),
+                MsgFlags::MSG_DONTWAIT,
+            );
+            start += match sent {
+                Ok(sent) => sent.count().max(1),
+                Err(Errno::EINTR) => 0,
+                Err(error) => {
+                    tracing::debug!(%error, "answer not sent");
+                    1
+                }
+            };
+        }
+    }
+}
+
+impl Local {
+    fn of(message: &ControlMessageOwned) -> Option<Self> {
+        match *message {
+            // The answer's way back is the routing table's to choose.
+            ControlMessageOwned::Ipv4PacketInfo(info) => Some(Self::V4(in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: info.ipi_addr,
+                ipi_addr: in_addr { s_addr: 0 },
+            })),
+            ControlMessageOwned::Ipv6PacketInfo(info) => Some(Self::V6(info)),
+            _ => None,
+        }
+    }
+
+    fn control(&self) -> ControlMessage<'_> {
+        match self {
+            Self::V4(info) => ControlMessage::Ipv4PacketInfo(info),
+            Self::V6(info) => ControlMessage::Ipv6PacketInfo(info),
+        }
+    }
+
+    /// What two of them are compared by.
+    fn bytes(self) -> ([u8; 16], u32) {
+        match self {
+            Self::V4(info) => (u128::from(info.ipi_spec_dst.s_addr).to_ne_bytes(), 0),
+            // Beside a link-local address its interface.
+            Self::V6(info) => (info.ipi6_addr.s6_addr, info.ipi6_ifindex),
+        }
+    }
+}
+
+fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = storage.as_sockaddr_in().map(|v4| SocketAddr::new(v4.ip().into(), v4.port()));
+    v4.or_else(|| storage.as_sockaddr_in6().map(|v6| SocketAddr::new(v6.ip().into(), v6.port())))
 }

@@ -12,8 +12,7 @@
 //! - After a start the zones of links are held (SERVFAIL, so that resolvers ask the other system)
 //!   until somebody confirms them or the hold has passed: a side that returns may hold old answers.
 //!
-//! It is no resolver: other people's names are refused. Updates, signing and the fast UDP path are
-//! not here yet. hickory is named in this crate only, in `respond`, `secure`, [`announce`] and
+//! It is no resolver: other people's names are refused. Updates and signing are not here yet. hickory is named in this crate only, in `respond`, `secure`, [`announce`] and
 //! [`client`].
 
 extern crate alloc;
@@ -33,7 +32,7 @@ mod store;
 mod stream;
 pub mod tsig;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -42,7 +41,7 @@ use switchback_kit::secret::Secret;
 use switchback_kit::world::is_simulated;
 use switchback_kit::world::net::Listener;
 use switchback_kit::{durable, grpc, tls};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -95,7 +94,7 @@ pub enum Error {
 pub struct Listeners {
     /// Internal gRPC.
     pub grpc: Listener,
-    /// DNS by UDP.
+    /// DNS by UDP, several sockets for each address.
     pub udp: Vec<UdpSocket>,
     /// DNS by TCP, on the same addresses.
     pub tcp: Vec<TcpListener>,
@@ -116,8 +115,9 @@ impl Listeners {
         // A simulation has no datagrams; there the zones are read by `ListZones`.
         let addresses = if is_simulated() { &[][..] } else { &config.dns_listen };
         for &address in addresses {
-            let (socket, listener) = bind_dns(address).map_err(|source| Error::Listen { address, source })?;
-            udp.push(socket);
+            let (sockets, listener) =
+                bind_dns(address).map_err(|source| Error::Listen { address, source })?;
+            udp.extend(sockets);
             tcp.push(listener);
         }
         let mut tls = Vec::new();
@@ -131,7 +131,7 @@ impl Listeners {
 
 /// One address for both transports. With port 0 the kernel chooses for TCP and UDP follows; it
 /// chooses again when somebody else has that port for UDP.
-fn bind_dns(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
+fn bind_dns(address: SocketAddr) -> std::io::Result<(Vec<UdpSocket>, TcpListener)> {
     let mut attempts = 1..PORT_ATTEMPTS_MAX;
     loop {
         match bind_both(address) {
@@ -144,7 +144,7 @@ fn bind_dns(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
     }
 }
 
-fn bind_both(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
+fn bind_both(address: SocketAddr) -> std::io::Result<(Vec<UdpSocket>, TcpListener)> {
     use socket2::{Domain, Protocol, Socket, Type};
     let bound = |kind, protocol, address: SocketAddr| {
         let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
@@ -152,11 +152,13 @@ fn bind_both(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
             // So that 0.0.0.0 and [::] can be listened on together.
             socket.set_only_v6(true)?;
         }
-        socket.set_nonblocking(true)?;
         if kind == Type::STREAM {
+            socket.set_nonblocking(true)?;
             // A restart must not wait for the last connections' TIME_WAIT.
             socket.set_reuse_address(true)?;
         } else {
+            // The kernel shares the queries out. That nobody else answers here is known by TCP.
+            socket.set_reuse_port(true)?;
             // Bursts wait here and not in our memory; the kernel bounds it further.
             socket.set_recv_buffer_size(UDP_RECEIVE_BYTES)?;
         }
@@ -166,10 +168,14 @@ fn bind_both(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
     let listener = bound(Type::STREAM, Protocol::TCP, address)?;
     listener.listen(TCP_BACKLOG)?;
     let listener = TcpListener::from_std(listener.into())?;
-    let socket = bound(Type::DGRAM, Protocol::UDP, listener.local_addr()?)?;
-    Ok((UdpSocket::from_std(socket.into())?, listener))
+    let address = listener.local_addr()?;
+    let sockets = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(UDP_SOCKETS_MAX));
+    let sockets = (0..sockets).map(|_| bound(Type::DGRAM, Protocol::UDP, address).map(Into::into));
+    Ok((sockets.collect::<Result<_, _>>()?, listener))
 }
 
+/// Of one address. A core answers more than a hundred thousand queries a second.
+const UDP_SOCKETS_MAX: usize = 16;
 /// More collisions in a row than this are no accident.
 const PORT_ATTEMPTS_MAX: u32 = 16;
 /// Some ten thousand queries.
@@ -217,11 +223,9 @@ pub async fn serve(
         let shown = tls::public(&tls.certificate, &tls.key, &[secure::PROTOCOL]).map_err(Error::Secure)?;
         secure.register_tls_listener_with_tls_config(listener, idle, shown).map_err(Error::Answer)?;
     }
-    let own = listeners.udp.iter().filter_map(|socket| Some(socket.local_addr().ok()?.ip())).collect();
+    let own = listeners.tcp.iter().filter_map(|listener| Some(listener.local_addr().ok()?.ip())).collect();
     let mut plain = JoinSet::new();
-    for socket in listeners.udp {
-        plain.spawn(datagram::serve(socket, Arc::clone(&responder), end.clone()));
-    }
+    let threads = datagram::Threads::start(listeners.udp, &responder, &mut plain);
     let limits = Arc::new(stream::Limits::new(idle));
     for listener in listeners.tcp {
         let serving = stream::serve(listener, Arc::clone(&responder), Arc::clone(&limits), end.clone());
@@ -257,6 +261,7 @@ pub async fn serve(
         () = hold => Ok(()),
     };
     end.cancel();
+    drop(threads);
     let plain = async { while plain.join_next().await.is_some() {} };
     let (stopped, drained, ()) = tokio::join!(secure.shutdown_gracefully(), calls, plain);
     if let Err(error) = stopped {

@@ -248,7 +248,9 @@ fn query(id: u16, flags: u16, name: &str, kind: u16, class: u16, edns: Option<u8
 }
 
 async fn exchange(server: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    // Connected, so that what comes from any other address is no answer.
+    let own: SocketAddr = if server.is_ipv4() { ([127, 0, 0, 1], 0).into() } else { ([0; 16], 0).into() };
+    let socket = UdpSocket::bind(own).await.unwrap();
     socket.connect(server).await.unwrap();
     let mut buffer = vec![0; 4096];
     socket.send(bytes).await.unwrap();
@@ -299,6 +301,62 @@ async fn the_question_comes_back_in_the_clients_spelling() {
     let answer = exchange(server.dns, &asked).await;
     assert_eq!(answer[12..asked.len()], asked[12..]);
     assert_eq!((rcode(&answer), answer[7]), (0, 1));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_wildcard_address_answers_from_the_one_that_was_asked() {
+    for (any, asked) in [("0.0.0.0:0", &["127.0.0.1", "127.0.0.2", "127.71.9.9"][..]), ("[::]:0", &["::1"])] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Bound::at(folder.path(), any.parse().unwrap()).await.serve();
+        server.apply(1, vec![zone("acme.east.example.com", 1, &["192.0.2.1"], "")]).await;
+        for address in asked {
+            let address = SocketAddr::new(address.parse().unwrap(), server.dns.port());
+            let answer = exchange(address, &query(7, 0, "acme.east.example.com", 1, 1, Some(0))).await;
+            assert_eq!((rcode(&answer), answer[7]), (0, 1), "{address}");
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_comes_at_once_is_answered_each_to_its_own() {
+    const CLIENTS: u16 = 20;
+    const QUERIES: u16 = 30;
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Bound::at(folder.path(), ([0, 0, 0, 0], 0).into()).await.serve();
+    server.apply(1, vec![zone("acme.east.example.com", 1, &["192.0.2.1"], "")]).await;
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        // Two addresses of the server in turn, so that one batch has answers from both.
+        let address = if number % 2 == 0 { [127, 0, 0, 1] } else { [127, 0, 0, 2] };
+        socket.connect(SocketAddr::from((address, server.dns.port()))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        clients.push(socket);
+    }
+    for id in 0..QUERIES {
+        for (number, client) in clients.iter().enumerate() {
+            let name = format!("b{number}.acme.east.example.com");
+            // Some are no common queries, and go another way.
+            let class = if id % 3 == 0 { 3 } else { 1 };
+            client.send(&query(id, 0, &name, 1, class, Some(0))).unwrap();
+        }
+    }
+    for (number, client) in clients.iter().enumerate() {
+        let mut open: Vec<_> = (0..QUERIES).collect();
+        let mut answer = [0; 1232];
+        while !open.is_empty() {
+            let length = client.recv(&mut answer).unwrap();
+            let id = u16::from_be_bytes([answer[0], answer[1]]);
+            let at = open.iter().position(|waiting| *waiting == id).expect("each is answered once");
+            open.swap_remove(at);
+            let expected = if id % 3 == 0 { (5, 0) } else { (0, 1) };
+            assert_eq!((rcode(&answer[..length]), answer[7]), expected, "{id}");
+            let name = format!("b{number}");
+            assert_eq!(answer[13..13 + name.len()], *name.as_bytes());
+        }
+    }
     server.stop().await;
 }
 
