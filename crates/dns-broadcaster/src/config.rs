@@ -50,6 +50,8 @@ struct Raw {
     tsig_key_files: Vec<PathBuf>,
     #[serde(default)]
     secondaries: Vec<RawSecondary>,
+    #[serde(default)]
+    zone_files: Vec<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +112,10 @@ pub struct Config {
     pub keys: Keys,
     /// Name servers that follow this one.
     pub secondaries: Vec<Secondary>,
+    /// The system's own domain.
+    pub domain: Name,
+    /// Files of the operator's own records and zones.
+    pub zone_files: Vec<PathBuf>,
     /// The times in zones.
     pub policy: Policy,
 }
@@ -169,8 +175,11 @@ impl Config {
         let keys = keys.and_then(|keys| Keys::new(keys).map_err(|error| format!("tsig_key_files: {error}")));
         let keys = keys.map_err(refuse)?;
         let secondaries = secondaries(raw.secondaries, &keys).map_err(refuse)?;
+        let system = source.system()?;
+        let domain =
+            Name::parse(&system.domain).map_err(|error| refuse(format!("system.domain: {error}")))?;
         Ok(Self {
-            data_dir: source.system()?.data_dir.join("dns-broadcaster"),
+            data_dir: system.data_dir.join("dns-broadcaster"),
             listen: raw.listen,
             dns_listen,
             hold: Duration::from_millis(raw.hold_ms),
@@ -179,6 +188,8 @@ impl Config {
             tls,
             keys,
             secondaries,
+            domain,
+            zone_files: raw.zone_files,
             policy: Policy {
                 refresh: raw.soa_refresh_seconds,
                 retry: raw.soa_retry_seconds,

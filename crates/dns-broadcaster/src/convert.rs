@@ -11,6 +11,7 @@ use crate::announce::{Following, View};
 use crate::core::apply::{Desired, Record};
 use crate::core::follow::{Exchange, Reason, Standing, State};
 use crate::core::name::Name;
+use crate::core::own::Digest;
 use crate::core::zone::{
     NAME_SERVER_LABEL, NameServer, SYSTEM_LABELS, Serial, System, Tenant, TenantContent,
 };
@@ -26,12 +27,14 @@ const TTL_SECONDS_MAX: u32 = i32::MAX as u32;
 pub(crate) fn desired(
     request: wire::ApplyZonesRequest,
     ttl_default: u32,
+    own: Digest,
 ) -> Result<(Desired, Vec<wire::RefusedZone>), Error> {
     let system = request.system.ok_or_else(|| Error::Malformed("the system's zone is missing".into()))?;
     let system = System {
         domain: name(&system.domain).map_err(Error::Malformed)?,
         addresses: addresses(&system.addresses).map_err(Error::Malformed)?,
         name_server_addresses: addresses(&system.name_server_addresses).map_err(Error::Malformed)?,
+        own,
     };
     let (mut tenants, mut refused) = (BTreeMap::new(), Vec::new());
     for zone in request.tenants {

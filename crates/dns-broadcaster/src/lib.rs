@@ -1,7 +1,7 @@
 //! The DNS broadcaster: what each name answers, following the authority to write.
 //!
 //! It is told every zone by the link manager (`rpc` -> `publisher`), remembers them
-//! (`store`), and answers by UDP (`datagram`), TCP (`stream`) and TLS (`secure`) from an immutable
+//! (`store`), adds what the operator's own files say (`zone_file`), and answers by UDP (`datagram`), TCP (`stream`) and TLS (`secure`) from an immutable
 //! snapshot (`respond`, and the pure [`core::answer`]). Name servers that follow it take the zones
 //! from it, whole or what changed ([`core::transfer`]). It promises:
 //!
@@ -31,6 +31,7 @@ mod secure;
 mod store;
 mod stream;
 pub mod tsig;
+mod zone_file;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -72,6 +73,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A zone file cannot be served.
+    #[error(transparent)]
+    ZoneFile(#[from] zone_file::Error),
     /// An address cannot be bound.
     #[error("cannot answer DNS on {address}; is another name server running there, or the port privileged?")]
     Listen {

@@ -4,7 +4,7 @@
 //! flush, swap the snapshot, answer the caller. So what was told to the caller survives a crash,
 //! and no query sees half a request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ use switchback_proto::dns::v1 as wire;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
 use crate::config::Config;
-use crate::convert;
 use crate::core::apply::{self, Plan, Record, Verdict};
 use crate::core::name::Name;
+use crate::core::own::{self, Digest, Nodes};
 use crate::core::zone::{Policy, Snapshot, Zone};
 use crate::store::Store;
+use crate::zone_file::ZoneFile;
+use crate::{Error, convert};
 
 /// See the module. Shared by the calls of one server.
 pub struct Publisher {
@@ -40,16 +41,34 @@ struct State {
     record: Record,
     /// Zones of links that nobody has confirmed since the start.
     held: BTreeSet<Name>,
+    own: Own,
+}
+
+/// The operator's own records, as they were read last.
+#[derive(Default)]
+struct Own {
+    /// In the system's zone.
+    records: Nodes,
+    digest: Digest,
+    /// Zones by themselves.
+    zones: BTreeMap<Name, Arc<Zone>>,
 }
 
 impl Publisher {
-    /// Reads what is on record and publishes it, the zones of links held back.
+    /// Reads what is on record and the operator's zone files, and publishes them, the zones of links
+    /// held back. Records whose names were published meanwhile are left out: a restart must not fail
+    /// for them.
     ///
     /// # Errors
-    /// The record cannot be read.
+    /// The record or a zone file cannot be read.
     pub fn open(config: Config) -> Result<Self, Error> {
         let store = Store::open(&config.data_dir)?;
-        let record = store.load()?;
+        let mut record = store.load()?;
+        let own = Own::read(&config, None)?;
+        if let Some(plan) = apply::with_own(&record, own.digest, now_seconds()) {
+            store.commit_blocking(&plan)?;
+            record = plan.next;
+        }
         let linked = record.tenants.values().filter(|tenant| !tenant.link.is_empty());
         let held: BTreeSet<_> = linked.map(|tenant| tenant.name.clone()).collect();
         tracing::info!(
@@ -58,7 +77,8 @@ impl Publisher {
             generation = record.generation,
             "zones recovered"
         );
-        let state = State { record, held };
+        let state = State { record, held, own };
+        state.log_left_out(&config.domain);
         let snapshot = state.snapshot(&Snapshot::default(), &config.policy);
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let broken = CancellationToken::new();
@@ -94,18 +114,22 @@ impl Publisher {
     /// # Errors
     /// The request is malformed, or cannot be made durable.
     pub async fn apply(&self, request: wire::ApplyZonesRequest) -> Result<wire::ApplyZonesResponse, Error> {
-        let (desired, refused_zones) = convert::desired(request, self.config.ttl)?;
+        let mut state = self.state.lock().await;
+        let (desired, refused_zones) = convert::desired(request, self.config.ttl, state.own.digest)?;
         for zone in &refused_zones {
             tracing::warn!(zone = zone.name, reason = zone.reason, "zone cannot be served");
         }
-        let mut state = self.state.lock().await;
         let plan = apply::decide(&state.record, desired, now_seconds());
         if plan.verdict == Verdict::Applied {
             self.store.commit(&plan).await.inspect_err(|_| self.broken.cancel())?;
         }
         log(&plan);
         let stale_zones = plan.stale.iter().map(|stale| stale.name.to_string()).collect();
+        let tenants_before = state.record.tenants.len();
         if state.take(plan) {
+            if state.record.tenants.len() > tenants_before {
+                state.log_left_out(&self.config.domain);
+            }
             self.publish(&state);
         }
         Ok(wire::ApplyZonesResponse {
@@ -113,6 +137,27 @@ impl Publisher {
             stale_zones,
             refused_zones,
         })
+    }
+
+    /// Reads the operator's zone files again, and publishes what they say. Run it to its end, as
+    /// [`Publisher::apply`].
+    ///
+    /// # Errors
+    /// A file cannot be read, or says what cannot be served; then all of them are as they were. Or the
+    /// change cannot be made durable.
+    pub async fn reload(&self) -> Result<wire::ReloadZoneFilesResponse, Error> {
+        let mut state = self.state.lock().await;
+        let own = Own::read(&self.config, Some(&state))?;
+        if let Some(plan) = apply::with_own(&state.record, own.digest, now_seconds()) {
+            self.store.commit(&plan).await.inspect_err(|_| self.broken.cancel())?;
+            state.record = plan.next;
+        }
+        state.own = own;
+        self.publish(&state);
+        let (records, zones) = (records_in(&state.own.records), state.own.zones.len());
+        tracing::info!(records, zones, "zone files read");
+        let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        Ok(wire::ReloadZoneFilesResponse { records: count(records), zones: count(zones) })
     }
 
     /// Everything on record.
@@ -163,8 +208,8 @@ impl State {
             let same = before.zone(&system.domain).filter(|zone| zone.serial() == record.system_serial);
             same.map_or_else(
                 || {
-                    let tenants = record.tenants.values();
-                    following(Zone::of_system(system, record.system_serial, tenants, policy), before)
+                    let (tenants, own) = (&record.tenants, &self.own.records);
+                    following(Zone::of_system(system, record.system_serial, tenants, own, policy), before)
                 },
                 Arc::clone,
             )
@@ -181,8 +226,92 @@ impl State {
                 Arc::clone,
             )
         });
-        Snapshot::new(own.chain(tenants))
+        // What is published takes the place of a zone of that name.
+        Snapshot::new(self.own.zones.values().map(Arc::clone).chain(own).chain(tenants))
     }
+
+    fn log_left_out(&self, domain: &Name) {
+        let left_out = own::beside(&self.own.records, domain, &self.record.tenants).filter_map(Result::err);
+        let zones = self.own.zones.keys().filter_map(|zone| {
+            let reason = own::zone_taken(zone, domain, &self.record.tenants)?;
+            Some(own::Refusal::of_zone(zone, reason))
+        });
+        for refusal in left_out.chain(zones) {
+            tracing::warn!(%refusal, "a record of a zone file is left out");
+        }
+    }
+}
+
+impl Own {
+    /// Reads the zone files. Beside what is published `now`, if that is given, nothing in them may
+    /// have to be left out, and no zone may change under one serial.
+    fn read(config: &Config, now: Option<&State>) -> Result<Self, Error> {
+        let mut read = Self::default();
+        let nobody = BTreeMap::new();
+        let tenants = now.map_or(&nobody, |state| &state.record.tenants);
+        for path in &config.zone_files {
+            let mut file = ZoneFile::read(path, &config.domain)?;
+            match file.zone().cloned() {
+                None => {
+                    own::judge(&file.nodes, &config.domain, tenants)
+                        .map_err(|refusal| file.refuse(&refusal))?;
+                    read.add(std::mem::take(&mut file.nodes));
+                }
+                Some(origin) => {
+                    let zone = Zone::of_own(&origin, &file.nodes).map_err(|refusal| file.refuse(&refusal))?;
+                    let taken = own::zone_taken(&origin, &config.domain, tenants)
+                        .or_else(|| read.zones.contains_key(&origin).then_some(own::Reason::SecondZone));
+                    let current = now.and_then(|state| state.own.zones.get(&origin));
+                    let judged = match (taken, current) {
+                        (Some(reason), _) => Err(own::Refusal::of_zone(&origin, reason)),
+                        (None, Some(current)) => zone.judge_after(current),
+                        (None, None) => Ok(()),
+                    };
+                    judged.map_err(|refusal| file.refuse(&refusal))?;
+                    let zone = current.map(|current| zone.clone().after(current)).unwrap_or(zone);
+                    read.zones.insert(origin, Arc::new(zone));
+                }
+            }
+        }
+        read.digest = digest(&read.records);
+        Ok(read)
+    }
+
+    fn add(&mut self, nodes: Nodes) {
+        for (owner, node) in nodes {
+            self.records.entry(owner).or_default().extend(node);
+        }
+    }
+}
+
+/// SHA-256 of all that is said; zeros when nothing is.
+fn digest(records: &Nodes) -> Digest {
+    if records.is_empty() {
+        return Digest::default();
+    }
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for (owner, node) in records {
+        let mut sets: Vec<_> = node.iter().collect();
+        sets.sort_by_key(|set| set.kind);
+        for set in sets {
+            for data in &set.data {
+                let value = data.as_bytes();
+                context.update(&(owner.as_bytes().len() as u64).to_be_bytes());
+                context.update(owner.as_bytes());
+                context.update(&set.kind.0.to_be_bytes());
+                context.update(&set.ttl.to_be_bytes());
+                context.update(&(value.len() as u64).to_be_bytes());
+                context.update(value);
+            }
+        }
+    }
+    let mut digest = Digest::default();
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}
+
+fn records_in(nodes: &Nodes) -> usize {
+    nodes.values().flatten().map(|set| set.data.len()).sum()
 }
 
 /// `zone` with the history of the one whose place it takes.

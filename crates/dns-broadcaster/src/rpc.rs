@@ -6,7 +6,7 @@ use switchback_kit::grpc::refusal;
 use switchback_proto::dns::v1::dns_service_server::{DnsService, DnsServiceServer};
 use switchback_proto::dns::v1::{
     ApplyZonesRequest, ApplyZonesResponse, ListSecondariesRequest, ListSecondariesResponse, ListZonesRequest,
-    ListZonesResponse,
+    ListZonesResponse, ReloadZoneFilesRequest, ReloadZoneFilesResponse,
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -40,6 +40,16 @@ impl DnsService for Rpc {
         applied.map(Response::new).map_err(|error| status(&error))
     }
 
+    async fn reload_zone_files(
+        &self,
+        _: Request<ReloadZoneFilesRequest>,
+    ) -> Result<Response<ReloadZoneFilesResponse>, Status> {
+        let publisher = Arc::clone(&self.publisher);
+        let reloaded = tokio::spawn(async move { publisher.reload().await });
+        let reloaded = reloaded.await.map_err(|error| Status::internal(error.to_string()))?;
+        reloaded.map(Response::new).map_err(|error| status(&error))
+    }
+
     async fn list_zones(&self, _: Request<ListZonesRequest>) -> Result<Response<ListZonesResponse>, Status> {
         Ok(Response::new(self.publisher.list().await))
     }
@@ -55,6 +65,7 @@ impl DnsService for Rpc {
 fn status(error: &Error) -> Status {
     let (code, reason) = match error {
         Error::Malformed(_) => (Code::InvalidArgument, "MALFORMED_ZONE"),
+        Error::ZoneFile(_) => (Code::InvalidArgument, "MALFORMED_ZONE_FILE"),
         Error::State(_) => (Code::Unavailable, "STATE_NOT_DURABLE"),
         Error::Damaged { .. } | Error::Listen { .. } | Error::Answer(_) | Error::Secure(_) => {
             (Code::Internal, "INTERNAL")

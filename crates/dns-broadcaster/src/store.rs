@@ -66,29 +66,37 @@ impl Store {
 
     /// Makes the plan's outcome durable.
     pub(crate) async fn commit(&self, plan: &Plan) -> Result<(), Error> {
-        let puts = plan.puts.iter().filter_map(|name| plan.next.tenants.get(name)).map(Change::Put);
-        let changes: Vec<_> = puts.chain(plan.removals.iter().map(Change::Remove)).collect();
-        let mut chunks = changes.chunks(COMMIT_OPERATIONS_MAX).peekable();
-        loop {
-            let mut batch = Batch::default();
-            for change in chunks.next().unwrap_or_default() {
-                match change {
-                    Change::Put(tenant) => {
-                        batch.put(ZONE, tenant.name.to_string().as_bytes(), &encode_zone(tenant));
-                    }
-                    Change::Remove(name) => batch.remove(ZONE, name.to_string().as_bytes()),
-                }
-            }
-            let last = chunks.peek().is_none();
-            if last {
-                batch.put(DESIRED, DESIRED.as_bytes(), &encode_desired(&plan.next));
-            }
+        for batch in batches(plan) {
             self.0.commit_async(batch).await?;
-            if last {
-                return Ok(());
+        }
+        Ok(())
+    }
+
+    /// As [`Store::commit`], before anybody is served.
+    pub(crate) fn commit_blocking(&self, plan: &Plan) -> Result<(), Error> {
+        Ok(batches(plan).try_for_each(|batch| self.0.commit(batch))?)
+    }
+}
+
+fn batches(plan: &Plan) -> impl Iterator<Item = Batch> {
+    let puts = plan.puts.iter().filter_map(|name| plan.next.tenants.get(name)).map(Change::Put);
+    let changes: Vec<_> = puts.chain(plan.removals.iter().map(Change::Remove)).collect();
+    let count = changes.len().div_ceil(COMMIT_OPERATIONS_MAX).max(1);
+    (0..count).map(move |number| {
+        let mut batch = Batch::default();
+        for change in changes.iter().skip(number * COMMIT_OPERATIONS_MAX).take(COMMIT_OPERATIONS_MAX) {
+            match change {
+                Change::Put(tenant) => {
+                    batch.put(ZONE, tenant.name.to_string().as_bytes(), &encode_zone(tenant));
+                }
+                Change::Remove(name) => batch.remove(ZONE, name.to_string().as_bytes()),
             }
         }
-    }
+        if number + 1 == count {
+            batch.put(DESIRED, DESIRED.as_bytes(), &encode_desired(&plan.next));
+        }
+        batch
+    })
 }
 
 enum Change<'a> {
@@ -105,6 +113,7 @@ fn encode_desired(record: &Record) -> Vec<u8> {
         domain: system.domain.to_string(),
         addresses: texts(&system.addresses),
         name_server_addresses: texts(&system.name_server_addresses),
+        own: system.own.to_vec().into(),
     });
     let (run, generation, system_serial) = (record.run.clone(), record.generation, record.system_serial.0);
     DesiredRecord { run, generation, system, system_serial }.encode_to_vec()
@@ -115,6 +124,8 @@ fn decode_system(record: &SystemRecord) -> Result<System, String> {
         domain: name(&record.domain)?,
         addresses: addresses(&record.addresses)?,
         name_server_addresses: addresses(&record.name_server_addresses)?,
+        // A record from before there were any has no digest.
+        own: record.own[..].try_into().unwrap_or_default(),
     })
 }
 

@@ -32,7 +32,12 @@ fn desired(run: &str, generation: u64, tenants: &[Tenant]) -> Desired {
     Desired {
         run: run.into(),
         generation,
-        system: System { domain: name("east.test"), addresses: vec![], name_server_addresses: vec![] },
+        system: System {
+            domain: name("east.test"),
+            addresses: vec![],
+            name_server_addresses: vec![],
+            own: [0; 32],
+        },
         tenants: tenants.iter().map(|tenant| (tenant.name.clone(), tenant.clone())).collect(),
         refused: BTreeSet::new(),
     }

@@ -70,3 +70,19 @@ fn the_service_takes_the_configuration_of_the_guide() {
     assert_eq!(section["secondaries"].as_array().unwrap().len(), 2);
     assert!(section.contains_key("tsig_key_files"));
 }
+
+#[test]
+fn zone_files_are_taken_by_the_checker_of_bind() {
+    for (kind, zone) in [("reverse", "2.0.192.in-addr.arpa"), ("own", "east.example.com")] {
+        if !peer::require(&["named-checkzone"]) {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("zone");
+        let is_part = !block(kind).contains("SOA");
+        let rest = "@ 60 SOA ns1 hostmaster 1 30 10 604800 5\n@ 60 NS ns1\nns1 60 A 192.0.2.53\n";
+        fs::write(&file, format!("{}{}", if is_part { rest } else { "" }, block(kind))).unwrap();
+        let checked = Command::new("named-checkzone").arg(zone).arg(&file).output().unwrap();
+        assert!(checked.status.success(), "{kind}: {}", String::from_utf8_lossy(&checked.stdout));
+    }
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use switchback_dns::core::name::Name;
+use switchback_dns::core::own::Nodes;
 use switchback_dns::core::record::Kind;
 use switchback_dns::core::transfer::{self, Record};
 use switchback_dns::core::zone::{NameServer, Policy, Serial, System, Tenant, TenantContent, Zone};
@@ -24,9 +25,11 @@ fn zone(serial: u32, tenants: &BTreeSet<u8>, addresses: &BTreeSet<u8>) -> Zone {
         domain: name("east.test"),
         addresses: addresses.iter().map(|last| [192, 0, 2, *last].into()).collect(),
         name_server_addresses: vec![[192, 0, 2, 53].into()],
+        own: [0; 32],
     };
-    let tenants: Vec<_> = tenants.iter().map(|tenant| tenant_of(*tenant)).collect();
-    Zone::of_system(&system, Serial(serial), tenants.iter(), &POLICY)
+    let tenants = tenants.iter().map(|tenant| tenant_of(*tenant));
+    let tenants = tenants.map(|tenant| (tenant.name.clone(), tenant)).collect();
+    Zone::of_system(&system, Serial(serial), &tenants, &Nodes::new(), &POLICY)
 }
 
 fn tenant_of(number: u8) -> Tenant {

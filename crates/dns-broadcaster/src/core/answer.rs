@@ -2,8 +2,11 @@
 //! wildcards after RFC 4592 and ANY after RFC 8482. A few map look-ups, never a scan.
 
 use super::name::{NameBuf, upward};
-use super::record::{Kind, Node, Set};
+use super::record::{Kind, Node, Rdata, Set};
 use super::zone::{Snapshot, Zone};
+
+/// Aliases that are followed for one question; the client follows the others.
+pub const ALIASES_MAX: usize = 8;
 
 /// The response code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,43 +28,142 @@ pub struct Answer<'a> {
     pub code: Code,
     /// The zone that speaks; `None` with [`Code::Refused`] and [`Code::ServFail`].
     pub zone: Option<&'a Zone>,
-    /// The records, whose owner is the name that was asked for.
-    pub answer: Option<&'a Set>,
+    aliases: [Option<&'a Set>; ALIASES_MAX],
+    end: End<'a>,
+}
+
+/// Where a question leads.
+#[derive(Clone, Copy, Debug)]
+enum End<'a> {
+    /// To what was asked for.
+    Found(&'a Set),
+    /// To a name without it, or to no name.
+    Absent,
+    /// To a zone beneath this one: its key, and its name servers.
+    Referred(&'a [u8], &'a Set),
+    /// To a name that the client has to ask for itself.
+    Elsewhere,
+}
+
+/// The set of an authority section.
+#[derive(Clone, Copy, Debug)]
+pub struct Authority<'a> {
+    /// The key of its name.
+    pub owner: &'a [u8],
+    /// The records.
+    pub set: &'a Set,
+    /// Seconds that they may be kept: under a SOA, how long a denial may (RFC 2308 section 5).
+    pub ttl: u32,
 }
 
 /// Answers a question for records of type `kind` at the name whose key is `name`
 /// ([`NameBuf::as_bytes`]).
 #[must_use]
 pub fn answer<'a>(snapshot: &'a Snapshot, name: &[u8], kind: Kind) -> Answer<'a> {
-    let Some(zone) = snapshot.zone_of(name, kind) else { return Answer::without(Code::Refused) };
+    let mut found =
+        Answer { code: Code::Refused, zone: None, aliases: [None; ALIASES_MAX], end: End::Elsewhere };
+    let Some(zone) = snapshot.zone_of(name, kind) else { return found };
     if zone.held {
-        return Answer::without(Code::ServFail);
+        found.code = Code::ServFail;
+        return found;
     }
-    let Some(node) = zone.node_of(name) else {
-        return Answer { code: Code::NxDomain, zone: Some(zone), answer: None };
-    };
-    // RFC 8482 section 4.1: one set is answer enough, and not the SOA, which nobody looks for.
-    let wanted = |set: &&Set| if kind == Kind::ANY { set.kind != Kind::SOA } else { set.kind == kind };
-    Answer { code: Code::NoError, zone: Some(zone), answer: node.iter().find(wanted) }
+    found.zone = Some(zone);
+    found.code = Code::NoError;
+    let mut followed = 0;
+    let asked = name;
+    let mut target: NameBuf;
+    let mut name = asked;
+    loop {
+        let node = match zone.look(name, kind) {
+            Look::Node(node) => node,
+            Look::Cut(key, servers) => {
+                found.end = End::Referred(key, servers);
+                return found;
+            }
+            Look::Nothing => {
+                found.code = Code::NxDomain;
+                found.end = End::Absent;
+                return found;
+            }
+        };
+        // RFC 8482 section 4.1: one set is answer enough, and not the SOA, which nobody looks for.
+        let wanted = |set: &&Set| if kind == Kind::ANY { set.kind != Kind::SOA } else { set.kind == kind };
+        if let Some(set) = node.iter().find(wanted) {
+            found.end = End::Found(set);
+            return found;
+        }
+        let Some(alias) = node.iter().find(|set| set.kind == Kind::CNAME) else {
+            found.end = End::Absent;
+            return found;
+        };
+        let next = alias.data.first().and_then(|data| Some((data, NameBuf::read(data.as_bytes())?)));
+        let (Some(place), Some((data, next))) = (found.aliases.get_mut(followed), next) else { return found };
+        *place = Some(alias);
+        let names = found.aliases[..followed].iter().flatten().filter_map(|alias| alias.data.first());
+        let is_circle = next.as_bytes() == asked
+            || names.into_iter().any(|name| name.as_bytes().eq_ignore_ascii_case(data.as_bytes()));
+        if is_circle {
+            return found;
+        }
+        followed += 1;
+        target = next;
+        name = target.as_bytes();
+        // What another zone says of the name is for a question of its own: that zone may move.
+        if !snapshot.zone_of(name, kind).is_some_and(|other| core::ptr::eq(other, zone)) {
+            return found;
+        }
+    }
 }
 
 impl<'a> Answer<'a> {
-    fn without(code: Code) -> Self {
-        Self { code, zone: None, answer: None }
+    /// The CNAME sets on the way: the first is of the name that was asked for, each has one value, and
+    /// that is the next name.
+    pub fn aliases(&self) -> impl Iterator<Item = &'a Set> {
+        self.aliases.into_iter().map_while(|alias| alias)
     }
 
-    /// For a negative answer: the SOA of the zone, whose TTL is that of the denial (RFC 2308).
+    /// The records, whose owner is the name that was asked for, or the one to which the aliases lead.
     #[must_use]
-    pub fn authority(&self) -> Option<&'a Set> {
-        if self.answer.is_some() { None } else { self.zone?.soa() }
+    pub fn answer(&self) -> Option<&'a Set> {
+        match self.end {
+            End::Found(set) => Some(set),
+            _ => None,
+        }
     }
 
-    /// Addresses of the name servers in the answer, which may lie beside the zone, behind the
-    /// servers' names as the wire carries them.
+    /// Whether a zone of this server speaks of a name of its own: of the first, when there are aliases
+    /// (RFC 1035 section 4.1.1).
+    #[must_use]
+    pub fn is_authoritative(&self) -> bool {
+        let is_referred = matches!(self.end, End::Referred(..));
+        self.zone.is_some() && (!is_referred || self.aliases().next().is_some())
+    }
+
+    /// What stands in the authority section: the name servers to ask instead; or, in a negative answer,
+    /// the SOA.
+    #[must_use]
+    pub fn authority(&self) -> Option<Authority<'a>> {
+        match self.end {
+            End::Found(_) | End::Elsewhere => None,
+            End::Absent => {
+                let (zone, soa) = self.zone.and_then(|zone| Some((zone, zone.soa()?)))?;
+                let minimum = soa.data.first().and_then(Rdata::minimum);
+                let ttl = minimum.map_or(soa.ttl, |minimum| soa.ttl.min(minimum));
+                Some(Authority { owner: zone.origin.as_bytes(), set: soa, ttl })
+            }
+            End::Referred(owner, set) => Some(Authority { owner, set, ttl: set.ttl }),
+        }
+    }
+
+    /// Addresses of the name servers in the answer or the referral, which may lie beside the zone,
+    /// behind the servers' names as the wire carries them.
     pub fn additional(&self) -> impl Iterator<Item = (&'a [u8], &'a Set)> {
-        let servers = self.answer.filter(|set| set.kind == Kind::NS).into_iter().flat_map(|set| &set.data);
+        let servers = match self.end {
+            End::Found(set) | End::Referred(_, set) if set.kind == Kind::NS => &set.data[..],
+            _ => &[],
+        };
         let zone = self.zone;
-        servers.flat_map(move |server| {
+        servers.iter().flat_map(move |server| {
             let name = NameBuf::read(server.as_bytes());
             let node = name.and_then(|name| zone?.beside(name.as_bytes()));
             let sets = node.into_iter().flatten().filter(|set| matches!(set.kind, Kind::A | Kind::AAAA));
@@ -87,15 +189,39 @@ impl Snapshot {
     }
 }
 
+/// What a zone has for a name.
+enum Look<'a> {
+    Node(&'a Node),
+    /// A zone beneath it has the name: that one's key and name servers.
+    Cut(&'a [u8], &'a Set),
+    Nothing,
+}
+
 impl Zone {
     /// The node of `name`, or of the wildcard that stands for it: `*` beneath the closest name
-    /// that exists (RFC 4592 section 3.3.1).
-    fn node_of(&self, name: &[u8]) -> Option<&Node> {
-        let (encloser, node) = upward(name).find_map(|key| Some((key, self.nodes.get(key)?)))?;
-        if encloser == name {
-            return Some(node);
+    /// that exists (RFC 4592 section 3.3.1). The delegation that is nearest to the apex hides what
+    /// is beneath it, and not its own DS (RFC 4035 section 3.1.4.1).
+    fn look(&self, name: &[u8], kind: Kind) -> Look<'_> {
+        let apex = self.origin.as_bytes();
+        let (mut encloser, mut cut) = (None, None);
+        for key in upward(name).take_while(|key| key.len() > apex.len()) {
+            let Some((owner, node)) = self.nodes.get_key_value(key) else { continue };
+            encloser.get_or_insert((key, node));
+            let servers = node.iter().find(|set| set.kind == Kind::NS);
+            cut = servers.map(|servers| (owner.as_bytes(), servers)).or(cut);
         }
-        self.nodes.get(NameBuf::wildcard(encloser)?.as_bytes())
+        if let Some((key, servers)) = cut.filter(|(key, _)| kind != Kind::DS || *key != name) {
+            return Look::Cut(key, servers);
+        }
+        let node = match encloser {
+            Some((key, node)) if key == name => Some(node),
+            None if name == apex => self.nodes.get(apex),
+            _ => {
+                let encloser = encloser.map_or(apex, |(key, _)| key);
+                NameBuf::wildcard(encloser).and_then(|wildcard| self.nodes.get(wildcard.as_bytes()))
+            }
+        };
+        node.map_or(Look::Nothing, Look::Node)
     }
 
     /// What is known of a name that the zone speaks of.

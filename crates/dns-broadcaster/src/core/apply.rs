@@ -17,6 +17,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::name::Name;
+use super::own::Digest;
 use super::zone::{Serial, System, Tenant};
 
 /// What is on record.
@@ -92,14 +93,7 @@ pub struct Plan {
 /// serial.
 #[must_use]
 pub fn decide(record: &Record, desired: Desired, now_seconds: u32) -> Plan {
-    let mut plan = Plan {
-        verdict: Verdict::Superseded,
-        next: record.clone(),
-        puts: Vec::new(),
-        removals: Vec::new(),
-        stale: Vec::new(),
-        confirmed: BTreeSet::new(),
-    };
+    let mut plan = Plan::nothing(record);
     let same_run = !desired.run.is_empty() && desired.run == record.run;
     if same_run && desired.generation < record.generation {
         return plan;
@@ -125,6 +119,17 @@ pub fn decide(record: &Record, desired: Desired, now_seconds: u32) -> Plan {
     plan
 }
 
+/// What is on record once the operator's own records in the system's zone are those of `own`; `None`
+/// when they are.
+#[must_use]
+pub fn with_own(record: &Record, own: Digest, now_seconds: u32) -> Option<Plan> {
+    let mut next = record.clone();
+    let system = next.system.as_mut().filter(|system| system.own != own)?;
+    system.own = own;
+    next.system_serial = record.system_serial.next(now_seconds);
+    Some(Plan { verdict: Verdict::Applied, next, ..Plan::nothing(record) })
+}
+
 impl Record {
     /// What the system's zone says of the tenants.
     fn delegations(&self) -> impl Iterator<Item = (&Name, Vec<&Name>)> {
@@ -135,6 +140,17 @@ impl Record {
 }
 
 impl Plan {
+    fn nothing(record: &Record) -> Self {
+        Self {
+            verdict: Verdict::Superseded,
+            next: record.clone(),
+            puts: Vec::new(),
+            removals: Vec::new(),
+            stale: Vec::new(),
+            confirmed: BTreeSet::new(),
+        }
+    }
+
     /// A zone without a serial keeps the one on record as long as it says the same, and takes a
     /// newer one when it says another thing.
     fn numbered(&self, mut offered: Tenant, now_seconds: u32) -> Tenant {

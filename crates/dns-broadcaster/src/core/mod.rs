@@ -2,7 +2,8 @@
 //!
 //! [`apply::decide`] compares what is desired with what is on record; a [`zone::Snapshot`] is
 //! built from the outcome; [`answer::answer`] is a pure function of that snapshot and a question, which
-//! [`plain`] reads and writes, and [`transfer`] of a zone and what a server holds of it. [`follow`] decides whom to tell and to ask.
+//! [`plain`] reads and writes, and [`transfer`] of a zone and what a server holds of it. [`follow`] decides whom to tell and to ask,
+//! and [`own`] what an operator may add.
 //! Nothing here knows the DNS library: names and records are plain values.
 
 pub mod answer;
@@ -10,6 +11,7 @@ pub mod apply;
 pub mod follow;
 pub mod history;
 pub mod name;
+pub mod own;
 pub mod plain;
 pub mod record;
 pub mod transfer;

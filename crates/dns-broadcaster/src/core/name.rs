@@ -97,13 +97,7 @@ impl Name {
 
     /// Appends the name as the wire carries it, uncompressed (RFC 1035 section 3.1).
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
-        let mut labels: Vec<&[u8]> = self.from_the_root().collect();
-        labels.reverse();
-        for label in labels {
-            bytes.extend(u8::try_from(label.len()));
-            bytes.extend(label);
-        }
-        bytes.push(0);
+        bytes.extend(Wire::of(&self.0).as_slice());
     }
 
     /// Number of labels; the root has none.
@@ -180,6 +174,39 @@ impl NameBuf {
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
         usize::from(self.length) + 1
+    }
+}
+
+impl From<&NameBuf> for Name {
+    fn from(name: &NameBuf) -> Self {
+        Self(name.as_bytes().into())
+    }
+}
+
+/// A name as the wire carries it, without a heap.
+pub(crate) struct Wire {
+    bytes: [u8; NAME_BYTES_MAX + 1],
+    start: u8,
+}
+
+impl Wire {
+    /// The name whose key is `name`.
+    pub(crate) fn of(name: &[u8]) -> Self {
+        // Its labels from the root up, each before the last one; the root's zero stands already.
+        let mut wire = Self { bytes: [0; NAME_BYTES_MAX + 1], start: NAME_BYTES_MAX as u8 };
+        let mut rest = name;
+        while let Some(&length) = rest.first() {
+            let (label, tail) = rest.split_at(1 + usize::from(length));
+            let end = usize::from(wire.start);
+            wire.start -= 1 + length;
+            wire.bytes[usize::from(wire.start)..end].copy_from_slice(label);
+            rest = tail;
+        }
+        wire
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start.into()..]
     }
 }
 

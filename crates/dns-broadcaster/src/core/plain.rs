@@ -6,8 +6,8 @@
 
 use alloc::vec::Vec;
 
-use super::answer::{Answer, Code};
-use super::name::NameBuf;
+use super::answer::{Answer, Authority, Code};
+use super::name::{NameBuf, Wire};
 use super::record::{Kind, Set};
 
 /// No UDP answer is larger: it would be fragmented on some path, and fragments are lost or forged
@@ -21,6 +21,8 @@ const CLASS_IN: [u8; 2] = [0, 1];
 /// A pointer to what stands behind the header: the name of the question (RFC 1035 section 4.1.4).
 const QUESTION: u16 = POINTER | HEADER_BYTES as u16;
 const POINTER: u16 = 0xc000;
+/// A pointer, type, class, TTL and length.
+const BEFORE_DATA: usize = 12;
 /// RFC 6891 section 6.1.2: an OPT record without options.
 const OPT_BYTES: usize = 11;
 
@@ -115,7 +117,7 @@ impl<'a> Query<'a> {
     /// out: first what is only helpful, then everything, with TC.
     pub fn write(&self, found: &Answer<'_>, bytes_max: usize, message: &mut Vec<u8>) {
         message.clear();
-        let authoritative = if found.zone.is_some() { bit::AUTHORITATIVE } else { 0 };
+        let authoritative = if found.is_authoritative() { bit::AUTHORITATIVE } else { 0 };
         message.extend(self.id);
         message.push(bit::ANSWER | authoritative | self.recursion_desired);
         message.push(self.checking_disabled | found.code.number());
@@ -124,12 +126,18 @@ impl<'a> Query<'a> {
         let (head, room) = (message.len(), bytes_max.saturating_sub(self.edns.map_or(0, |_| OPT_BYTES)));
         let mut writer = Writer { message, question: &self.question[..self.name.wire_bytes()] };
         let mut counts = [0; 3];
-        if let Some(set) = found.answer {
-            counts[0] = writer.set(Owner::Pointer(QUESTION), set);
+        // What a set is of stands in the message already: in the question, or as the value of an alias.
+        let mut owner = QUESTION;
+        for alias in found.aliases() {
+            let value = POINTER | (writer.message.len() + BEFORE_DATA) as u16;
+            counts[0] += writer.set(Owner::Pointer(owner), alias, alias.ttl);
+            owner = value;
         }
-        if let (Some(zone), Some(soa)) = (found.zone, found.authority()) {
-            let above = self.name.wire_bytes().saturating_sub(zone.origin().wire_bytes());
-            counts[1] = writer.set(Owner::Pointer(QUESTION + above as u16), soa);
+        if let Some(set) = found.answer() {
+            counts[0] += writer.set(Owner::Pointer(owner), set, set.ttl);
+        }
+        if let Some(Authority { owner, set, ttl }) = found.authority() {
+            counts[1] = writer.set(Owner::Name(Wire::of(owner).as_slice()), set, ttl);
         }
         if writer.message.len() > room {
             writer.message.truncate(head);
@@ -138,7 +146,7 @@ impl<'a> Query<'a> {
         } else {
             let needed = writer.message.len();
             for (owner, set) in found.additional() {
-                counts[2] += writer.set(Owner::Name(owner), set);
+                counts[2] += writer.set(Owner::Name(owner), set, set.ttl);
             }
             if writer.message.len() > room {
                 writer.message.truncate(needed);
@@ -216,9 +224,9 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Appends the records of `set`, and counts them.
-    fn set(&mut self, owner: Owner<'_>, set: &Set) -> u16 {
+    fn set(&mut self, owner: Owner<'_>, set: &Set, ttl: u32) -> u16 {
         let [kind_high, kind_low] = set.kind.0.to_be_bytes();
-        let ttl = set.ttl.to_be_bytes();
+        let ttl = ttl.to_be_bytes();
         for data in &set.data {
             match owner {
                 Owner::Pointer(pointer) => self.message.extend(pointer.to_be_bytes()),

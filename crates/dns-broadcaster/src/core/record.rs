@@ -74,6 +74,26 @@ impl Rdata {
         &self.0
     }
 
+    /// The value of these bytes, with names uncompressed: as the wire carries a record of its type.
+    #[must_use]
+    pub fn from_wire(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The serial that it is, if it is a SOA record's.
+    #[must_use]
+    pub fn serial(&self) -> Option<Serial> {
+        // Four times stand behind it.
+        let numbers = self.0.last_chunk::<20>()?;
+        Some(Serial(u32::from_be_bytes(*numbers.first_chunk()?)))
+    }
+
+    /// Seconds that a denial may be kept, if it is a SOA record's.
+    #[must_use]
+    pub fn minimum(&self) -> Option<u32> {
+        self.0.last_chunk().copied().map(u32::from_be_bytes)
+    }
+
     /// The address that it is, if it has the length of one: of A and AAAA records.
     #[must_use]
     pub fn as_address(&self) -> Option<IpAddr> {
@@ -82,6 +102,25 @@ impl Rdata {
             16 => <[u8; 16]>::try_from(&*self.0).ok().map(|octets| Ipv6Addr::from(octets).into()),
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for Kind {
+    /// By its name where this code has one, and otherwise as RFC 3597 section 5 writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match *self {
+            Self::A => "A",
+            Self::NS => "NS",
+            Self::CNAME => "CNAME",
+            Self::SOA => "SOA",
+            Self::PTR => "PTR",
+            Self::MX => "MX",
+            Self::AAAA => "AAAA",
+            Self::DS => "DS",
+            Self::ANY => "ANY",
+            Self(number) => return write!(f, "TYPE{number}"),
+        };
+        f.write_str(name)
     }
 }
 

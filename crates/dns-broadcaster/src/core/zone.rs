@@ -8,6 +8,7 @@ use core::net::IpAddr;
 
 use super::history::History;
 use super::name::Name;
+use super::own::{self, Digest, Nodes};
 use super::record::{Kind, Node, Rdata, Set, Soa};
 
 /// Names beneath a system's domain that belong to the system, hence to no tenant.
@@ -50,6 +51,8 @@ pub struct System {
     pub addresses: Vec<IpAddr>,
     /// Addresses of its name server, in order and once each.
     pub name_server_addresses: Vec<IpAddr>,
+    /// The operator's own records in it.
+    pub own: Digest,
 }
 
 /// A tenant's zone, as desired.
@@ -151,12 +154,15 @@ impl Snapshot {
 
 impl Zone {
     /// The system's zone. `tenants` are the tenants of the server: those beneath the zone are
-    /// delegated from it. This server answers from the tenants' own zones and never refers, but one
-    /// that takes only this zone from it has to.
-    pub fn of_system<'a>(
+    /// delegated from it. This server answers from the tenants' own zones and never refers to them,
+    /// but one that takes only this zone from it has to. `own` are the operator's records; those
+    /// whose names are published are left out.
+    #[must_use]
+    pub fn of_system(
         system: &System,
         serial: Serial,
-        tenants: impl Iterator<Item = &'a Tenant>,
+        tenants: &BTreeMap<Name, Tenant>,
+        own: &Nodes,
         policy: &Policy,
     ) -> Self {
         let origin = system.domain.clone();
@@ -172,8 +178,11 @@ impl Zone {
                 zone.insert(&name, address_sets(addresses, ttl));
             }
         }
-        for tenant in tenants.filter(|tenant| tenant.name.is_within(&origin)) {
+        for tenant in tenants.values().filter(|tenant| tenant.name.is_within(&origin)) {
             zone.insert(&tenant.name, tenant.content.name_server_sets(ttl));
+        }
+        for (owner, set) in own::beside(own, &origin, tenants).flatten() {
+            zone.insert(owner, [set.clone()].into());
         }
         zone
     }
@@ -198,10 +207,13 @@ impl Zone {
     }
 
     fn empty(origin: &Name, soa: Soa) -> Self {
-        let start = Set::new(Kind::SOA, soa.minimum, [Rdata::soa(&soa)]);
+        Self::of_soa(origin, soa.serial, Set::new(Kind::SOA, soa.minimum, [Rdata::soa(&soa)]))
+    }
+
+    pub(super) fn of_soa(origin: &Name, serial: Serial, start: Set) -> Self {
         Self {
             origin: origin.clone(),
-            serial: soa.serial,
+            serial,
             held: false,
             transferable: true,
             nodes: [(origin.clone(), [start].into())].into(),
@@ -241,7 +253,7 @@ impl Zone {
 
     /// Adds a name, and the names between it and the apex, which exist with it (RFC 4592 section
     /// 2.2.2).
-    fn insert(&mut self, name: &Name, node: Node) {
+    pub(super) fn insert(&mut self, name: &Name, node: Node) {
         let labels: Vec<_> = name.from_the_root().collect();
         for depth in self.origin.depth() + 1..labels.len() {
             if let Some(between) = Name::from_root(labels[..depth].iter().copied()) {

@@ -13,6 +13,7 @@ use hickory_proto::serialize::binary::BinDecodable;
 use proptest::prelude::*;
 use switchback_dns::core::answer::{Code, answer};
 use switchback_dns::core::name::Name;
+use switchback_dns::core::own::Nodes;
 use switchback_dns::core::record::{Kind, Rdata};
 use switchback_dns::core::zone::{
     NameServer, Policy, SYSTEM_LABELS, Serial, Snapshot, System, Tenant, TenantContent, Zone,
@@ -30,6 +31,7 @@ fn system() -> System {
         domain: name(DOMAIN),
         addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         name_server_addresses: vec!["192.0.2.53".parse().unwrap()],
+        own: [0; 32],
     }
 }
 
@@ -53,7 +55,8 @@ fn tenant(zone: &str, serial: u32, addresses: &[IpAddr], servers: &[&str]) -> Te
 }
 
 fn snapshot(tenants: &[(Tenant, bool)]) -> Snapshot {
-    let own = Zone::of_system(&system(), Serial(1), tenants.iter().map(|(tenant, _)| tenant), &POLICY);
+    let by_name = tenants.iter().map(|(tenant, _)| (tenant.name.clone(), tenant.clone())).collect();
+    let own = Zone::of_system(&system(), Serial(1), &by_name, &Nodes::new(), &POLICY);
     let tenants = tenants.iter().map(|(tenant, held)| Zone::of_tenant(tenant, *held, true, &POLICY));
     Snapshot::new(std::iter::once(own).chain(tenants).map(Arc::new))
 }
@@ -160,8 +163,7 @@ fn value(kind: Kind, data: &Rdata) -> String {
             WireName::from_bytes(data.as_bytes()).unwrap().to_ascii().trim_end_matches('.').to_owned()
         }
         // The serial stands before four other numbers.
-        Kind::SOA => u32::from_be_bytes(*data.as_bytes().last_chunk::<20>().unwrap().first_chunk().unwrap())
-            .to_string(),
+        Kind::SOA => data.serial().unwrap().0.to_string(),
         _ => data.as_address().unwrap().to_string(),
     }
 }
@@ -228,7 +230,7 @@ proptest! {
         for (text, question) in questions {
             let found = asked(&text);
             let found = answer(&snapshot, found.as_bytes(), question);
-            let values = found.answer.iter().flat_map(|set| set.data.iter().map(|data| value(set.kind, data))).collect();
+            let values = found.answer().iter().flat_map(|set| set.data.iter().map(|data| value(set.kind, data))).collect();
             let denied = found.authority().and(found.zone).map(|zone| zone.origin().to_string());
             prop_assert_eq!((found.code, values, denied), expected(&zones, &text, question), "{} {:?}", text, question);
         }
@@ -251,7 +253,7 @@ proptest! {
                 prop_assert!(found.iter().all(|found| found.code == Code::ServFail), "{}", text);
             } else {
                 prop_assert!(found.iter().all(|found| found.code == Code::NoError), "{}", text);
-                prop_assert!(found.iter().any(|found| found.answer.is_some()), "{}", text);
+                prop_assert!(found.iter().any(|found| found.answer().is_some()), "{}", text);
             }
         }
     }
@@ -280,7 +282,7 @@ fn any_is_answered_with_one_set() {
     for text in ["acme.east.test", "bucket.acme.east.test"] {
         let name = asked(text);
         let found = answer(&snapshot, name.as_bytes(), Kind::ANY);
-        assert_eq!(found.answer.map(|set| set.kind), Some(Kind::A), "{text}");
+        assert_eq!(found.answer().map(|set| set.kind), Some(Kind::A), "{text}");
     }
 }
 
@@ -301,10 +303,9 @@ fn a_denial_may_be_kept_as_long_as_the_movable_time_to_live() {
     let snapshot = snapshot(&[(acme, false)]);
     for (text, ttl) in [("acme.east.test", 7), ("absent.east.test", POLICY.negative_ttl)] {
         let name = asked(text);
-        let set = answer(&snapshot, name.as_bytes(), Kind::AAAA).authority().unwrap();
-        assert_eq!(set.ttl, ttl, "{text}");
-        let minimum = set.data[0].as_bytes().last_chunk().copied().map(u32::from_be_bytes);
-        assert_eq!(minimum, Some(ttl), "{text}");
+        let denial = answer(&snapshot, name.as_bytes(), Kind::AAAA).authority().unwrap();
+        assert_eq!((denial.ttl, denial.set.ttl), (ttl, ttl), "{text}");
+        assert_eq!(denial.set.data[0].minimum(), Some(ttl), "{text}");
     }
 }
 
@@ -313,6 +314,6 @@ fn the_systems_own_labels_are_served() {
     let snapshot = snapshot(&[]);
     for label in SYSTEM_LABELS {
         let name = asked(&format!("{label}.{DOMAIN}"));
-        assert!(answer(&snapshot, name.as_bytes(), Kind::A).answer.is_some(), "{label}");
+        assert!(answer(&snapshot, name.as_bytes(), Kind::A).answer().is_some(), "{label}");
     }
 }

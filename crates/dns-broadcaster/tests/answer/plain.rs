@@ -78,9 +78,9 @@ fn code(code: Code) -> ResponseCode {
 
 fn whole(found: &Answer<'_>, query: &Message, answer: &Message) -> Result<(), TestCaseError> {
     let asked = query.queries[0].name();
-    prop_assert_eq!(lower(&answer.answers), records(asked, found.answer));
+    prop_assert_eq!(lower(&answer.answers), records(asked, found.answer()));
     let origin = found.zone.map(|zone| WireName::from_ascii(zone.origin().to_string()).unwrap());
-    let denial = origin.map(|origin| records(&origin, found.authority()));
+    let denial = origin.map(|origin| records(&origin, found.authority().map(|denial| denial.set)));
     prop_assert_eq!(lower(&answer.authorities), denial.unwrap_or_default());
     let helpful: Vec<_> = found
         .additional()

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a harness that cannot go on fails the test")]
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use switchback_dns::access::Secondary;
 use switchback_dns::client;
 use switchback_dns::config::{Config, Tls};
+use switchback_dns::core::name::Name;
 use switchback_dns::core::zone::Policy;
 use switchback_dns::tsig::{Key, Keys};
 use switchback_dns::{Listeners, serve};
@@ -55,6 +56,8 @@ impl Bound {
             tls,
             keys: Keys::default(),
             secondaries: Vec::new(),
+            domain: Name::parse("west.example.com").unwrap(),
+            zone_files: Vec::new(),
             policy: Policy { refresh: 30, retry: 10, expire: 1000, system_ttl: 60, negative_ttl: 5 },
         };
         let listeners = bind(&config).await;
@@ -67,6 +70,12 @@ impl Bound {
     /// Zones of links are held for so long after the start.
     pub(crate) fn hold(mut self, hold: Duration) -> Self {
         self.config.hold = hold;
+        self
+    }
+
+    /// With zone files of the operator's own.
+    pub(crate) fn zone_files(mut self, files: Vec<PathBuf>) -> Self {
+        self.config.zone_files = files;
         self
     }
 
@@ -122,6 +131,11 @@ impl Broadcaster {
         self.shutdown.cancel();
         drop(self.client);
         self.running.await.unwrap().unwrap();
+    }
+
+    /// How it ended by itself.
+    pub(crate) async fn ended(self) -> anyhow::Result<()> {
+        self.running.await.unwrap()
     }
 
     pub(crate) async fn apply(&mut self, generation: u64, tenants: Vec<TenantZone>) -> Vec<String> {

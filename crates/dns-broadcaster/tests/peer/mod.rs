@@ -216,7 +216,7 @@ pub(crate) fn require(programs: &[&str]) -> bool {
 fn package(program: &str) -> &'static str {
     match program {
         "named" => "bind9",
-        "rndc" | "named-checkconf" => "bind9-utils",
+        "rndc" | "named-checkconf" | "named-checkzone" => "bind9-utils",
         "nsd" | "nsd-control" | "nsd-checkconf" => "nsd",
         "knotd" | "knotc" => "knot",
         "pdns_server" | "pdns_control" => "pdns-server pdns-backend-sqlite3",

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use switchback_dns::client;
-use switchback_proto::dns::v1::{ListSecondariesRequest, ListZonesRequest, ListZonesResponse};
+use switchback_proto::dns::v1::{
+    ListSecondariesRequest, ListZonesRequest, ListZonesResponse, ReloadZoneFilesRequest,
+};
 
 use super::Context;
 use crate::client::Operator;
-use crate::view::dns::{LookupView, LookupsView, SecondariesView, ZonesView};
+use crate::view::dns::{LookupView, LookupsView, ReloadView, SecondariesView, ZonesView};
 
 /// How long a name server is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,6 +24,9 @@ pub enum Command {
     /// How far the name servers that follow this one have followed: who serves what changed, and who
     /// does not.
     Status,
+    /// Read the zone files of this system's own records again. What cannot be served is refused with file
+    /// and line, and then everything stays as it was.
+    Reload,
     /// Ask this system's name server, and the other system's, what a name answers now.
     Lookup {
         /// The name, such as `acme.east.example.com`.
@@ -42,6 +47,10 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
         Command::Status => {
             let answer = operator.ask(operator.dns().list_secondaries(ListSecondariesRequest {})).await?;
             context.format.print(&SecondariesView::from(answer));
+        }
+        Command::Reload => {
+            let answer = operator.ask(operator.dns().reload_zone_files(ReloadZoneFilesRequest {})).await?;
+            context.format.print(&ReloadView::from(answer));
         }
         Command::Lookup { name, server } => {
             let servers = if server.is_empty() { servers(operator, &name).await? } else { server };

@@ -25,6 +25,27 @@ pub struct ZoneView {
     pub held: bool,
 }
 
+/// What zone files were read.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReloadView {
+    /// The operator's own records in the system's zone.
+    pub records: u32,
+    /// Zones of the operator's own.
+    pub zones: u32,
+}
+
+impl From<proto::ReloadZoneFilesResponse> for ReloadView {
+    fn from(from: proto::ReloadZoneFilesResponse) -> Self {
+        Self { records: from.records, zones: from.zones }
+    }
+}
+
+impl Show for ReloadView {
+    fn show(&self) -> String {
+        format!("{} records of your own in the system's zone, {} zones of your own", self.records, self.zones)
+    }
+}
+
 /// All zones of a system.
 #[derive(Clone, Debug, Serialize)]
 pub struct ZonesView {

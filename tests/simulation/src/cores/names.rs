@@ -43,6 +43,8 @@ impl Names {
             tls: None,
             keys: Keys::default(),
             secondaries: Vec::new(),
+            domain: Name::parse(System::East.domain()).map_err(|error| Trouble::Ended(error.to_string()))?,
+            zone_files: Vec::new(),
             policy: Policy { refresh: 30, retry: 10, expire: 604_800, system_ttl: 60, negative_ttl: 5 },
         };
         let publisher = Publisher::open(config).map_err(|error| Trouble::Ended(error.to_string()))?;
@@ -98,8 +100,8 @@ impl Names {
         let Ok(name) = Name::parse(&format!("photos.{NAME}.{}", System::East.domain())) else {
             return Vec::new();
         };
-        let answer = answer(&snapshot, &name, Kind::A);
-        let data = answer.answer.into_iter().flat_map(|set| &set.data);
+        let answer = answer(&snapshot, name.as_bytes(), Kind::A);
+        let data = answer.answer().into_iter().flat_map(|set| &set.data);
         data.filter_map(Rdata::as_address).map(|address| address.to_string()).collect()
     }
 }
