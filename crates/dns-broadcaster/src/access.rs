@@ -25,3 +25,9 @@ pub fn may_transfer(secondaries: &[Secondary], source: IpAddr, key: Option<&Name
         None => secondary.address.ip() == source.to_canonical(),
     })
 }
+
+/// Whether one of `secondaries` is at this address.
+#[must_use]
+pub fn is_secondary(secondaries: &[Secondary], source: IpAddr) -> bool {
+    secondaries.iter().any(|secondary| secondary.address.ip() == source.to_canonical())
+}

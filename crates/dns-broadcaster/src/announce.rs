@@ -290,18 +290,20 @@ struct Correspondent {
 
 impl Correspondent {
     async fn exchange(&self, message: Message) -> Result<Message, Reason> {
-        match timeout(EXCHANGE_TIME, self.send_and_receive(&message)).await {
+        let mut unproven = false;
+        match timeout(EXCHANGE_TIME, self.send_and_receive(&message, &mut unproven)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 tracing::debug!(to = %self.address, %error, "nothing exchanged");
                 Err(Reason::Unreachable)
             }
-            Err(_) => Err(Reason::TimedOut),
+            Err(_) => Err(if unproven { Reason::Unproven } else { Reason::TimedOut }),
         }
     }
 
-    /// A socket of its own, connected, so that the kernel tells when nobody listens there.
-    async fn send_and_receive(&self, message: &Message) -> io::Result<Message> {
+    /// A socket of its own, connected, so that the kernel tells when nobody listens there. `unproven` says
+    /// that something came whose signature was not taken.
+    async fn send_and_receive(&self, message: &Message, unproven: &mut bool) -> io::Result<Message> {
         let mut bytes = message.to_vec().map_err(io::Error::other)?;
         let mut checking = None;
         if let Some(key) = &self.key {
@@ -325,6 +327,7 @@ impl Correspondent {
                     // Anybody may have sent it; the one that counts may still come.
                     Err(error) => {
                         tracing::debug!(from = %self.address, %error, "an answer is not taken");
+                        *unproven = true;
                         continue;
                     }
                 }

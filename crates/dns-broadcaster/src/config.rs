@@ -12,8 +12,12 @@ use switchback_kit::secret::Secret;
 use crate::access::Secondary;
 use crate::core::follow::TARGETS_MAX;
 use crate::core::name::Name;
+use crate::core::rate::Rate;
 use crate::core::zone::Policy;
 use crate::tsig::{Key, Keys};
+
+/// Beyond it nothing would ever be limited.
+const RESPONSES_MAX: u32 = 1_000_000;
 
 const SECTION: &str = "dns_broadcaster";
 /// RFC 2181 section 8.
@@ -52,6 +56,10 @@ struct Raw {
     secondaries: Vec<RawSecondary>,
     #[serde(default)]
     zone_files: Vec<PathBuf>,
+    #[serde(default = "rate_default")]
+    responses_per_second: u32,
+    #[serde(default = "slip_default")]
+    responses_slip: u32,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +99,15 @@ fn idle_default() -> u64 {
     10_000
 }
 
+/// Far more than a resolver asks of one zone, far less than floods anybody.
+fn rate_default() -> u32 {
+    2000
+}
+/// So that nobody who is there waits for long.
+fn slip_default() -> u32 {
+    2
+}
+
 /// The broadcaster's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -116,6 +133,8 @@ pub struct Config {
     pub domain: Name,
     /// Files of the operator's own records and zones.
     pub zone_files: Vec<PathBuf>,
+    /// How much is answered by UDP, in each thread.
+    pub rate: Rate,
     /// The times in zones.
     pub policy: Policy,
 }
@@ -155,6 +174,11 @@ impl Config {
                 return Err(refuse(format!("{key}: expected seconds from 1 to {SECONDS_MAX}")));
             }
         }
+        if raw.responses_per_second > RESPONSES_MAX {
+            return Err(refuse(format!(
+                "responses_per_second: expected at most {RESPONSES_MAX}, or 0 for no limit"
+            )));
+        }
         if raw.tcp_idle_ms == 0 {
             return Err(refuse("tcp_idle_ms: expected at least 1".into()));
         }
@@ -190,6 +214,7 @@ impl Config {
             secondaries,
             domain,
             zone_files: raw.zone_files,
+            rate: Rate { per_second: raw.responses_per_second, slip: raw.responses_slip },
             policy: Policy {
                 refresh: raw.soa_refresh_seconds,
                 retry: raw.soa_retry_seconds,

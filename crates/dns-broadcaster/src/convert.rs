@@ -206,6 +206,9 @@ fn reason(standing: &Standing) -> String {
             Reason::TimedOut => "was not answered",
             Reason::Unreachable => "did not reach it",
             Reason::Malformed => "was answered with something malformed",
+            Reason::Unproven => {
+                "was answered without a valid signature; compare the key and the clocks on both sides"
+            }
         };
         format!("{exchange} {why}")
     });

@@ -9,6 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Shutdown, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::libc::{in_addr, in_pktinfo, in6_pktinfo};
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::plain::UDP_BYTES_MAX;
-use crate::respond::{Responder, Response, Transport};
+use crate::respond::{Limiter, Responder};
 
 /// A query with every option there is stays below this; what is longer is cut, and so malformed.
 const QUERY_BYTES_MAX: usize = 4096;
@@ -66,8 +67,10 @@ impl Drop for Threads {
 
 fn serve(socket: &UdpSocket, responder: &Responder, end: &CancellationToken) -> io::Result<()> {
     let mut batch = Batch::new(socket)?;
+    let (mut limiter, begun) = (responder.limiter(), Instant::now());
     while batch.receive(socket, end)? {
-        batch.answer(responder);
+        let now_ms = begun.elapsed().as_millis() as u64;
+        batch.answer(responder, &mut limiter, now_ms);
         batch.send(socket);
     }
     Ok(())
@@ -149,18 +152,12 @@ impl Batch {
         }
     }
 
-    fn answer(&mut self, responder: &Responder) {
+    fn answer(&mut self, responder: &Responder, limiter: &mut Limiter, now_ms: u64) {
         let queries = self.queries.chunks_exact(QUERY_STRIDE);
         for ((path, query), answer) in self.paths.iter().zip(queries).zip(&mut self.answers) {
-            let query = &query[..path.bytes];
-            if !responder.respond_plain(query, Transport::Udp, answer) {
-                *answer = match path.source.as_ref().and_then(address) {
-                    Some(source) => match responder.respond(query, source, Transport::Udp) {
-                        Response::Answer(answer) => answer,
-                        Response::Nothing | Response::Transfer(_) => Vec::new(),
-                    },
-                    None => Vec::new(),
-                };
+            match path.source.as_ref().and_then(address) {
+                Some(source) => responder.respond_udp(&query[..path.bytes], source, limiter, now_ms, answer),
+                None => answer.clear(),
             }
         }
     }

@@ -41,6 +41,7 @@ use switchback_kit::config::Source;
 use switchback_kit::secret::Secret;
 use switchback_kit::world::is_simulated;
 use switchback_kit::world::net::Listener;
+use switchback_kit::world::random;
 use switchback_kit::{durable, grpc, tls};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -50,6 +51,7 @@ use tonic::service::Routes;
 use crate::access::Secondary;
 use crate::announce::Announcing;
 use crate::config::Config;
+use crate::core::cookie;
 use crate::core::follow::{self, Followers, Target};
 use crate::publisher::Publisher;
 use crate::respond::Responder;
@@ -211,13 +213,17 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let (idle, tls) = (config.tcp_idle, config.tls.clone());
-    let (keys, secondaries) = (config.keys.clone(), config.secondaries.clone());
+    let (keys, secondaries, rate) = (config.keys.clone(), config.secondaries.clone(), config.rate);
     let followers = Followers::new(targets(&secondaries), follow::Policy::default())?;
     let publisher = Arc::new(Publisher::open(config)?);
+    let mut secret_bytes = [0; 16];
+    random::fill(&mut secret_bytes).context("draw the secret of DNS cookies")?;
     let responder = Arc::new(Responder {
         snapshot: publisher.snapshot(),
         keys: keys.clone(),
         secondaries: secondaries.clone(),
+        cookies: cookie::Secret::new(secret_bytes),
+        rate,
     });
     // The name server ends with the drain, and the drain begins when the name server ends.
     let end = shutdown.child_token();

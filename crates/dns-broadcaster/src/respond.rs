@@ -5,7 +5,8 @@
 //! does not fit into a datagram goes out empty with TC, and the client asks by TCP.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::hash::RandomState;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -15,9 +16,11 @@ use hickory_proto::rr::{DNSClass, Name as WireName, RData, Record, RecordType};
 use switchback_kit::world::time::unix_ms;
 
 use crate::access::{self, Secondary};
-use crate::core::answer::answer;
+use crate::core::answer::{Answer, answer};
+use crate::core::cookie;
 use crate::core::name::Name;
-use crate::core::plain::{self, UDP_BYTES_MAX, UDP_BYTES_PLAIN};
+use crate::core::plain::{self, Frame, UDP_BYTES_MAX, UDP_BYTES_PLAIN};
+use crate::core::rate::{self, Outcome, Rate, Sort};
 use crate::core::record::{Kind, Rdata};
 use crate::core::transfer;
 use crate::core::zone::{Serial, Snapshot, Zone};
@@ -51,7 +54,12 @@ pub(crate) struct Responder {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) keys: Keys,
     pub(crate) secondaries: Vec<Secondary>,
+    pub(crate) cookies: cookie::Secret,
+    pub(crate) rate: Rate,
 }
+
+/// Limits the answers of one thread.
+pub(crate) type Limiter = rate::Limiter<RandomState>;
 
 /// What a query proved, and how its answers are signed.
 struct Proof {
@@ -60,22 +68,51 @@ struct Proof {
 }
 
 impl Responder {
-    /// Answers a query of the common form into `message`; false, when it has another one.
-    pub(crate) fn respond_plain(&self, bytes: &[u8], transport: Transport, message: &mut Vec<u8>) -> bool {
-        let query = plain::Query::read(bytes);
-        if let Some(query) = &query {
-            self.answer(query, transport, 0, message);
-        }
-        query.is_some()
+    /// A limiter of answers by UDP: for each thread one, as each is given a part of the queries.
+    pub(crate) fn limiter(&self) -> Limiter {
+        Limiter::new(self.rate, RandomState::new())
     }
 
-    /// What `bytes` from `source` are answered with.
-    pub(crate) fn respond(&self, bytes: &[u8], source: SocketAddr, transport: Transport) -> Response {
-        let mut message = Vec::new();
-        if self.respond_plain(bytes, transport, &mut message) {
+    /// Answers a datagram into `message`, or leaves that empty. A common query takes no allocation.
+    pub(crate) fn respond_udp(
+        &self,
+        bytes: &[u8],
+        source: SocketAddr,
+        limiter: &mut Limiter,
+        now_ms: u64,
+        message: &mut Vec<u8>,
+    ) {
+        if let Some(query) = plain::Query::read(bytes) {
+            let is_known = || access::is_secondary(&self.secondaries, source.ip());
+            let limit =
+                |found: &Answer<'_>| match limiter.judge(source.ip(), found.zone_key(), found.sort(), now_ms)
+                {
+                    Outcome::Send => Outcome::Send,
+                    _ if is_known() => Outcome::Send,
+                    outcome => outcome,
+                };
+            self.answer(&query, source.ip(), Transport::Udp, 0, limit, message);
+            return;
+        }
+        *message = match self.judged(bytes, source, Transport::Udp) {
+            // Not longer than the query, but as many.
+            Response::Answer(answer)
+                if limiter.judge(source.ip(), &[], Sort::Error, now_ms) == Outcome::Send =>
+            {
+                answer
+            }
+            Response::Answer(_) | Response::Nothing | Response::Transfer(_) => Vec::new(),
+        };
+    }
+
+    /// What `bytes` from `source` are answered with by a stream.
+    pub(crate) fn respond(&self, bytes: &[u8], source: SocketAddr) -> Response {
+        if let Some(query) = plain::Query::read(bytes) {
+            let mut message = Vec::new();
+            self.answer(&query, source.ip(), Transport::Stream, 0, |_| Outcome::Send, &mut message);
             return Response::Answer(message);
         }
-        match self.judged(bytes, source, transport) {
+        match self.judged(bytes, source, Transport::Stream) {
             // It could not be written or signed; that is in the log.
             Response::Answer(answer) if answer.is_empty() => Response::Nothing,
             response => response,
@@ -110,14 +147,20 @@ impl Responder {
         match wanted_transfer(&query) {
             Some(kind) => self.transfer(&query, kind, source, transport, proof),
             None => {
-                let reply = self.reply(&query, transport, signature_bytes(proof.as_ref()));
+                let reply = self.reply(&query, source.ip(), transport, signature_bytes(proof.as_ref()));
                 Response::Answer(signed(reply, proof))
             }
         }
     }
 
     /// The answer to a query that is no transfer, with so many bytes to spare.
-    pub(crate) fn reply(&self, query: &Message, transport: Transport, spare: usize) -> Vec<u8> {
+    pub(crate) fn reply(
+        &self,
+        query: &Message,
+        source: IpAddr,
+        transport: Transport,
+        spare: usize,
+    ) -> Vec<u8> {
         let asked = judge(query).and_then(|asked| judge_type(asked.query_type()));
         if let Err(code) = asked {
             return encode(&head(query, code));
@@ -127,18 +170,40 @@ impl Responder {
             return encode(&head(query, ResponseCode::FormErr));
         };
         let mut message = Vec::new();
-        self.answer(&asked, transport, spare, &mut message);
+        self.answer(&asked, source, transport, spare, |_| Outcome::Send, &mut message);
         message
     }
 
-    fn answer(&self, query: &plain::Query<'_>, transport: Transport, spare: usize, message: &mut Vec<u8>) {
+    /// `limit` judges what is found for who does not show a cookie of this server's.
+    fn answer(
+        &self,
+        query: &plain::Query<'_>,
+        source: IpAddr,
+        transport: Transport,
+        spare: usize,
+        limit: impl FnOnce(&Answer<'_>) -> Outcome,
+        message: &mut Vec<u8>,
+    ) {
+        let Ok(shown) = query.cookie() else { return query.refuse(message) };
+        let judged = shown.map(|shown| self.cookies.judge(shown, source, unix_seconds() as u32));
+        let snapshot = self.snapshot.load();
+        let found = answer(&snapshot, query.name(), query.kind());
+        let is_known = judged.is_some_and(|(is_ours, _)| is_ours);
+        let outcome = if is_known { Outcome::Send } else { limit(&found) };
+        if outcome == Outcome::Drop {
+            message.clear();
+            return;
+        }
         let bytes_max = match transport {
             Transport::Udp => query.udp_bytes_max(),
             Transport::Stream => u16::MAX.into(),
         };
-        let snapshot = self.snapshot.load();
-        let found = answer(&snapshot, query.name(), query.kind());
-        query.write(&found, bytes_max.saturating_sub(spare), message);
+        let frame = Frame {
+            bytes_max: bytes_max.saturating_sub(spare),
+            is_cut: outcome == Outcome::Slip,
+            cookie: judged.map(|(_, given)| given),
+        };
+        query.write(&found, frame, message);
     }
 
     fn transfer(

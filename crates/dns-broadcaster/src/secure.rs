@@ -29,8 +29,9 @@ impl RequestHandler for Handler {
         mut handle: R,
     ) -> ResponseInfo {
         let mut builder = MessageResponseBuilder::new(&request.queries, None);
-        let answer = Message::from_vec(request.as_slice())
-            .and_then(|query| Message::from_vec(&self.0.reply(&query, Transport::Stream, 0)));
+        let answer = Message::from_vec(request.as_slice()).and_then(|query| {
+            Message::from_vec(&self.0.reply(&query, request.src().ip(), Transport::Stream, 0))
+        });
         let sent = match answer {
             Ok(answer) => {
                 if let Some(edns) = &answer.edns {

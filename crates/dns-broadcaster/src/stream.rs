@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::respond::{Responder, Response, Transfer, Transport};
+use crate::respond::{Responder, Response, Transfer};
 
 /// All connections together: each holds at most one query and one answer of 64 KiB.
 const CONNECTIONS_MAX: usize = 1024;
@@ -131,7 +131,7 @@ impl Connection {
             if !read? {
                 return Ok(());
             }
-            match self.responder.respond(&query, self.source, Transport::Stream) {
+            match self.responder.respond(&query, self.source) {
                 Response::Nothing => return Ok(()),
                 Response::Answer(answer) => self.write(&answer).await?,
                 // Whoever takes a zone slowly does not hold up the end; it asks another server.

@@ -306,5 +306,14 @@ async fn who_is_no_secondary_or_lacks_the_key_is_given_nothing() {
         let served = client::soa(follower.address(), ACME, broadcaster::PATIENCE).await;
         assert!(!matches!(served, Ok(Some(_))), "{served:?}");
     }
+    // Seen from this side: it lives, and the key is what is wrong.
+    system.stop().await;
+    system.known.address = follower.address();
+    system.start().await;
+    let is_named = |seen: &wire::Secondary| {
+        seen.unreachable_ms.is_none()
+            && seen.lagging.iter().any(|zone| zone.reason.contains("valid signature"))
+    };
+    system.knows("the key is named", || follower.log(), is_named).await;
     system.stop().await;
 }

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use broadcaster::{Bound, Broadcaster, FOR_EVER, PATIENCE, request, zone};
+use switchback_dns::access::Secondary;
 use switchback_dns::client::{self, Code, Error, Reason};
+use switchback_dns::core::rate::Rate;
 use switchback_kit::grpc;
 use switchback_proto::dns::v1::{ListZonesRequest, NameServer, TenantZone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -357,6 +359,84 @@ async fn what_comes_at_once_is_answered_each_to_its_own() {
             assert_eq!(answer[13..13 + name.len()], *name.as_bytes());
         }
     }
+    server.stop().await;
+}
+
+/// How many of `count` queries are answered whole, and how many with TC.
+fn flooded(client: &std::net::UdpSocket, query: &[u8], count: usize) -> (usize, usize) {
+    let (mut whole, mut cut) = (0, 0);
+    for _ in 0..count {
+        client.send(query).unwrap();
+    }
+    let mut answer = [0; 1232];
+    while let Ok(length) = client.recv(&mut answer) {
+        let is_cut = answer[2] & 2 != 0;
+        assert_eq!((rcode(&answer[..length]), answer[7]), (0, u8::from(!is_cut)));
+        if is_cut { cut += 1 } else { whole += 1 }
+    }
+    (whole, cut)
+}
+
+#[tokio::test]
+async fn a_flood_is_limited_but_for_who_is_no_forger() {
+    let folder = tempfile::tempdir().unwrap();
+    let bound = Bound::at(folder.path(), ([127, 0, 0, 1], 0).into()).await;
+    let secondary = Secondary { name: "ns".into(), address: ([127, 0, 7, 53], 53).into(), key: None };
+    let bound = bound.rate(Rate { per_second: 10, slip: 2 }).followed_by(&secondary, None);
+    let mut server = bound.serve();
+    server.apply(1, vec![zone("acme.east.example.com", 1, &["192.0.2.1"], "")]).await;
+    let client = |from: [u8; 4]| {
+        let socket = std::net::UdpSocket::bind(SocketAddr::from((from, 0))).unwrap();
+        socket.connect(server.dns).unwrap();
+        // Longer than a loaded machine takes for what it has received.
+        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        socket
+    };
+    let plain = query(7, 0, "acme.east.example.com", 1, 1, Some(0));
+    let (whole, cut) = flooded(&client([127, 0, 5, 1]), &plain, 200);
+    // Ten at once, and a few while it lasts.
+    assert!((10..60).contains(&whole), "{whole}");
+    assert!((60..=95).contains(&cut) && cut + whole < 150, "{whole} {cut}");
+    assert_eq!(flooded(&client([127, 0, 6, 1]), &plain, 1), (1, 0), "another network");
+    assert_eq!(flooded(&client([127, 0, 7, 53]), &plain, 100), (100, 0), "who follows");
+
+    // A cookie of its own; the first query shows none of ours, and is given one.
+    let with_cookie = |cookie: &[u8]| {
+        let mut bytes = plain.clone();
+        let length = bytes.len();
+        bytes[length - 1] = u8::try_from(4 + cookie.len()).unwrap();
+        bytes.extend([0, 10, 0, u8::try_from(cookie.len()).unwrap()]);
+        bytes.extend(cookie);
+        bytes
+    };
+    let asking = client([127, 0, 8, 1]);
+    asking.send(&with_cookie(b"8 bytes.")).unwrap();
+    let mut answer = [0; 1232];
+    let length = asking.recv(&mut answer).unwrap();
+    let given = answer[length - 24..length].to_vec();
+    assert_eq!(
+        (&given[..8], answer[length - 28..length - 24].to_vec()),
+        (&b"8 bytes."[..], vec![0, 10, 0, 24])
+    );
+    assert_eq!(flooded(&asking, &with_cookie(&given), 100), (100, 0));
+    let forged = [&given[..23], &[given[23] ^ 1]].concat();
+    assert!(flooded(&asking, &with_cookie(&forged), 100).0 < 60);
+    asking.send(&with_cookie(b"9 bytes..")).unwrap();
+    let length = asking.recv(&mut answer).unwrap();
+    assert_eq!(rcode(&answer[..length]), 1, "no cookie has nine bytes");
+
+    // Whoever is cut off comes by TCP.
+    let mut stream = TcpStream::connect(server.dns).await.unwrap();
+    for _ in 0..100 {
+        stream
+            .write_all(&[&u16::try_from(plain.len()).unwrap().to_be_bytes()[..], &plain].concat())
+            .await
+            .unwrap();
+        let mut answer = vec![0; usize::from(stream.read_u16().await.unwrap())];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!((rcode(&answer), answer[7]), (0, 1));
+    }
+    drop(stream);
     server.stop().await;
 }
 

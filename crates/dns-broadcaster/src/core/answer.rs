@@ -2,6 +2,7 @@
 //! wildcards after RFC 4592 and ANY after RFC 8482. A few map look-ups, never a scan.
 
 use super::name::{NameBuf, upward};
+use super::rate::Sort;
 use super::record::{Kind, Node, Rdata, Set};
 use super::zone::{Snapshot, Zone};
 
@@ -128,6 +129,24 @@ impl<'a> Answer<'a> {
         match self.end {
             End::Found(set) => Some(set),
             _ => None,
+        }
+    }
+
+    /// The key of the zone that speaks; empty for none.
+    #[must_use]
+    pub fn zone_key(&self) -> &'a [u8] {
+        self.zone.map_or(&[], |zone| zone.origin.as_bytes())
+    }
+
+    /// Of which sort it is, for who limits answers.
+    #[must_use]
+    pub fn sort(&self) -> Sort {
+        match (self.zone, self.end) {
+            (None, _) => Sort::Error,
+            (Some(_), End::Found(_) | End::Elsewhere) => Sort::Found,
+            (Some(_), End::Referred(..)) => Sort::Referral,
+            (Some(_), End::Absent) if self.code == Code::NxDomain => Sort::Absent,
+            (Some(_), End::Absent) => Sort::Empty,
         }
     }
 

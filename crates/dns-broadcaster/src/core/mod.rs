@@ -3,16 +3,19 @@
 //! [`apply::decide`] compares what is desired with what is on record; a [`zone::Snapshot`] is
 //! built from the outcome; [`answer::answer`] is a pure function of that snapshot and a question, which
 //! [`plain`] reads and writes, and [`transfer`] of a zone and what a server holds of it. [`follow`] decides whom to tell and to ask,
-//! and [`own`] what an operator may add.
+//! [`own`] what an operator may add, and
+//! [`cookie`] and [`rate`] who is given how much.
 //! Nothing here knows the DNS library: names and records are plain values.
 
 pub mod answer;
 pub mod apply;
+pub mod cookie;
 pub mod follow;
 pub mod history;
 pub mod name;
 pub mod own;
 pub mod plain;
+pub mod rate;
 pub mod record;
 pub mod transfer;
 pub mod zone;

@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use super::answer::{Answer, Authority, Code};
+use super::cookie;
 use super::name::{NameBuf, Wire};
 use super::record::{Kind, Set};
 
@@ -25,6 +26,12 @@ const POINTER: u16 = 0xc000;
 const BEFORE_DATA: usize = 12;
 /// RFC 6891 section 6.1.2: an OPT record without options.
 const OPT_BYTES: usize = 11;
+/// Code and length of an option.
+const OPTION_BYTES: usize = 4;
+/// RFC 7873 section 4.
+const COOKIE: u16 = 10;
+/// RFC 1035 section 4.1.1.
+const FORMERR: u8 = 1;
 
 /// Bits of the header (RFC 1035 section 4.1.1, RFC 4035 section 3), of its third byte and its fourth.
 mod bit {
@@ -38,6 +45,10 @@ mod bit {
     pub(super) const DNSSEC_OK: u8 = 0x80;
 }
 
+/// A part of a query is not what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
 /// A query of the common form.
 #[derive(Clone)]
 pub struct Query<'a> {
@@ -48,14 +59,27 @@ pub struct Query<'a> {
     question: &'a [u8],
     name: NameBuf,
     kind: Kind,
-    edns: Option<Edns>,
+    edns: Option<Edns<'a>>,
 }
 
 #[derive(Clone, Copy)]
-struct Edns {
+struct Edns<'a> {
     /// The largest datagram that the client takes.
     bytes_max: u16,
     dnssec_ok: u8,
+    /// The value of the first COOKIE option.
+    cookie: Option<&'a [u8]>,
+}
+
+/// What an answer has beside what is found.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// What exceeds so many bytes is left out: first what is only helpful, then everything, with TC.
+    pub bytes_max: usize,
+    /// Everything is left out, with TC, whatever its size.
+    pub is_cut: bool,
+    /// For who showed one.
+    pub cookie: Option<cookie::Given>,
 }
 
 impl<'a> Query<'a> {
@@ -113,17 +137,41 @@ impl<'a> Query<'a> {
         taken.clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX).into()
     }
 
-    /// Writes the answer into `message`, in the place of what is there. What exceeds `bytes_max` is left
-    /// out: first what is only helpful, then everything, with TC.
-    pub fn write(&self, found: &Answer<'_>, bytes_max: usize, message: &mut Vec<u8>) {
+    /// What the client shows of cookies: `None` for nothing.
+    ///
+    /// # Errors
+    /// It is malformed: such a query is to be refused with [`Query::refuse`].
+    pub fn cookie(&self) -> Result<Option<cookie::Shown<'a>>, Malformed> {
+        let value = self.edns.and_then(|edns| edns.cookie);
+        value.map(|value| cookie::Shown::read(value).ok_or(Malformed)).transpose()
+    }
+
+    /// Writes FORMERR into `message`, in the place of what is there.
+    pub fn refuse(&self, message: &mut Vec<u8>) {
+        self.write_head(0, FORMERR, message);
+        if let Some(edns) = self.edns {
+            message[11] = 1;
+            edns.write(None, message);
+        }
+    }
+
+    fn write_head(&self, authoritative: u8, code: u8, message: &mut Vec<u8>) {
         message.clear();
-        let authoritative = if found.is_authoritative() { bit::AUTHORITATIVE } else { 0 };
         message.extend(self.id);
         message.push(bit::ANSWER | authoritative | self.recursion_desired);
-        message.push(self.checking_disabled | found.code.number());
+        message.push(self.checking_disabled | code);
         message.extend([0, 1, 0, 0, 0, 0, 0, 0]);
         message.extend(self.question);
-        let (head, room) = (message.len(), bytes_max.saturating_sub(self.edns.map_or(0, |_| OPT_BYTES)));
+    }
+
+    /// Writes the answer into `message`, in the place of what is there.
+    pub fn write(&self, found: &Answer<'_>, frame: Frame, message: &mut Vec<u8>) {
+        let Frame { bytes_max, is_cut, cookie } = frame;
+        let authoritative = if found.is_authoritative() { bit::AUTHORITATIVE } else { 0 };
+        self.write_head(authoritative, found.code.number(), message);
+        let cookie_bytes = cookie.map_or(0, |cookie| OPTION_BYTES + cookie.len());
+        let edns_bytes = self.edns.map_or(0, |_| OPT_BYTES + cookie_bytes);
+        let (head, room) = (message.len(), bytes_max.saturating_sub(edns_bytes));
         let mut writer = Writer { message, question: &self.question[..self.name.wire_bytes()] };
         let mut counts = [0; 3];
         // What a set is of stands in the message already: in the question, or as the value of an alias.
@@ -139,7 +187,7 @@ impl<'a> Query<'a> {
         if let Some(Authority { owner, set, ttl }) = found.authority() {
             counts[1] = writer.set(Owner::Name(Wire::of(owner).as_slice()), set, ttl);
         }
-        if writer.message.len() > room {
+        if writer.message.len() > room || is_cut {
             writer.message.truncate(head);
             writer.message[2] |= bit::TRUNCATED;
             counts = [0; 3];
@@ -155,7 +203,7 @@ impl<'a> Query<'a> {
         }
         if let Some(edns) = self.edns {
             counts[2] += 1;
-            edns.write(message);
+            edns.write(cookie.as_ref(), message);
         }
         for (at, count) in (6..).step_by(2).zip(counts) {
             message[at..at + 2].copy_from_slice(&count.to_be_bytes());
@@ -183,10 +231,10 @@ impl Code {
     }
 }
 
-impl Edns {
-    /// An OPT record of version 0, with which the message ends (RFC 6891 section 6.1.2). Its options
-    /// are not followed, but they must be some.
-    fn read(record: &[u8]) -> Option<Self> {
+impl<'a> Edns<'a> {
+    /// An OPT record of version 0, with which the message ends (RFC 6891 section 6.1.2). Of its options
+    /// only COOKIE is followed, but they must be some.
+    fn read(record: &'a [u8]) -> Option<Self> {
         let (&[0, 0, 41, high, low, 0, 0, flags, _, length_high, length_low], mut options) =
             record.split_first_chunk::<OPT_BYTES>()?
         else {
@@ -195,17 +243,32 @@ impl Edns {
         if options.len() != usize::from(u16::from_be_bytes([length_high, length_low])) {
             return None;
         }
+        let mut cookie = None;
         while !options.is_empty() {
-            let (&[_, _, high, low], rest) = options.split_first_chunk()?;
-            options = rest.get(u16::from_be_bytes([high, low]).into()..)?;
+            let (&[kind_high, kind_low, high, low], rest) = options.split_first_chunk()?;
+            let (value, rest) = rest.split_at_checked(u16::from_be_bytes([high, low]).into())?;
+            if u16::from_be_bytes([kind_high, kind_low]) == COOKIE {
+                cookie = cookie.or(Some(value));
+            }
+            options = rest;
         }
-        Some(Self { bytes_max: u16::from_be_bytes([high, low]), dnssec_ok: flags & bit::DNSSEC_OK })
+        let bytes_max = u16::from_be_bytes([high, low]);
+        Some(Self { bytes_max, dnssec_ok: flags & bit::DNSSEC_OK, cookie })
     }
 
     /// What this server takes, and the client's own DO (RFC 3225 section 3).
-    fn write(self, message: &mut Vec<u8>) {
+    fn write(self, cookie: Option<&cookie::Given>, message: &mut Vec<u8>) {
         let [high, low] = UDP_BYTES_MAX.to_be_bytes();
-        message.extend([0, 0, 41, high, low, 0, 0, self.dnssec_ok, 0, 0, 0]);
+        message.extend([0, 0, 41, high, low, 0, 0, self.dnssec_ok, 0]);
+        match cookie {
+            None => message.extend([0, 0]),
+            Some(cookie) => {
+                message.extend(((OPTION_BYTES + cookie.len()) as u16).to_be_bytes());
+                message.extend(COOKIE.to_be_bytes());
+                message.extend((cookie.len() as u16).to_be_bytes());
+                message.extend(cookie);
+            }
+        }
     }
 }
 

@@ -33,7 +33,8 @@ fn written(snapshot: &Snapshot, query: &Message, bytes_max: usize) -> (Vec<u8>, 
     let asked = query.to_vec().unwrap();
     let asked = plain::Query::read(&asked).expect("a common query");
     let mut message = b"what stood there before".to_vec();
-    asked.write(&answer(snapshot, asked.name(), asked.kind()), bytes_max, &mut message);
+    let frame = plain::Frame { bytes_max, is_cut: false, cookie: None };
+    asked.write(&answer(snapshot, asked.name(), asked.kind()), frame, &mut message);
     let read = Message::from_vec(&message).unwrap();
     (message, read)
 }

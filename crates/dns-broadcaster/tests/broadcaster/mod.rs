@@ -10,6 +10,7 @@ use switchback_dns::access::Secondary;
 use switchback_dns::client;
 use switchback_dns::config::{Config, Tls};
 use switchback_dns::core::name::Name;
+use switchback_dns::core::rate::Rate;
 use switchback_dns::core::zone::Policy;
 use switchback_dns::tsig::{Key, Keys};
 use switchback_dns::{Listeners, serve};
@@ -58,6 +59,7 @@ impl Bound {
             secondaries: Vec::new(),
             domain: Name::parse("west.example.com").unwrap(),
             zone_files: Vec::new(),
+            rate: Rate { per_second: 0, slip: 0 },
             policy: Policy { refresh: 30, retry: 10, expire: 1000, system_ttl: 60, negative_ttl: 5 },
         };
         let listeners = bind(&config).await;
@@ -76,6 +78,12 @@ impl Bound {
     /// With zone files of the operator's own.
     pub(crate) fn zone_files(mut self, files: Vec<PathBuf>) -> Self {
         self.config.zone_files = files;
+        self
+    }
+
+    /// So much is answered by UDP.
+    pub(crate) fn rate(mut self, rate: Rate) -> Self {
+        self.config.rate = rate;
         self
     }
 

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use switchback_dns::config::Config;
 use switchback_dns::core::answer::answer;
 use switchback_dns::core::name::Name;
+use switchback_dns::core::rate::Rate;
 use switchback_dns::core::record::{Kind, Rdata};
 use switchback_dns::core::zone::{Policy, Serial, Snapshot};
 use switchback_dns::publisher::Publisher;
@@ -45,6 +46,7 @@ impl Names {
             secondaries: Vec::new(),
             domain: Name::parse(System::East.domain()).map_err(|error| Trouble::Ended(error.to_string()))?,
             zone_files: Vec::new(),
+            rate: Rate { per_second: 0, slip: 0 },
             policy: Policy { refresh: 30, retry: 10, expire: 604_800, system_ttl: 60, negative_ttl: 5 },
         };
         let publisher = Publisher::open(config).map_err(|error| Trouble::Ended(error.to_string()))?;

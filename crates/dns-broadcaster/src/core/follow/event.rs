@@ -57,8 +57,10 @@ pub enum Reason {
     TimedOut,
     /// The network or the host said that nobody listens (ICMP, a refused connection).
     Unreachable,
-    /// Something came that is not understood, or whose signature is wrong: the target lives.
+    /// Something came that is not understood: the target lives.
     Malformed,
+    /// Something came whose signature is wrong or lacks: the target lives, or somebody in its place.
+    Unproven,
 }
 
 impl Reason {
@@ -66,7 +68,7 @@ impl Reason {
     pub(super) fn is_silence(self) -> bool {
         match self {
             Self::TimedOut | Self::Unreachable => true,
-            Self::Malformed => false,
+            Self::Malformed | Self::Unproven => false,
         }
     }
 }
