@@ -258,7 +258,8 @@ impl Own {
                     read.add(std::mem::take(&mut file.nodes));
                 }
                 Some(origin) => {
-                    let zone = Zone::of_own(&origin, &file.nodes).map_err(|refusal| file.refuse(&refusal))?;
+                    let nodes = std::mem::take(&mut file.nodes);
+                    let zone = Zone::of_own(&origin, nodes).map_err(|refusal| file.refuse(&refusal))?;
                     let taken = own::zone_taken(&origin, &config.domain, tenants)
                         .or_else(|| read.zones.contains_key(&origin).then_some(own::Reason::SecondZone));
                     let current = now.and_then(|state| state.own.zones.get(&origin));

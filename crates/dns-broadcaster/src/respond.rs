@@ -473,3 +473,6 @@ pub(crate) fn wire_name(name: &Name) -> WireName {
     labels.reverse();
     WireName::from_labels(labels).expect("a name of ours keeps the limits of the wire")
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use broadcaster::{Bound, Broadcaster, zone};
 use peer::{Kind, Secondary, TsigKey, address_of, eventually};
 use switchback_dns::core::name::Name;
+use switchback_dns::core::zone::Policy;
 use switchback_dns::tsig::{Algorithm, Key};
 use switchback_dns::{access, client};
 use switchback_proto::dns::v1::{self as wire, ListSecondariesRequest, TenantZone};
@@ -42,6 +43,7 @@ struct System {
     known: access::Secondary,
     key: Option<Key>,
     generation: u64,
+    policy: Policy,
     running: Option<Broadcaster>,
 }
 
@@ -58,6 +60,7 @@ impl System {
             known: known.clone(),
             key: key.cloned(),
             generation: 1,
+            policy: broadcaster::POLICY,
             running: None,
         };
         system.start().await;
@@ -76,7 +79,8 @@ impl System {
     /// Answers what it remembers at once, as a side does that hears nobody.
     async fn start(&mut self) {
         let bound = Bound::at(&self.folder, self.dns).await.hold(Duration::ZERO);
-        self.running = Some(bound.followed_by(&self.known, self.key.as_ref()).serve());
+        let bound = bound.policy(self.policy).followed_by(&self.known, self.key.as_ref());
+        self.running = Some(bound.serve());
     }
 
     /// What it knows of the name server, once it `holds`.
@@ -202,11 +206,19 @@ async fn follows(kind: Kind, shared: Option<TsigKey>) {
     };
     it.west.knows("west sees how fast", || it.log(), in_time).await;
 
+    // One that starts again takes up where it was: what it says next is followed.
+    it.west.stop().await;
+    it.west.start().await;
+    it.west.apply(vec![acme(129, "192.0.2.3")]).await;
+    it.leads_to("192.0.2.3").await;
+    it.west.apply(vec![acme(130, "192.0.2.2")]).await;
+    it.leads_to("192.0.2.2").await;
+
     // The old primary announces what it remembers; nobody follows it back.
     it.east.start().await;
     it.east.knows("east sees that it is behind", || it.log(), |seen| seen.ahead == 1).await;
     let served = client::soa(it.follower.address(), ACME, broadcaster::PATIENCE).await.unwrap();
-    assert_eq!(served, Some(128), "{}", it.log());
+    assert_eq!(served, Some(130), "{}", it.log());
     it.leads_to("192.0.2.2").await;
 
     it.east.apply(vec![acme(192, "192.0.2.1")]).await;
@@ -236,6 +248,112 @@ follows! {
     nsd_follows_both_sides nsd_follows_both_sides_with_a_key Nsd;
     knot_follows_both_sides knot_follows_both_sides_with_a_key Knot;
     powerdns_follows_both_sides powerdns_follows_both_sides_with_a_key PowerDns;
+}
+
+/// A name server that hears of no change asks by itself, as the SOA tells it to.
+async fn follows_untold(kind: Kind) {
+    if !kind.is_installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path().join("west")).await;
+    // It may take zones, and is told of them where nobody listens.
+    let known = access::Secondary { name: format!("{kind:?}"), address: free_address(), key: None };
+    let mut west = System::of(&home, &[acme(64, "192.0.2.1")], &known, None).await;
+    west.stop().await;
+    west.policy.refresh = 1;
+    west.start().await;
+    let follower = Secondary::start(kind, folder.path(), &[ACME], &[west.dns], None).await;
+    let name = format!("photos.{ACME}");
+    let is = async |address: [u8; 4]| {
+        let expected = Ipv4Addr::from(address);
+        eventually(
+            &format!("{name} is {expected}"),
+            || follower.log(),
+            async || address_of(follower.address(), &name).await.filter(|(found, _)| *found == expected),
+        )
+        .await;
+    };
+    is([192, 0, 2, 1]).await;
+    west.apply(vec![acme(65, "192.0.2.2")]).await;
+    is([192, 0, 2, 2]).await;
+    west.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bind_follows_when_no_notify_arrives() {
+    follows_untold(Kind::Bind).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nsd_follows_when_no_notify_arrives() {
+    follows_untold(Kind::Nsd).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn knot_follows_when_no_notify_arrives() {
+    follows_untold(Kind::Knot).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn powerdns_follows_when_no_notify_arrives() {
+    follows_untold(Kind::PowerDns).await;
+}
+
+/// All of them at once, from one primary; then one name in it changes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_server_takes_a_hundred_thousand_names() {
+    const NAMES: u32 = 100_000;
+    const LARGE: &str = "large.example.com";
+    let text = |serial: u32, last: &str| {
+        let mut text = format!(
+            "$ORIGIN {LARGE}.\n$TTL 60\n@ SOA ns1 admin {serial} 3600 600 86400 5\n@ NS ns1\nns1 A 192.0.2.53\n"
+        );
+        for number in 0..NAMES - 1 {
+            text.push_str(&format!("h{number} A 192.0.2.1\n"));
+        }
+        text + &format!("last A {last}\n")
+    };
+    let kinds: Vec<_> = [Kind::Bind, Kind::Nsd, Kind::Knot, Kind::PowerDns]
+        .into_iter()
+        .filter(|kind| kind.is_installed())
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("large.zone");
+    std::fs::write(&file, text(1, "192.0.2.1")).unwrap();
+    let known = access::Secondary { name: "all".into(), address: free_address(), key: None };
+    let bound = Bound::at(&folder.path().join("west"), ([127, 0, 0, 1], 0).into()).await;
+    let west = bound.zone_files(vec![file.clone()]).followed_by(&known, None).serve();
+    let mut followers = Vec::new();
+    for kind in kinds {
+        followers.push(Secondary::start(kind, folder.path(), &[LARGE], &[west.dns], None).await);
+    }
+    let say = async |address: [u8; 4]| {
+        for follower in &followers {
+            let expected = Ipv4Addr::from(address);
+            eventually(
+                "the last name",
+                || follower.log(),
+                async || {
+                    address_of(follower.address(), &format!("last.{LARGE}"))
+                        .await
+                        .filter(|(found, _)| *found == expected)
+                },
+            )
+            .await;
+            let first = address_of(follower.address(), &format!("h0.{LARGE}")).await;
+            assert_eq!(first.map(|(found, _)| found), Some(Ipv4Addr::new(192, 0, 2, 1)));
+        }
+    };
+    say([192, 0, 2, 1]).await;
+    std::fs::write(&file, text(2, "192.0.2.2")).unwrap();
+    west.client.clone().reload_zone_files(wire::ReloadZoneFilesRequest {}).await.unwrap();
+    for follower in &followers {
+        peer::notify(follower.address(), LARGE).await;
+    }
+    say([192, 0, 2, 2]).await;
+    drop(followers);
+    west.stop().await;
 }
 
 /// The system's zone with thousands of tenants, and then one more of them.

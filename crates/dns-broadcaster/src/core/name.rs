@@ -90,6 +90,11 @@ impl Name {
         &self.0
     }
 
+    /// The name of this key, which is one of a name's.
+    pub(crate) fn from_key(key: &[u8]) -> Self {
+        Self(key.into())
+    }
+
     /// Bytes of the name on the wire.
     pub(crate) fn wire_bytes(&self) -> usize {
         self.0.len() + 1

@@ -98,22 +98,18 @@ impl Zone {
     ///
     /// # Errors
     /// The first set that cannot be served.
-    pub fn of_own(origin: &Name, nodes: &Nodes) -> Result<Self, Refusal> {
-        alone(nodes, origin)?;
-        let at_origin = |kind| nodes.get(origin).into_iter().flatten().find(|set| set.kind == kind);
-        let soa = at_origin(Kind::SOA).filter(|soa| soa.data.len() == 1);
-        let serial = soa.and_then(|soa| soa.data.first()?.serial());
-        let (Some(soa), Some(serial)) = (soa, serial) else {
-            return Err(Refusal::of(origin, Kind::SOA, Reason::StraySoa));
-        };
-        if at_origin(Kind::NS).is_none() {
+    pub fn of_own(origin: &Name, mut nodes: Nodes) -> Result<Self, Refusal> {
+        alone(&nodes, origin)?;
+        let apex = nodes.entry(origin.clone()).or_default();
+        let soa = apex.iter().position(|set| set.kind == Kind::SOA && set.data.len() == 1);
+        let Some(soa) = soa else { return Err(Refusal::of(origin, Kind::SOA, Reason::StraySoa)) };
+        if !apex.iter().any(|set| set.kind == Kind::NS) {
             return Err(Refusal::of(origin, Kind::NS, Reason::NoServers));
         }
-        let mut zone = Self::of_soa(origin, serial, soa.clone());
-        for (owner, set) in sets(nodes).filter(|(_, set)| set.kind != Kind::SOA) {
-            zone.insert(owner, [set.clone()].into());
-        }
-        Ok(zone)
+        apex.swap(0, soa);
+        let serial = apex[0].data[0].serial();
+        let Some(serial) = serial else { return Err(Refusal::of(origin, Kind::SOA, Reason::StraySoa)) };
+        Ok(Self::of_nodes(origin, serial, nodes))
     }
 
     /// Whether this zone may take the place of `current`: it says the same, or its serial is newer.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::history::History;
-use super::name::Name;
+use super::name::{Name, upward};
 use super::own::{self, Digest, Nodes};
 use super::record::{Kind, Node, Rdata, Set, Soa};
 
@@ -207,19 +207,27 @@ impl Zone {
     }
 
     fn empty(origin: &Name, soa: Soa) -> Self {
-        Self::of_soa(origin, soa.serial, Set::new(Kind::SOA, soa.minimum, [Rdata::soa(&soa)]))
+        let start = Set::new(Kind::SOA, soa.minimum, [Rdata::soa(&soa)]);
+        Self::of_nodes(origin, soa.serial, [(origin.clone(), [start].into())].into())
     }
 
-    pub(super) fn of_soa(origin: &Name, serial: Serial, start: Set) -> Self {
-        Self {
+    /// The zone of these nodes, the SOA set first at its origin, and of the names between them, which
+    /// exist with them (RFC 4592 section 2.2.2).
+    pub(super) fn of_nodes(origin: &Name, serial: Serial, nodes: Nodes) -> Self {
+        let mut zone = Self {
             origin: origin.clone(),
             serial,
             held: false,
             transferable: true,
-            nodes: [(origin.clone(), [start].into())].into(),
+            nodes,
             glue: BTreeMap::new(),
             history: History::default(),
+        };
+        let between: Vec<_> = zone.nodes.keys().flat_map(|name| zone.between(name)).collect();
+        for name in between {
+            zone.nodes.entry(name).or_default();
         }
+        zone
     }
 
     /// The zone's name.
@@ -251,16 +259,20 @@ impl Zone {
         self.nodes.get(&self.origin)?.iter().find(|set| set.kind == Kind::SOA)
     }
 
-    /// Adds a name, and the names between it and the apex, which exist with it (RFC 4592 section
-    /// 2.2.2).
-    pub(super) fn insert(&mut self, name: &Name, node: Node) {
-        let labels: Vec<_> = name.from_the_root().collect();
-        for depth in self.origin.depth() + 1..labels.len() {
-            if let Some(between) = Name::from_root(labels[..depth].iter().copied()) {
-                self.nodes.entry(between).or_default();
-            }
+    /// Adds a name, and the names between it and the apex.
+    fn insert(&mut self, name: &Name, node: Node) {
+        let between: Vec<_> = self.between(name).collect();
+        for name in between {
+            self.nodes.entry(name).or_default();
         }
         self.nodes.entry(name.clone()).or_default().extend(node);
+    }
+
+    /// The names between `name` and the apex that are not there.
+    fn between<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = Name> + 'a {
+        let apex = self.origin.as_bytes().len();
+        let above = upward(name.as_bytes()).skip(1).take_while(move |key| key.len() > apex);
+        above.take_while(|key| !self.nodes.contains_key(*key)).map(Name::from_key)
     }
 }
 

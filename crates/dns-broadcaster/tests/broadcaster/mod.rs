@@ -25,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(3600);
 
+pub(crate) const POLICY: Policy =
+    Policy { refresh: 30, retry: 10, expire: 1000, system_ttl: 60, negative_ttl: 5 };
+
 /// A service whose sockets are open, so that who it serves can be told its address before it knows
 /// them.
 pub(crate) struct Bound {
@@ -60,7 +63,7 @@ impl Bound {
             domain: Name::parse("west.example.com").unwrap(),
             zone_files: Vec::new(),
             rate: Rate { per_second: 0, slip: 0 },
-            policy: Policy { refresh: 30, retry: 10, expire: 1000, system_ttl: 60, negative_ttl: 5 },
+            policy: POLICY,
         };
         let listeners = bind(&config).await;
         let dns = listeners.udp[0].local_addr().unwrap();
@@ -78,6 +81,12 @@ impl Bound {
     /// With zone files of the operator's own.
     pub(crate) fn zone_files(mut self, files: Vec<PathBuf>) -> Self {
         self.config.zone_files = files;
+        self
+    }
+
+    /// With these times in its zones.
+    pub(crate) fn policy(mut self, policy: Policy) -> Self {
+        self.config.policy = policy;
         self
     }
 

@@ -1,0 +1,223 @@
+//! Messages that nobody should send, against the whole way from bytes to bytes: nothing panics, what is
+//! answered is a message, and no datagram is larger than the client takes. A test run has some thousand
+//! of them; for longer:
+//!
+//! `SWITCHBACK_FUZZ_SECONDS=3600 [SWITCHBACK_SEED=1] cargo test --release -p switchback-dns --lib fuzz -- --nocapture`
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Message, OpCode, Query};
+use hickory_proto::rr::{Name as WireName, RecordType};
+
+use super::*;
+use crate::core::own::Nodes;
+use crate::core::record::Set;
+use crate::core::zone::{NameServer, Policy, System, Tenant, TenantContent};
+use crate::tsig::{Algorithm, Key};
+
+const SAMPLE: usize = 20_000;
+const POLICY: Policy = Policy { refresh: 1, retry: 2, expire: 3, system_ttl: 60, negative_ttl: 5 };
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn key() -> Key {
+    Key::from_base64(
+        &name("key.test"),
+        Algorithm::HmacSha256,
+        "c3dpdGNoYmFjayBzaGFyZXMgdGhpcyBvbmx5IGluIHRlc3Rz",
+    )
+    .unwrap()
+}
+
+/// Zones with something of everything.
+fn responder() -> Responder {
+    let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+    let server =
+        |label: &str| NameServer { name: name(&format!("ns1.{label}.test")), addresses: vec![address(53)] };
+    let tenant = Tenant {
+        name: name("acme.east.test"),
+        serial: Serial(64),
+        content: TenantContent {
+            addresses: vec![address(1), address(2)],
+            name_servers: vec![server("east"), server("west")],
+            ttl: 5,
+        },
+        link: "link".into(),
+        target: String::new(),
+    };
+    let system = System {
+        domain: name("east.test"),
+        addresses: vec![address(1)],
+        name_server_addresses: vec![address(53)],
+        own: [0; 32],
+    };
+    let mut own = Nodes::new();
+    let text =
+        |length: u8| Rdata::from_wire(std::iter::once(length).chain((0..length).map(|_| b'x')).collect());
+    own.insert(name("text.east.test"), vec![Set::new(Kind(16), 60, (1..=250).map(text))]);
+    own.insert(
+        name("alias.east.test"),
+        vec![Set::new(Kind::CNAME, 60, [Rdata::name_server(&name("text.east.test"))])],
+    );
+    own.insert(
+        name("lab.east.test"),
+        vec![Set::new(Kind::NS, 60, [Rdata::name_server(&name("ns.lab.east.test"))])],
+    );
+    own.insert(name("ns.lab.east.test"), vec![Set::new(Kind::A, 60, [Rdata::address(address(9)).1])]);
+    let tenants: BTreeMap<_, _> = [(tenant.name.clone(), tenant.clone())].into();
+    let zones = [
+        Zone::of_system(&system, Serial(7), &tenants, &own, &POLICY),
+        Zone::of_tenant(&tenant, false, true, &POLICY),
+    ];
+    Responder {
+        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::new(zones.map(Arc::new)))),
+        keys: Keys::new([key()]).unwrap(),
+        secondaries: vec![Secondary { name: "ns".into(), address: ([127, 0, 0, 1], 53).into(), key: None }],
+        cookies: cookie::Secret::new([7; 16]),
+        rate: Rate { per_second: 0, slip: 0 },
+    }
+}
+
+/// Messages that are as they should be.
+fn seeds() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for text in [
+        "acme.east.test",
+        "photos.acme.east.test",
+        "text.east.test",
+        "alias.east.test",
+        "x.lab.east.test",
+        "no.east.test",
+        ".",
+    ] {
+        for kind in [1_u16, 2, 5, 6, 16, 28, 43, 65, 251, 252, 255] {
+            let mut message = Message::query();
+            message.add_query(Query::query(WireName::from_ascii(text).unwrap(), RecordType::from(kind)));
+            seeds.push(message.to_vec().unwrap());
+            message.edns = Some(response_edns(kind % 2 == 0));
+            let with_edns = message.to_vec().unwrap();
+            let mut with_cookie = with_edns.clone();
+            let length = with_cookie.len();
+            with_cookie[length - 1] = 12;
+            with_cookie.extend([0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+            seeds.extend([with_edns.clone(), with_cookie]);
+            seeds.push(key().sign_request(with_edns, unix_seconds()).unwrap().0);
+            if kind == 251 {
+                let snapshot = responder().snapshot;
+                let snapshot = snapshot.load();
+                message.authorities = snapshot
+                    .zones()
+                    .take(1)
+                    .flat_map(|zone| transfer::start(zone))
+                    .map(wire_record)
+                    .collect();
+                seeds.push(message.to_vec().unwrap());
+            }
+            message.metadata.op_code = if kind % 2 == 0 { OpCode::Notify } else { OpCode::Update };
+            seeds.push(message.to_vec().unwrap());
+        }
+    }
+    // A name that points at itself, and counts that promise what never comes.
+    seeds.push(b"\0\x01\0\0\0\x01\0\0\0\0\0\0\xc0\x0c\0\x01\0\x01".to_vec());
+    seeds.push(b"\0\x01\0\0\xff\xff\xff\xff\xff\xff\xff\xff".to_vec());
+    seeds
+}
+
+/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % end.max(1) as u64) as usize
+    }
+}
+
+fn bend(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = seeds[dice.below(seeds.len())].clone();
+    for _ in 0..dice.below(6) {
+        let at = dice.below(bytes.len());
+        match dice.below(7) {
+            0 => bytes[at] ^= 1 << dice.below(8),
+            1 => bytes[at] = [0, 1, 0x3f, 0x40, 0x7f, 0x80, 0xc0, 0xff][dice.below(8)],
+            2 => bytes.truncate(at.max(1)),
+            3 => bytes.insert(at, dice.below(256) as u8),
+            4 => drop(bytes.remove(at)),
+            5 => {
+                let other = &seeds[dice.below(seeds.len())];
+                let from = dice.below(other.len());
+                bytes.truncate(at.max(1));
+                bytes.extend(&other[from..]);
+            }
+            // A pointer into the header or the question.
+            _ => bytes.splice(at..(at + 2).min(bytes.len()), [0xc0, dice.below(40) as u8]).for_each(drop),
+        }
+        if bytes.is_empty() {
+            bytes.push(0);
+        }
+    }
+    bytes
+}
+
+#[test]
+fn fuzz() {
+    let number = |key: &str| env::var(key).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seconds = number("SWITCHBACK_FUZZ_SECONDS");
+    let seed = number("SWITCHBACK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("seed {seed}");
+    let (responder, seeds, mut dice) = (responder(), seeds(), Dice(seed));
+    let mut limiter = responder.limiter();
+    let (mut message, mut largest, mut worst) = (Vec::new(), 0.0_f64, Vec::new());
+    let (begun, mut count) = (Instant::now(), 0_usize);
+    loop {
+        let is_over = match seconds {
+            Some(seconds) => count.is_multiple_of(1024) && begun.elapsed() > Duration::from_secs(seconds),
+            None => count == SAMPLE,
+        };
+        if is_over {
+            break;
+        }
+        count += 1;
+        let bytes = bend(&mut dice, &seeds);
+        let shown = || format!("{}", bytes.escape_ascii());
+        // A stranger, and who may take zones.
+        let source =
+            SocketAddr::from((if dice.below(2) == 0 { [192, 0, 2, 9] } else { [127, 0, 0, 1] }, 4711));
+        responder.respond_udp(&bytes, source, &mut limiter, 0, &mut message);
+        if !message.is_empty() {
+            assert!(message.len() <= UDP_BYTES_MAX.into(), "{}", shown());
+            let answer = Message::from_vec(&message).unwrap_or_else(|error| panic!("{error}: {}", shown()));
+            assert_eq!(answer.metadata.message_type, MessageType::Response);
+            assert_eq!(message[..2], bytes[..2], "{}", shown());
+            let factor = message.len() as f64 / bytes.len() as f64;
+            if factor > largest && source.ip() != IpAddr::from([127, 0, 0, 1]) {
+                (largest, worst) = (factor, bytes.clone());
+            }
+        }
+        match responder.respond(&bytes, source) {
+            Response::Nothing => {}
+            Response::Answer(answer) => {
+                assert!(answer.len() <= u16::MAX.into());
+                Message::from_vec(&answer).unwrap_or_else(|error| panic!("{error}: {}", shown()));
+            }
+            Response::Transfer(mut transfer) => {
+                for message in transfer.messages() {
+                    assert!(message.len() <= TRANSFER_BYTES_MAX, "{}", shown());
+                    Message::from_vec(&message).unwrap_or_else(|error| panic!("{error}: {}", shown()));
+                }
+            }
+        }
+    }
+    println!(
+        "{count} messages in {:.0?}; the largest answer by UDP to a stranger has {largest:.1} times the bytes of its query: {}",
+        begun.elapsed(),
+        worst.escape_ascii()
+    );
+}
