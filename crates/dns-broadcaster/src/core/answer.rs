@@ -199,7 +199,7 @@ impl Snapshot {
         while above.depth() > self.depth_max {
             above.next();
         }
-        let mut zones = above.filter_map(|key| self.zones.get(key)).map(AsRef::as_ref);
+        let mut zones = above.filter_map(|key| self.zones.get(key)).map(|(_, zone)| zone.as_ref());
         let deepest = zones.next()?;
         if kind == Kind::DS && deepest.origin.as_bytes() == name {
             return Some(zones.next().unwrap_or(deepest));
@@ -224,7 +224,7 @@ impl Zone {
         let apex = self.origin.as_bytes();
         let (mut encloser, mut cut) = (None, None);
         for key in upward(name).take_while(|key| key.len() > apex.len()) {
-            let Some((owner, node)) = self.nodes.get_key_value(key) else { continue };
+            let Some((owner, node)) = self.nodes.get(key) else { continue };
             encloser.get_or_insert((key, node));
             let servers = node.iter().find(|set| set.kind == Kind::NS);
             cut = servers.map(|servers| (owner.as_bytes(), servers)).or(cut);
@@ -234,10 +234,10 @@ impl Zone {
         }
         let node = match encloser {
             Some((key, node)) if key == name => Some(node),
-            None if name == apex => self.nodes.get(apex),
+            None if name == apex => self.node(apex),
             _ => {
                 let encloser = encloser.map_or(apex, |(key, _)| key);
-                NameBuf::wildcard(encloser).and_then(|wildcard| self.nodes.get(wildcard.as_bytes()))
+                NameBuf::wildcard(encloser).and_then(|wildcard| self.node(wildcard.as_bytes()))
             }
         };
         node.map_or(Look::Nothing, Look::Node)
@@ -245,6 +245,10 @@ impl Zone {
 
     /// What is known of a name that the zone speaks of.
     fn beside(&self, name: &[u8]) -> Option<&Node> {
-        self.nodes.get(name).or_else(|| self.glue.get(name))
+        self.node(name).or_else(|| Some(self.glue.get(name)?.1))
+    }
+
+    fn node(&self, name: &[u8]) -> Option<&Node> {
+        Some(self.nodes.get(name)?.1)
     }
 }

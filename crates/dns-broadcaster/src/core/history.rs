@@ -85,7 +85,7 @@ impl Zone {
     /// How many records it holds.
     #[must_use]
     pub fn records(&self) -> usize {
-        self.nodes.values().flatten().map(|set| set.data.len()).sum()
+        self.nodes.iter().flat_map(|(_, node)| node).map(|set| set.data.len()).sum()
     }
 }
 
@@ -107,8 +107,8 @@ fn compare(before: &Zone, after: &Zone) -> (Vec<Piece>, Vec<Piece>) {
 /// What of `one` is not in `other`, without the SOA.
 fn missing(one: &Zone, other: &Zone) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    for (owner, node) in &one.nodes {
-        let counterpart = other.nodes.get(owner);
+    for (owner, node) in one.nodes.iter() {
+        let counterpart = other.nodes.get(owner.as_bytes()).map(|(_, node)| node);
         for set in node.iter().filter(|set| set.kind != Kind::SOA) {
             if let Some(set) = beyond(set, counterpart) {
                 pieces.push(Piece { owner: owner.clone(), set });

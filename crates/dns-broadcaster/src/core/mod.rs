@@ -17,5 +17,6 @@ pub mod own;
 pub mod plain;
 pub mod rate;
 pub mod record;
+pub mod table;
 pub mod transfer;
 pub mod zone;

@@ -118,7 +118,8 @@ impl Zone {
     /// It may not.
     pub fn judge_after(&self, current: &Self) -> Result<(), Refusal> {
         let (offered, current_serial) = (self.serial(), current.serial());
-        if offered.is_newer_than(current_serial) || (offered == current_serial && self.nodes == current.nodes)
+        if offered.is_newer_than(current_serial)
+            || (offered == current_serial && self.nodes.iter().eq(current.nodes.iter()))
         {
             return Ok(());
         }

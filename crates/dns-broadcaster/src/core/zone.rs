@@ -10,6 +10,7 @@ use super::history::History;
 use super::name::{Name, upward};
 use super::own::{self, Digest, Nodes};
 use super::record::{Kind, Node, Rdata, Set, Soa};
+use super::table::Table;
 
 /// Names beneath a system's domain that belong to the system, hence to no tenant.
 pub const SYSTEM_LABELS: [&str; 3] = [NAME_SERVER_LABEL, "s3", "admin"];
@@ -117,9 +118,9 @@ pub struct Zone {
     /// Whether name servers that follow this one may take the zone from it.
     pub(super) transferable: bool,
     /// The SOA set stands first at the origin.
-    pub(super) nodes: BTreeMap<Name, Node>,
+    pub(super) nodes: Table<Node>,
     /// Addresses of name servers outside the zone, for the additional section.
-    pub(super) glue: BTreeMap<Name, Node>,
+    pub(super) glue: Table<Node>,
     /// How the zone came to this serial.
     pub(super) history: History,
 }
@@ -127,7 +128,7 @@ pub struct Zone {
 /// Every zone, at one instant. A query reads one snapshot from beginning to end.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    pub(super) zones: BTreeMap<Name, Arc<Zone>>,
+    pub(super) zones: Table<Arc<Zone>>,
     /// Labels of the deepest zone's name: no question looks for a zone below that.
     pub(super) depth_max: usize,
 }
@@ -137,18 +138,18 @@ impl Snapshot {
     pub fn new(zones: impl IntoIterator<Item = Arc<Zone>>) -> Self {
         let zones: BTreeMap<_, _> = zones.into_iter().map(|zone| (zone.origin.clone(), zone)).collect();
         let depth_max = zones.keys().map(Name::depth).max().unwrap_or(0);
-        Self { zones, depth_max }
+        Self { zones: zones.into(), depth_max }
     }
 
     /// The zone of that very name.
     #[must_use]
     pub fn zone(&self, origin: &Name) -> Option<&Arc<Zone>> {
-        self.zones.get(origin)
+        self.zones.get(origin.as_bytes()).map(|(_, zone)| zone)
     }
 
     /// All zones, by name.
     pub fn zones(&self) -> impl Iterator<Item = &Arc<Zone>> {
-        self.zones.values()
+        self.zones.iter().map(|(_, zone)| zone)
     }
 }
 
@@ -168,7 +169,7 @@ impl Zone {
         let origin = system.domain.clone();
         let server = origin.child(NAME_SERVER_LABEL).unwrap_or_else(|| origin.clone());
         let ttl = policy.system_ttl;
-        let mut zone = Self::empty(&origin, policy.soa(&origin, &server, serial, policy.negative_ttl));
+        let mut zone = Draft::new(policy.soa(&origin, &server, serial, policy.negative_ttl), &origin);
         zone.insert(&origin, address_sets(&system.addresses, ttl));
         zone.insert(&origin, [Set::new(Kind::NS, ttl, [Rdata::name_server(&server)])].into());
         for label in SYSTEM_LABELS {
@@ -184,7 +185,7 @@ impl Zone {
         for (owner, set) in own::beside(own, &origin, tenants).flatten() {
             zone.insert(owner, [set.clone()].into());
         }
-        zone
+        Self::of_nodes(&origin, serial, zone.nodes)
     }
 
     /// A tenant's zone: its apex, and a wildcard with the same addresses (RFC 4592).
@@ -193,41 +194,38 @@ impl Zone {
         let (origin, content) = (&tenant.name, &tenant.content);
         let ttl = content.ttl;
         let primary = content.name_servers.first().map_or(origin, |server| &server.name);
-        let mut zone = Self::empty(origin, policy.soa(origin, primary, tenant.serial, ttl));
-        zone.held = held;
-        zone.transferable = transferable;
+        let mut zone = Draft::new(policy.soa(origin, primary, tenant.serial, ttl), origin);
         zone.insert(origin, address_sets(&content.addresses, ttl));
         zone.insert(origin, content.name_server_sets(ttl));
         if let Some(wildcard) = origin.child("*") {
             zone.insert(&wildcard, address_sets(&content.addresses, ttl));
         }
         let glue = content.name_servers.iter();
-        zone.glue = glue.map(|server| (server.name.clone(), address_sets(&server.addresses, ttl))).collect();
-        zone
+        let glue = glue.map(|server| (server.name.clone(), address_sets(&server.addresses, ttl)));
+        let glue = glue.collect::<BTreeMap<_, _>>().into();
+        Self { held, transferable, glue, ..Self::of_nodes(origin, tenant.serial, zone.nodes) }
     }
 
-    fn empty(origin: &Name, soa: Soa) -> Self {
-        let start = Set::new(Kind::SOA, soa.minimum, [Rdata::soa(&soa)]);
-        Self::of_nodes(origin, soa.serial, [(origin.clone(), [start].into())].into())
-    }
-
-    /// The zone of these nodes, the SOA set first at its origin, and of the names between them, which
-    /// exist with them (RFC 4592 section 2.2.2).
-    pub(super) fn of_nodes(origin: &Name, serial: Serial, nodes: Nodes) -> Self {
-        let mut zone = Self {
+    /// The zone of these nodes, the SOA set first at its origin.
+    pub(super) fn of_nodes(origin: &Name, serial: Serial, mut nodes: Nodes) -> Self {
+        // The names between them and the apex exist with them (RFC 4592 section 2.2.2).
+        let apex = origin.as_bytes().len();
+        let between = |name: &Name| -> Vec<Name> {
+            let above = upward(name.as_bytes()).skip(1).take_while(|key| key.len() > apex);
+            above.take_while(|key| !nodes.contains_key(*key)).map(Name::from_key).collect()
+        };
+        for name in nodes.keys().flat_map(between).collect::<Vec<_>>() {
+            nodes.entry(name).or_default();
+        }
+        Self {
             origin: origin.clone(),
             serial,
             held: false,
             transferable: true,
-            nodes,
-            glue: BTreeMap::new(),
+            nodes: nodes.into(),
+            glue: Table::default(),
             history: History::default(),
-        };
-        let between: Vec<_> = zone.nodes.keys().flat_map(|name| zone.between(name)).collect();
-        for name in between {
-            zone.nodes.entry(name).or_default();
         }
-        zone
     }
 
     /// The zone's name.
@@ -256,23 +254,24 @@ impl Zone {
 
     /// Its start of authority.
     pub(super) fn soa(&self) -> Option<&Set> {
-        self.nodes.get(&self.origin)?.iter().find(|set| set.kind == Kind::SOA)
+        let (_, apex) = self.nodes.get(self.origin.as_bytes())?;
+        apex.iter().find(|set| set.kind == Kind::SOA)
+    }
+}
+
+/// The records of a zone that is being made.
+struct Draft {
+    nodes: Nodes,
+}
+
+impl Draft {
+    fn new(soa: Soa, origin: &Name) -> Self {
+        let start = Set::new(Kind::SOA, soa.minimum, [Rdata::soa(&soa)]);
+        Self { nodes: [(origin.clone(), [start].into())].into() }
     }
 
-    /// Adds a name, and the names between it and the apex.
     fn insert(&mut self, name: &Name, node: Node) {
-        let between: Vec<_> = self.between(name).collect();
-        for name in between {
-            self.nodes.entry(name).or_default();
-        }
         self.nodes.entry(name.clone()).or_default().extend(node);
-    }
-
-    /// The names between `name` and the apex that are not there.
-    fn between<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = Name> + 'a {
-        let apex = self.origin.as_bytes().len();
-        let above = upward(name.as_bytes()).skip(1).take_while(move |key| key.len() > apex);
-        above.take_while(|key| !self.nodes.contains_key(*key)).map(Name::from_key)
     }
 }
 
