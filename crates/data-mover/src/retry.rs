@@ -102,6 +102,12 @@ impl Retries {
         self.0.values().map(|entry| entry.next_attempt_unix_ms).min()
     }
 
+    /// How far tombstones may go when the peer has everything up to `cursor`: not at all while something is
+    /// to be tried again, which may be one.
+    pub(crate) fn releasable(&self, cursor: u64) -> u64 {
+        if self.is_empty() { cursor } else { 0 }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -173,6 +179,19 @@ mod tests {
         assert_eq!(again.settle([&RecordKey::object("photos", "a")]), [hash]);
         assert_eq!(again.counts(), (0, 0));
         assert!(again.set_aside(&RecordKey::object("photos", "a")).is_none());
+    }
+
+    #[test]
+    fn no_tombstone_goes_while_something_is_to_be_tried_again() {
+        let mut retries = Retries::default();
+        assert_eq!(retries.releasable(7), 7);
+        retries.fail(0, &[failure("a")]).unwrap();
+        assert_eq!(retries.releasable(7), 0);
+        let key = RecordKey::object("photos", "a");
+        retries.set_aside(&key).unwrap();
+        assert_eq!(retries.releasable(7), 0, "what is set aside is tried as well");
+        retries.settle([&key]);
+        assert_eq!(retries.releasable(7), 7);
     }
 
     #[test]

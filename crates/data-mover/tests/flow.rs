@@ -257,6 +257,17 @@ async fn one_bad_object_stops_nothing_and_is_visible_until_it_is_set_aside() {
     assert!(reason("damaged").contains("content hash"), "{}", reason("damaged"));
     assert!(reason("lost").contains("cannot be read here"), "{}", reason("lost"));
 
+    // They are remembered, before anything could be tried again.
+    pair.cut();
+    pair.east.stop().await;
+    pair.east.start().await;
+    pair.east.until_flow("both are remembered", |flow| flow.retries == 2).await;
+    let again = pair.east.mover().list_retries(listed).await.unwrap().into_inner().retries;
+    let reasons = |retries: &[Retry]| retries.iter().map(|retry| retry.reason.clone()).collect::<Vec<_>>();
+    assert_eq!(reasons(&again), reasons(&retries));
+    pair.heal();
+    pair.steer(&content, 0, Way::West).await;
+
     // A good version of one heals it; the other is set aside by name, over a restart too.
     pair.east.put(&content, "damaged", b"good").await;
     pair.east.until_flow("one is healed", |flow| flow.retries == 1).await;

@@ -5,7 +5,7 @@ mod pair;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pair::{LINK, Pair, Way};
+use pair::{Card, LINK, Pair, Way};
 use switchback_kit::tls::{Expect, Limits};
 use switchback_model::{Epoch, Hlc, Incarnation, SiteId, SystemId, Version, VersionVector};
 use switchback_proto::model::v1::Content;
@@ -174,5 +174,43 @@ async fn a_receiver_whose_sender_has_more_of_it_than_there_is_went_back_in_time_
     let (_, answer) = Sender::hello_of(&pair, &content, &[], (welcome.feed_id, 1_000)).await;
     assert!(matches!(answer, Answer::Refusal(refusal) if refusal.reason() == Reason::NotReceiving));
     pair.west.until_flow("it is noted", |flow| flow.local_rolled_back).await;
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_of_an_older_epoch_is_told_the_newer_one_and_gives_nothing() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.stop().await;
+    pair.steer_west(&content, 2, Way::West).await;
+    match Sender::hello_of(&pair, &content, &[], (0, 0)).await {
+        (_, Answer::Refusal(refusal)) => {
+            assert_eq!((refusal.reason(), refusal.epoch), (Reason::StaleEpoch, 2))
+        }
+        (_, other) => panic!("{other:?}"),
+    }
+    pair.stop().await;
+}
+
+/// A third system, which west trusts for another link's sake, says that it is east.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_certificate_says_who_speaks_for_a_link() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.stop().await;
+    let east = Card::new(pair.east.id, pair.east.incarnation, pair.east.domain);
+    let west = Card::new(pair.west.id, pair.west.incarnation, pair.west.domain);
+    let third = Card::new([3; 16], pair.east.incarnation, "third.example.com");
+    pair.west.stop().await;
+    pair.west.identity = west.identity(&[&east, &third]);
+    pair.west.start().await;
+    pair.steer_west(&content, 0, Way::West).await;
+
+    pair.east.identity = third.identity(&[&west]);
+    let (_, answer) = Sender::hello_of(&pair, &content, &[], (0, 0)).await;
+    assert!(matches!(answer, Answer::Refusal(refusal) if refusal.reason() == Reason::WrongIncarnation));
+    pair.east.identity = east.identity(&[&west]);
+    let (_, answer) = Sender::hello_of(&pair, &content, &[], (0, 0)).await;
+    assert!(matches!(answer, Answer::Welcome(_)), "{answer:?}");
     pair.stop().await;
 }

@@ -106,3 +106,73 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc::UnboundedSender;
+
+    /// Remembers each number that it is given, and tells of it.
+    struct Counter(u64);
+
+    impl Machine for Counter {
+        type Input = u64;
+        type Change = u64;
+        type Output = u64;
+
+        fn step(&mut self, _: Timestamp, input: u64, outbox: &mut Outbox<Self>) {
+            self.0 = input;
+            outbox.changes.push(input);
+            outbox.send(input);
+        }
+
+        fn tick(&mut self, _: Timestamp, _: &mut Outbox<Self>) {}
+
+        fn deadline(&self) -> Option<Timestamp> {
+            None
+        }
+    }
+
+    /// Tells what was on record, and what was shown, when each number was told.
+    struct Told {
+        db: Db,
+        shown: u64,
+        told: UnboundedSender<(u64, bool, u64)>,
+    }
+
+    impl Shell<Counter> for Told {
+        fn persist(&mut self, change: &u64, batch: &mut Batch) {
+            batch.put("number", &change.to_be_bytes(), b"");
+        }
+
+        fn perform(&mut self, output: u64) {
+            let is_on_record = self.db.get("number", &output.to_be_bytes()).unwrap().is_some();
+            self.told.send((output, is_on_record, self.shown)).unwrap();
+        }
+
+        fn publish(&mut self, _: Timestamp, machine: &Counter) {
+            self.shown = machine.0;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_told_is_on_record_and_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(folder.path()).unwrap();
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let shell = Told { db: db.clone(), shown: 0, told };
+        let (inbox, inputs) = mpsc::channel(INBOX_MAX);
+        let driving =
+            tokio::spawn(drive(Counter(0), shell, db, Clock::start(), inputs, CancellationToken::new()));
+        for number in 1..=100 {
+            inbox.send(number).await.unwrap();
+        }
+        drop(inbox);
+        for number in 1..=100 {
+            let (output, is_on_record, shown) = heard.recv().await.unwrap();
+            assert_eq!((output, is_on_record), (number, true), "told before it was durable");
+            assert!(shown >= number, "told of {number} while {shown} was shown");
+        }
+        driving.await.unwrap().unwrap();
+    }
+}

@@ -207,9 +207,9 @@ impl<'a> Session<'a> {
         Ok(!(idle && may_repair && is_differing(self.flow, DIFFERENCE_TIME)))
     }
 
-    /// How far tombstones may go: not at all while something is to be tried again, which may be one.
+    /// How far tombstones may go.
     fn acknowledgeable(&self) -> u64 {
-        if self.flow.state().retries.is_empty() { self.cursor } else { 0 }
+        self.flow.state().retries.releasable(self.cursor)
     }
 
     async fn take(&mut self, answer: Option<Answer>) -> Result<(), Ended> {
