@@ -10,7 +10,8 @@ use super::{Feed, LOOPBACKS, TsigKey, bare};
 
 pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Setup {
     // `database` "" keeps zones in memory and in their files only; `xfrd-reload-timeout` 0 answers
-    // from a transferred zone at once, not a second later. `username` "" stays who started it.
+    // from a transferred zone at once, not a second later. `username` "" stays who started it. Who asks
+    // here is no flood.
     let mut text = format!(
         "server:
     ip-address: {}
@@ -26,6 +27,7 @@ pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Se
     xfrdfile: \"xfrd.state\"
     xfrdir: \".\"
     xfrd-reload-timeout: 0
+    rrl-ratelimit: 0
     verbosity: 2
 remote-control:
     control-enable: yes
