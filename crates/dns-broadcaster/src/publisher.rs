@@ -5,6 +5,7 @@
 //! and no query sees half a request.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ impl Publisher {
     pub fn open(config: Config) -> Result<Self, Error> {
         let store = Store::open(&config.data_dir)?;
         let mut record = store.load()?;
-        let own = Own::read(&config, None)?;
+        let files = read_all(&config.zone_files, &config.domain)?;
+        let own = Own::of(files, &config.domain, None)?;
         if let Some(plan) = apply::with_own(&record, own.digest, now_seconds()) {
             store.commit_blocking(&plan)?;
             record = plan.next;
@@ -146,8 +148,12 @@ impl Publisher {
     /// A file cannot be read, or says what cannot be served; then all of them are as they were. Or the
     /// change cannot be made durable.
     pub async fn reload(&self) -> Result<wire::ReloadZoneFilesResponse, Error> {
+        // Long files take seconds, for which no name that moves may wait.
+        let (paths, domain) = (self.config.zone_files.clone(), self.config.domain.clone());
+        let files = tokio::task::spawn_blocking(move || read_all(&paths, &domain)).await;
+        let files = files.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let mut state = self.state.lock().await;
-        let own = Own::read(&self.config, Some(&state))?;
+        let own = Own::of(files, &self.config.domain, Some(&state))?;
         if let Some(plan) = apply::with_own(&state.record, own.digest, now_seconds()) {
             self.store.commit(&plan).await.inspect_err(|_| self.broken.cancel())?;
             state.record = plan.next;
@@ -243,24 +249,22 @@ impl State {
 }
 
 impl Own {
-    /// Reads the zone files. Beside what is published `now`, if that is given, nothing in them may
-    /// have to be left out, and no zone may change under one serial.
-    fn read(config: &Config, now: Option<&State>) -> Result<Self, Error> {
+    /// What zone files say. Beside what is published `now`, if that is given, nothing in them may have to
+    /// be left out, and no zone may change under one serial.
+    fn of(files: Vec<ZoneFile>, domain: &Name, now: Option<&State>) -> Result<Self, Error> {
         let mut read = Self::default();
         let nobody = BTreeMap::new();
         let tenants = now.map_or(&nobody, |state| &state.record.tenants);
-        for path in &config.zone_files {
-            let mut file = ZoneFile::read(path, &config.domain)?;
+        for mut file in files {
             match file.zone().cloned() {
                 None => {
-                    own::judge(&file.nodes, &config.domain, tenants)
-                        .map_err(|refusal| file.refuse(&refusal))?;
+                    own::judge(&file.nodes, domain, tenants).map_err(|refusal| file.refuse(&refusal))?;
                     read.add(std::mem::take(&mut file.nodes));
                 }
                 Some(origin) => {
                     let nodes = std::mem::take(&mut file.nodes);
                     let zone = Zone::of_own(&origin, nodes).map_err(|refusal| file.refuse(&refusal))?;
-                    let taken = own::zone_taken(&origin, &config.domain, tenants)
+                    let taken = own::zone_taken(&origin, domain, tenants)
                         .or_else(|| read.zones.contains_key(&origin).then_some(own::Reason::SecondZone));
                     let current = now.and_then(|state| state.own.zones.get(&origin));
                     let judged = match (taken, current) {
@@ -269,7 +273,10 @@ impl Own {
                         (None, None) => Ok(()),
                     };
                     judged.map_err(|refusal| file.refuse(&refusal))?;
-                    let zone = current.map(|current| zone.clone().after(current)).unwrap_or(zone);
+                    let zone = match current {
+                        Some(current) => zone.after(current),
+                        None => zone,
+                    };
                     read.zones.insert(origin, Arc::new(zone));
                 }
             }
@@ -283,6 +290,10 @@ impl Own {
             self.records.entry(owner).or_default().extend(node);
         }
     }
+}
+
+fn read_all(paths: &[PathBuf], domain: &Name) -> Result<Vec<ZoneFile>, Error> {
+    paths.iter().map(|path| Ok(ZoneFile::read(path, domain)?)).collect()
 }
 
 /// SHA-256 of all that is said; zeros when nothing is.

@@ -1,8 +1,9 @@
 //! From the bytes of a query to the bytes of its answer.
 //!
 //! The common query goes to the core as it came ([`plain`]). hickory reads every other one and
-//! writes what is no plain answer: errors and transfers. One snapshot is loaded for each message, so a query sees all of a change or nothing of it. What
-//! does not fit into a datagram goes out empty with TC, and the client asks by TCP.
+//! writes what is no plain answer: errors and transfers. One snapshot is loaded for each message, so
+//! a query sees all of a change or nothing of it. What does not fit into a datagram goes out empty
+//! with TC, and the client asks by TCP.
 
 use std::borrow::Cow;
 use std::hash::RandomState;
