@@ -364,18 +364,25 @@ fn wait_until_closed(file: &Path, max: Duration) -> io::Result<()> {
         opened => opened?,
     };
     let until = Instant::now() + max;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() >= until => {
-                return Err(io::Error::new(
-                    io::ErrorKind::WouldBlock,
-                    "another process has it open; end that one first, or give this one its own data_dir",
-                ));
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+    while !is_unlocked(&file)? {
+        if Instant::now() >= until {
+            return Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "another process has it open; end that one first, or give this one its own data_dir",
+            ));
         }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn is_unlocked(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        // Let go of at once, not when `file` is closed: a child that is forked meanwhile has it open, and so
+        // the lock, until it becomes its own program.
+        Ok(()) => file.unlock().map(|()| true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -492,6 +499,17 @@ mod tests {
         });
         Db::open(folder.path()).unwrap();
         closed.join().unwrap();
+    }
+
+    #[test]
+    fn a_child_that_is_forked_while_somebody_looks_does_not_keep_the_lock() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let looked_at = file.reopen().unwrap();
+        // What a child has between its fork and its own program: the same opening of the file.
+        let _of_the_child = looked_at.try_clone().unwrap();
+        assert!(is_unlocked(&looked_at).unwrap());
+        drop(looked_at);
+        file.reopen().unwrap().try_lock().unwrap();
     }
 
     #[test]
