@@ -13,6 +13,8 @@ pub struct Secondary {
     pub address: SocketAddr,
     /// The TSIG key that it shares with this system. Without one it is known by its address alone.
     pub key: Option<Name>,
+    /// Whether it takes the system's catalogue, and the zones that it serves from there.
+    pub catalogue: bool,
 }
 
 /// Whether somebody at `source`, who proved to hold `key`, is one of `secondaries`. One with a key is
@@ -20,7 +22,21 @@ pub struct Secondary {
 /// address without the key is not enough.
 #[must_use]
 pub fn may_transfer(secondaries: &[Secondary], source: IpAddr, key: Option<&Name>) -> bool {
-    secondaries.iter().any(|secondary| match &secondary.key {
+    known(secondaries, source, key).next().is_some()
+}
+
+/// As [`may_transfer`], for the catalogue.
+#[must_use]
+pub fn may_take_catalogue(secondaries: &[Secondary], source: IpAddr, key: Option<&Name>) -> bool {
+    known(secondaries, source, key).any(|secondary| secondary.catalogue)
+}
+
+fn known<'a>(
+    secondaries: &'a [Secondary],
+    source: IpAddr,
+    key: Option<&Name>,
+) -> impl Iterator<Item = &'a Secondary> {
+    secondaries.iter().filter(move |secondary| match &secondary.key {
         Some(shared) => key == Some(shared),
         None => secondary.address.ip() == source.to_canonical(),
     })

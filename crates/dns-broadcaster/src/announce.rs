@@ -14,7 +14,8 @@ use hickory_proto::rr::RecordType;
 use switchback_kit::drive::{Clock, Shell, drive};
 use switchback_kit::durable::{self, Batch, Db};
 use switchback_machine::{Machine, Outbox, Timestamp};
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -262,8 +263,17 @@ impl Hands {
     fn exchange(&self, target: Target, zone: Name, exchange: Exchange, message: Message) {
         let Some(correspondent) = self.correspondents.get(&target).cloned() else { return };
         let inbox = self.inbox.clone();
+        let is_private = self.snapshot.load().zone(&zone).is_some_and(|zone| zone.is_private());
         tokio::spawn(async move {
-            let answer = correspondent.exchange(message).await;
+            // Knot tells the serial of a catalogue by TCP alone, and who has no TCP may yet tell it.
+            let by_stream = is_private && exchange == Exchange::Ask;
+            let mut answer = Err(Reason::Unreachable);
+            if by_stream {
+                answer = correspondent.exchange(&message, Transport::Stream).await;
+            }
+            if answer.is_err() {
+                answer = correspondent.exchange(&message, Transport::Datagram).await;
+            }
             let input = match (exchange, answer) {
                 (_, Err(reason)) => Input::ExchangeFailed { target, zone, exchange, reason },
                 (Exchange::Notify, Ok(answer)) if answer.response_code == ResponseCode::NoError => {
@@ -281,6 +291,12 @@ impl Hands {
     }
 }
 
+#[derive(Clone, Copy)]
+enum Transport {
+    Datagram,
+    Stream,
+}
+
 /// Somebody to exchange messages with.
 struct Correspondent {
     address: SocketAddr,
@@ -289,9 +305,9 @@ struct Correspondent {
 }
 
 impl Correspondent {
-    async fn exchange(&self, message: Message) -> Result<Message, Reason> {
+    async fn exchange(&self, message: &Message, transport: Transport) -> Result<Message, Reason> {
         let mut unproven = false;
-        match timeout(EXCHANGE_TIME, self.send_and_receive(&message, &mut unproven)).await {
+        match timeout(EXCHANGE_TIME, self.send_and_receive(message, transport, &mut unproven)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 tracing::debug!(to = %self.address, %error, "nothing exchanged");
@@ -301,9 +317,13 @@ impl Correspondent {
         }
     }
 
-    /// A socket of its own, connected, so that the kernel tells when nobody listens there. `unproven` says
-    /// that something came whose signature was not taken.
-    async fn send_and_receive(&self, message: &Message, unproven: &mut bool) -> io::Result<Message> {
+    /// `unproven` says that something came whose signature was not taken.
+    async fn send_and_receive(
+        &self,
+        message: &Message,
+        transport: Transport,
+        unproven: &mut bool,
+    ) -> io::Result<Message> {
         let mut bytes = message.to_vec().map_err(io::Error::other)?;
         let mut checking = None;
         if let Some(key) = &self.key {
@@ -311,13 +331,10 @@ impl Correspondent {
             bytes = signed;
             checking = Some(check);
         }
-        let socket = UdpSocket::bind((self.from, 0)).await?;
-        socket.connect(self.address).await?;
-        socket.send(&bytes).await?;
-        let mut buffer = [0; ANSWER_BYTES_MAX];
+        let mut line = Line::open(transport, self.from, self.address).await?;
+        line.send(&bytes).await?;
         loop {
-            let length = socket.recv(&mut buffer).await?;
-            let mut answer = buffer[..length].to_vec();
+            let mut answer = line.receive().await?;
             if let Some(checking) = &mut checking {
                 match checking.verify(&answer, unix_seconds()) {
                     Ok(proven) => match proven.into_iter().next() {
@@ -336,6 +353,53 @@ impl Correspondent {
                 return Ok(answer);
             }
         }
+    }
+}
+
+/// A socket for one exchange, connected, so that the kernel tells when nobody listens there.
+enum Line {
+    Datagram(UdpSocket),
+    Stream(TcpStream),
+}
+
+impl Line {
+    async fn open(transport: Transport, from: IpAddr, to: SocketAddr) -> io::Result<Self> {
+        Ok(match transport {
+            Transport::Datagram => {
+                let socket = UdpSocket::bind((from, 0)).await?;
+                socket.connect(to).await?;
+                Self::Datagram(socket)
+            }
+            Transport::Stream => {
+                let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+                socket.bind((from, 0).into())?;
+                Self::Stream(socket.connect(to).await?)
+            }
+        })
+    }
+
+    async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Datagram(socket) => socket.send(message).await.map(drop),
+            Self::Stream(stream) => {
+                let length = u16::try_from(message.len()).map_err(io::Error::other)?;
+                stream.write_all(&[&length.to_be_bytes(), message].concat()).await
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; ANSWER_BYTES_MAX];
+        let length = match self {
+            Self::Datagram(socket) => socket.recv(&mut buffer).await?,
+            Self::Stream(stream) => {
+                let length = usize::from(stream.read_u16().await?);
+                let message = buffer.get_mut(..length).ok_or(io::ErrorKind::InvalidData)?;
+                stream.read_exact(message).await?
+            }
+        };
+        buffer.truncate(length);
+        Ok(buffer)
     }
 }
 

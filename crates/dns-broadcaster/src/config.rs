@@ -68,6 +68,8 @@ struct RawSecondary {
     name: String,
     address: String,
     key: Option<String>,
+    #[serde(default)]
+    catalogue: bool,
 }
 
 /// Longer than a link manager takes to reach its peer after a start (`contact_wait`, 5 s) and to
@@ -251,7 +253,7 @@ fn secondaries(raw: Vec<RawSecondary>, keys: &Keys) -> Result<Vec<Secondary>, St
         if !names.insert(raw.name.clone()) {
             return Err(format!("secondaries: two have the name {:?}", raw.name));
         }
-        Ok(Secondary { address, key, name: raw.name })
+        Ok(Secondary { address, key, name: raw.name, catalogue: raw.catalogue })
     });
     parsed.collect()
 }

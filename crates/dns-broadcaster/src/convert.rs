@@ -9,6 +9,7 @@ use switchback_proto::dns::v1 as wire;
 use crate::Error;
 use crate::announce::{Following, View};
 use crate::core::apply::{Desired, Record};
+use crate::core::catalogue;
 use crate::core::follow::{Exchange, Reason, Standing, State};
 use crate::core::name::Name;
 use crate::core::own::Digest;
@@ -47,8 +48,14 @@ pub(crate) fn desired(
         }
     }
     let names: BTreeSet<_> = refused.iter().filter_map(|zone| Name::parse(&zone.name).ok()).collect();
-    let desired =
-        Desired { run: request.run, generation: request.generation, system, tenants, refused: names };
+    let desired = Desired {
+        run: request.run,
+        generation: request.generation,
+        system,
+        tenants,
+        refused: names,
+        life: request.life,
+    };
     Ok((desired, refused))
 }
 
@@ -117,8 +124,26 @@ pub(crate) fn texts(addresses: &[IpAddr]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
 }
 
+/// The catalogue as it stands, `own` the operator's zones.
+pub(crate) fn catalogue<'a>(
+    record: &'a Record,
+    own: impl Iterator<Item = &'a Name>,
+) -> Option<wire::Catalogue> {
+    let (catalogue, system) = (record.catalogue.as_ref()?, record.system.as_ref()?);
+    Some(wire::Catalogue {
+        name: catalogue::origin(&system.domain)?.to_string(),
+        serial: catalogue.serial.0,
+        members: count(record.members(own).count()),
+        withheld: record.catalogue().is_none(),
+    })
+}
+
 /// What is on record and what is held, for `ListZones`.
-pub(crate) fn listing(record: &Record, held: &BTreeSet<Name>) -> wire::ListZonesResponse {
+pub(crate) fn listing(
+    record: &Record,
+    held: &BTreeSet<Name>,
+    catalogue: Option<wire::Catalogue>,
+) -> wire::ListZonesResponse {
     wire::ListZonesResponse {
         generation: record.generation,
         system: record.system.as_ref().map(|system| wire::SystemZone {
@@ -128,6 +153,7 @@ pub(crate) fn listing(record: &Record, held: &BTreeSet<Name>) -> wire::ListZones
         }),
         tenants: record.tenants.values().map(tenant_zone).collect(),
         held: held.iter().map(ToString::to_string).collect(),
+        catalogue,
     }
 }
 

@@ -51,6 +51,7 @@ use tonic::service::Routes;
 use crate::access::Secondary;
 use crate::announce::Announcing;
 use crate::config::Config;
+use crate::core::catalogue::{self, Unpublishable};
 use crate::core::cookie;
 use crate::core::follow::{self, Followers, Target};
 use crate::publisher::Publisher;
@@ -75,6 +76,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A catalogue would not say which zones there are.
+    #[error("the catalogue cannot be published: {0}")]
+    Catalogue(#[from] Unpublishable),
     /// A zone file cannot be served.
     #[error(transparent)]
     ZoneFile(#[from] zone_file::Error),
@@ -215,6 +219,10 @@ pub async fn serve(
     let (idle, tls) = (config.tcp_idle, config.tls.clone());
     let (keys, secondaries, rate) = (config.keys.clone(), config.secondaries.clone(), config.rate);
     let followers = Followers::new(targets(&secondaries), follow::Policy::default())?;
+    let followers = catalogue::origin(&config.domain).into_iter().fold(followers, |followers, catalogue| {
+        let others = secondaries.iter().filter(|secondary| !secondary.catalogue);
+        others.fold(followers, |followers, other| followers.without(&Target::new(&other.name), &catalogue))
+    });
     let publisher = Arc::new(Publisher::open(config)?);
     let mut secret_bytes = [0; 16];
     random::fill(&mut secret_bytes).context("draw the secret of DNS cookies")?;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::core::apply::{self, Plan, Record, Verdict};
+use crate::core::catalogue;
 use crate::core::name::Name;
 use crate::core::own::{self, Digest, Nodes};
 use crate::core::zone::{Policy, Snapshot, Zone};
@@ -67,7 +68,7 @@ impl Publisher {
         let mut record = store.load()?;
         let files = read_all(&config.zone_files, &config.domain)?;
         let own = Own::of(files, &config.domain, None)?;
-        if let Some(plan) = apply::with_own(&record, own.digest, now_seconds()) {
+        if let Some(plan) = apply::with_own(&record, own.digest, own.zones.keys(), now_seconds()) {
             store.commit_blocking(&plan)?;
             record = plan.next;
         }
@@ -121,7 +122,7 @@ impl Publisher {
         for zone in &refused_zones {
             tracing::warn!(zone = zone.name, reason = zone.reason, "zone cannot be served");
         }
-        let plan = apply::decide(&state.record, desired, now_seconds());
+        let plan = apply::decide(&state.record, desired, state.own.zones.keys(), now_seconds());
         if plan.verdict == Verdict::Applied {
             self.store.commit(&plan).await.inspect_err(|_| self.broken.cancel())?;
         }
@@ -154,7 +155,7 @@ impl Publisher {
         let files = files.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let mut state = self.state.lock().await;
         let own = Own::of(files, &self.config.domain, Some(&state))?;
-        if let Some(plan) = apply::with_own(&state.record, own.digest, now_seconds()) {
+        if let Some(plan) = apply::with_own(&state.record, own.digest, own.zones.keys(), now_seconds()) {
             self.store.commit(&plan).await.inspect_err(|_| self.broken.cancel())?;
             state.record = plan.next;
         }
@@ -166,10 +167,31 @@ impl Publisher {
         Ok(wire::ReloadZoneFilesResponse { records: count(records), zones: count(zones) })
     }
 
+    /// Publishes the catalogue in this life of the system. Run it to its end, as [`Publisher::apply`].
+    ///
+    /// # Errors
+    /// It would lack zones, or it cannot be made durable.
+    pub async fn publish_catalogue(&self) -> Result<wire::PublishCatalogueResponse, Error> {
+        let mut state = self.state.lock().await;
+        let plan = apply::with_catalogue(&state.record, state.own.zones.keys(), now_seconds())?;
+        if let Some(plan) = plan {
+            self.store.commit(&plan).await.inspect_err(|_| self.broken.cancel())?;
+            state.record = plan.next;
+            self.publish(&state);
+        }
+        let catalogue = convert::catalogue(&state.record, state.own.zones.keys());
+        tracing::info!(
+            members = catalogue.as_ref().map(|catalogue| catalogue.members),
+            "catalogue published"
+        );
+        Ok(wire::PublishCatalogueResponse { catalogue })
+    }
+
     /// Everything on record.
     pub async fn list(&self) -> wire::ListZonesResponse {
         let state = self.state.lock().await;
-        convert::listing(&state.record, &state.held)
+        let catalogue = convert::catalogue(&state.record, state.own.zones.keys());
+        convert::listing(&state.record, &state.held, catalogue)
     }
 
     /// How long the zones of links are held back after a start.
@@ -232,8 +254,20 @@ impl State {
                 Arc::clone,
             )
         });
+        let catalogue = self.catalogue(before, policy);
         // What is published takes the place of a zone of that name.
-        Snapshot::new(self.own.zones.values().map(Arc::clone).chain(own).chain(tenants))
+        Snapshot::new(self.own.zones.values().map(Arc::clone).chain(own).chain(tenants).chain(catalogue))
+    }
+
+    fn catalogue(&self, before: &Snapshot, policy: &Policy) -> Option<Arc<Zone>> {
+        let serial = self.record.catalogue()?.serial;
+        let domain = &self.record.system.as_ref()?.domain;
+        let same = before.zone(&catalogue::origin(domain)?).filter(|zone| zone.serial() == serial);
+        if let Some(same) = same {
+            return Some(Arc::clone(same));
+        }
+        let members = self.record.members(self.own.zones.keys());
+        Some(following(Zone::of_catalogue(domain, serial, members, policy)?, before))
     }
 
     fn log_left_out(&self, domain: &Name) {

@@ -255,6 +255,10 @@ impl Responder {
         let snapshot = self.snapshot.load();
         // RFC 5936 section 2.2.1.
         let zone = snapshot.zone(&name).ok_or(ResponseCode::NotAuth)?;
+        let key = proof.map(|proof| &proof.key);
+        if zone.is_private() && !access::may_take_catalogue(&self.secondaries, source.ip(), key) {
+            return Err(ResponseCode::Refused);
+        }
         match (zone.is_transferable(), zone.is_held()) {
             (false, _) => Err(ResponseCode::Refused),
             (true, true) => Err(ResponseCode::ServFail),

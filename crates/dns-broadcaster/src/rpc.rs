@@ -6,7 +6,8 @@ use switchback_kit::grpc::refusal;
 use switchback_proto::dns::v1::dns_service_server::{DnsService, DnsServiceServer};
 use switchback_proto::dns::v1::{
     ApplyZonesRequest, ApplyZonesResponse, ListSecondariesRequest, ListSecondariesResponse, ListZonesRequest,
-    ListZonesResponse, ReloadZoneFilesRequest, ReloadZoneFilesResponse,
+    ListZonesResponse, PublishCatalogueRequest, PublishCatalogueResponse, ReloadZoneFilesRequest,
+    ReloadZoneFilesResponse,
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -50,6 +51,16 @@ impl DnsService for Rpc {
         reloaded.map(Response::new).map_err(|error| status(&error))
     }
 
+    async fn publish_catalogue(
+        &self,
+        _: Request<PublishCatalogueRequest>,
+    ) -> Result<Response<PublishCatalogueResponse>, Status> {
+        let publisher = Arc::clone(&self.publisher);
+        let published = tokio::spawn(async move { publisher.publish_catalogue().await });
+        let published = published.await.map_err(|error| Status::internal(error.to_string()))?;
+        published.map(Response::new).map_err(|error| status(&error))
+    }
+
     async fn list_zones(&self, _: Request<ListZonesRequest>) -> Result<Response<ListZonesResponse>, Status> {
         Ok(Response::new(self.publisher.list().await))
     }
@@ -66,6 +77,7 @@ fn status(error: &Error) -> Status {
     let (code, reason) = match error {
         Error::Malformed(_) => (Code::InvalidArgument, "MALFORMED_ZONE"),
         Error::ZoneFile(_) => (Code::InvalidArgument, "MALFORMED_ZONE_FILE"),
+        Error::Catalogue(_) => (Code::FailedPrecondition, "CATALOGUE_WOULD_LACK_ZONES"),
         Error::State(_) => (Code::Unavailable, "STATE_NOT_DURABLE"),
         Error::Damaged { .. } | Error::Listen { .. } | Error::Answer(_) | Error::Secure(_) => {
             (Code::Internal, "INTERNAL")

@@ -13,11 +13,14 @@ use std::path::Path;
 
 use prost::Message;
 use switchback_kit::durable::{Batch, Db};
-use switchback_proto::dns::record::v1::{DesiredRecord, NameServerRecord, SystemRecord, ZoneRecord};
+use switchback_proto::dns::record::v1::{
+    CatalogueRecord, DesiredRecord, NameServerRecord, SystemRecord, ZoneRecord,
+};
 
 use crate::Error;
 use crate::convert::{addresses, name, texts};
 use crate::core::apply::{Plan, Record};
+use crate::core::catalogue::{Catalogue, Members};
 use crate::core::name::Name;
 use crate::core::zone::{NameServer, Serial, System, Tenant, TenantContent};
 
@@ -47,6 +50,8 @@ impl Store {
             record.run = desired.run;
             record.generation = desired.generation;
             record.system_serial = Serial(desired.system_serial);
+            record.life = desired.life;
+            record.catalogue = desired.catalogue.map(decode_catalogue);
             record.system = desired
                 .system
                 .map(|system| decode_system(&system))
@@ -115,8 +120,28 @@ fn encode_desired(record: &Record) -> Vec<u8> {
         name_server_addresses: texts(&system.name_server_addresses),
         own: system.own.to_vec().into(),
     });
-    let (run, generation, system_serial) = (record.run.clone(), record.generation, record.system_serial.0);
-    DesiredRecord { run, generation, system, system_serial }.encode_to_vec()
+    let catalogue = record.catalogue.as_ref().map(|catalogue| CatalogueRecord {
+        life: catalogue.life.clone(),
+        serial: catalogue.serial.0,
+        members: catalogue.members.0.to_be_bytes().to_vec().into(),
+    });
+    DesiredRecord {
+        run: record.run.clone(),
+        generation: record.generation,
+        system,
+        system_serial: record.system_serial.0,
+        life: record.life.clone(),
+        catalogue,
+    }
+    .encode_to_vec()
+}
+
+fn decode_catalogue(record: CatalogueRecord) -> Catalogue {
+    // Others than there are: then it is numbered anew.
+    let members = record.members[..]
+        .try_into()
+        .map_or_else(|_| Members::default(), |bytes| Members(u128::from_be_bytes(bytes)));
+    Catalogue { life: record.life, serial: Serial(record.serial), members }
 }
 
 fn decode_system(record: &SystemRecord) -> Result<System, String> {

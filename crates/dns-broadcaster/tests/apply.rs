@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use switchback_dns::core::apply::{Desired, Plan, Record, Verdict, decide};
+use switchback_dns::core::apply::{Desired, Plan, Record, Verdict, decide, with_catalogue, with_own};
 use switchback_dns::core::name::Name;
 use switchback_dns::core::zone::{NameServer, Serial, System, Tenant, TenantContent};
 
+const LIFE: &str = "first";
 const NOW: u32 = 1_800_000_000;
 
 fn name(text: &str) -> Name {
@@ -40,11 +41,12 @@ fn desired(run: &str, generation: u64, tenants: &[Tenant]) -> Desired {
         },
         tenants: tenants.iter().map(|tenant| (tenant.name.clone(), tenant.clone())).collect(),
         refused: BTreeSet::new(),
+        life: LIFE.into(),
     }
 }
 
 fn after(record: &Record, desired: Desired) -> Plan {
-    decide(record, desired, NOW)
+    decide(record, desired, [].iter(), NOW)
 }
 
 fn on_record(tenants: &[Tenant]) -> Record {
@@ -198,8 +200,76 @@ fn a_zone_leaves_its_link_and_joins_another_without_going_back() {
     assert!(joined.stale.is_empty(), "also when it was created in the same second");
 }
 
+#[derive(Clone, Debug)]
+enum Step {
+    Apply(u8, BTreeSet<u8>),
+    Own(BTreeSet<u8>),
+    Publish,
+    /// The disk.
+    Lose,
+}
+
+#[test]
+fn a_tenant_of_the_other_system_is_in_the_catalogue_of_that_one() {
+    let theirs = Tenant { name: name("acme.west.test"), ..tenant("acme", 7, "192.0.2.1") };
+    let record = on_record(&[tenant("acme", 7, "192.0.2.1"), theirs]);
+    let listed: Vec<_> = record.members([].iter()).map(ToString::to_string).collect();
+    assert_eq!(listed, ["east.test", "acme.east.test"]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Against what name servers do: who has heard of a serial takes what has a newer one, and holds just
+    /// the zones that are listed.
+    #[test]
+    fn name_servers_hold_what_an_operator_published_and_what_came_of_it_in_that_life(
+        steps in prop::collection::vec(
+            prop_oneof![
+                8 => (0_u8..3, prop::collection::btree_set(0_u8..4, 0..3)).prop_map(|(life, tenants)| Step::Apply(life, tenants)),
+                2 => prop::collection::btree_set(0_u8..3, 0..2).prop_map(Step::Own),
+                2 => Just(Step::Publish),
+                1 => Just(Step::Lose),
+            ],
+            1..40,
+        ),
+    ) {
+        let (mut record, mut own, mut published) = (Record::default(), BTreeSet::new(), None);
+        let mut held: Option<(Serial, BTreeSet<Name>)> = None;
+        for (now, step) in (NOW..).step_by(1000).zip(steps) {
+            match step {
+                Step::Apply(life, tenants) => {
+                    let life = ["", "first", "second"][usize::from(life)];
+                    let tenants: Vec<_> = tenants.iter().map(|n| tenant(&format!("t{n}"), 7, "192.0.2.1")).collect();
+                    let desired = Desired { life: life.into(), ..desired("", 1, &tenants) };
+                    record = decide(&record, desired, own.iter(), now).next;
+                }
+                Step::Own(zones) => {
+                    own = zones.iter().map(|n| name(&format!("{n}.in-addr.arpa"))).collect();
+                    record = with_own(&record, [0; 32], own.iter(), now).map_or(record, |plan| plan.next);
+                }
+                Step::Publish => match with_catalogue(&record, own.iter(), now) {
+                    Ok(plan) => {
+                        record = plan.map_or(record, |plan| plan.next);
+                        published = Some(record.life.clone());
+                    }
+                    Err(_) => prop_assert!(record.system.is_none() || record.life.is_empty()),
+                },
+                Step::Lose => (record, published) = (Record::default(), None),
+            }
+            let is_given = published.as_ref() == Some(&record.life) && !record.life.is_empty();
+            prop_assert_eq!(record.catalogue().is_some(), is_given);
+            let Some(catalogue) = record.catalogue() else { continue };
+            let listed: BTreeSet<_> = record.members(own.iter()).cloned().collect();
+            if held.as_ref().is_none_or(|(serial, _)| catalogue.serial.is_newer_than(*serial)) {
+                held = Some((catalogue.serial, listed.clone()));
+            }
+            let tenants = record.tenants.keys();
+            let expected: BTreeSet<_> = tenants.chain(&own).cloned().chain([name("east.test")]).collect();
+            prop_assert_eq!(&listed, &expected);
+            prop_assert_eq!(held.as_ref().map(|(_, held)| held), Some(&listed));
+        }
+    }
 
     #[test]
     fn whatever_is_asked_no_serial_goes_back_and_no_serial_means_two_things(

@@ -252,7 +252,12 @@ async fn every_server_says_the_same() {
         fs::write(&path, zone_text(&mut dice, zone)).unwrap();
         files.push(path);
     }
-    let follower = access::Secondary { name: "all".into(), address: ([127, 0, 0, 1], 9).into(), key: None };
+    let follower = access::Secondary {
+        name: "all".into(),
+        address: ([127, 0, 0, 1], 9).into(),
+        key: None,
+        catalogue: false,
+    };
     let bound = Bound::at(&folder.path().join("state"), ([127, 0, 0, 1], 0).into()).await;
     let ours = bound.zone_files(files.clone()).followed_by(&follower, None).serve();
     let names: Vec<&str> = zones.iter().map(String::as_str).collect();
@@ -411,7 +416,12 @@ async fn zone_files_are_read_as_knot_reads_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("forms.zone");
     fs::write(&path, FORMS).unwrap();
-    let follower = access::Secondary { name: "all".into(), address: ([127, 0, 0, 1], 9).into(), key: None };
+    let follower = access::Secondary {
+        name: "all".into(),
+        address: ([127, 0, 0, 1], 9).into(),
+        key: None,
+        catalogue: false,
+    };
     let bound = Bound::at(&folder.path().join("state"), ([127, 0, 0, 1], 0).into()).await;
     let ours = bound.zone_files(vec![path]).followed_by(&follower, None).serve();
     if client::soa(ours.dns, "forms.test", PATIENCE).await.is_err() {

@@ -44,6 +44,16 @@ fn bind_takes_the_configuration_of_the_guide() {
 }
 
 #[test]
+fn bind_takes_catalogues_as_the_guide_says() {
+    takes("bind-catalogue", "named-checkconf", "named.conf", &["named.conf"]);
+}
+
+#[test]
+fn knot_takes_catalogues_as_the_guide_says() {
+    takes("knot-catalogue", "knotc", "knot.conf", &["-c", "knot.conf", "conf-check"]);
+}
+
+#[test]
 fn nsd_takes_the_configuration_of_the_guide() {
     takes("nsd", "nsd-checkconf", "nsd.conf", &["nsd.conf"]);
 }

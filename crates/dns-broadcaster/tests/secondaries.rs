@@ -137,6 +137,7 @@ impl Trio {
             name: format!("{kind:?}"),
             address,
             key: key.as_ref().map(|key| key.name().clone()),
+            catalogue: false,
         };
         let mut east = System::of(&east, on_record, &known, key.as_ref()).await;
         let mut west = System::of(&west, on_record, &known, key.as_ref()).await;
@@ -258,7 +259,8 @@ async fn follows_untold(kind: Kind) {
     let folder = tempfile::tempdir().unwrap();
     let home = Home::new(folder.path().join("west")).await;
     // It may take zones, and is told of them where nobody listens.
-    let known = access::Secondary { name: format!("{kind:?}"), address: free_address(), key: None };
+    let known =
+        access::Secondary { name: format!("{kind:?}"), address: free_address(), key: None, catalogue: false };
     let mut west = System::of(&home, &[acme(64, "192.0.2.1")], &known, None).await;
     west.stop().await;
     west.policy.refresh = 1;
@@ -321,7 +323,8 @@ async fn every_server_takes_a_hundred_thousand_names() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("large.zone");
     std::fs::write(&file, text(1, "192.0.2.1")).unwrap();
-    let known = access::Secondary { name: "all".into(), address: free_address(), key: None };
+    let known =
+        access::Secondary { name: "all".into(), address: free_address(), key: None, catalogue: false };
     let bound = Bound::at(&folder.path().join("west"), ([127, 0, 0, 1], 0).into()).await;
     let west = bound.zone_files(vec![file.clone()]).followed_by(&known, None).serve();
     let mut followers = Vec::new();
@@ -409,7 +412,8 @@ async fn who_is_no_secondary_or_lacks_the_key_is_given_nothing() {
     let home = Home::new(folder.path().join("west")).await;
     let name = Name::parse(&key().name).unwrap();
     let right = Key::from_base64(&name, Algorithm::HmacSha256, &key().secret_base64).unwrap();
-    let known = access::Secondary { name: "knot".into(), address: free_address(), key: Some(name) };
+    let known =
+        access::Secondary { name: "knot".into(), address: free_address(), key: Some(name), catalogue: false };
     let mut system = System::of(&home, &[acme(64, "192.0.2.1")], &known, Some(&right)).await;
     let wrong = TsigKey { secret_base64: key().secret_base64.replace('c', "d"), ..key() };
     let follower = Secondary::start(Kind::Knot, folder.path(), &[ACME], &[system.dns], Some(&wrong)).await;

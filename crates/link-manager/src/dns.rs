@@ -18,19 +18,30 @@ const REPEAT: Duration = Duration::from_secs(2);
 /// After a failure.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// What the broadcaster shall serve beside the system's own zone, with answers that may be kept for
-/// `ttl_seconds`. `None` while it is too early to say.
-#[must_use]
-pub fn zones(machine: &LinkMachine, ttl_seconds: u32) -> Option<Vec<TenantZone>> {
-    Some(machine.zones()?.iter().map(|zone| zone_out(zone, ttl_seconds)).collect())
+/// What the broadcaster shall serve beside the system's own zone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// One for each tenant.
+    pub tenants: Vec<TenantZone>,
+    /// This life of the system; empty when it is over.
+    pub life: String,
 }
 
-/// Offers the latest of `zones` until the shutdown. `run` names this run of the link manager:
+/// What the broadcaster shall serve, with answers that may be kept for `ttl_seconds`. `None` while it is
+/// too early to say.
+#[must_use]
+pub fn desired(machine: &LinkMachine, ttl_seconds: u32) -> Option<Desired> {
+    let tenants = machine.zones()?.iter().map(|zone| zone_out(zone, ttl_seconds)).collect();
+    let life = machine.life().map(|life| life.to_string()).unwrap_or_default();
+    Some(Desired { tenants, life })
+}
+
+/// Offers the latest of `desired` until the shutdown. `run` names this run of the link manager:
 /// generations are compared only within one.
 pub(crate) async fn publish(
     channel: Channel,
     system: SystemZone,
-    mut zones: watch::Receiver<Option<Vec<TenantZone>>>,
+    mut desired: watch::Receiver<Option<Desired>>,
     run: String,
     shutdown: CancellationToken,
 ) {
@@ -38,11 +49,11 @@ pub(crate) async fn publish(
     let mut client = DnsServiceClient::new(channel);
     let mut failing = false;
     loop {
-        let wanted = zones.borrow_and_update().clone();
+        let wanted = desired.borrow_and_update().clone();
         let mut pause = REPEAT;
-        if let Some(tenants) = wanted {
-            let request =
-                ApplyZonesRequest { generation, system: Some(system.clone()), tenants, run: run.clone() };
+        if let Some(Desired { tenants, life }) = wanted {
+            let (system, run) = (Some(system.clone()), run.clone());
+            let request = ApplyZonesRequest { generation, system, tenants, run, life };
             match client.apply_zones(request).await {
                 Ok(answer) => {
                     let answer = answer.into_inner();
@@ -65,7 +76,7 @@ pub(crate) async fn publish(
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            changed = zones.changed() => {
+            changed = desired.changed() => {
                 if changed.is_err() {
                     return;
                 }

@@ -105,13 +105,13 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     let peers = peer::Peers::new(card(&config), identity.clone(), inbox.clone(), shutdown.clone());
     let replies = shell::Replies::default();
     let (snapshots, snapshot) = watch::channel(Arc::default());
-    let (zones, desired_zones) = watch::channel(None);
+    let (desired, desired_zones) = watch::channel(None);
     let shell = shell::LinkShell {
         asker: mover::Asker::new(mover.clone()),
         peers: peers.clone(),
         replies: replies.clone(),
         snapshot: snapshots,
-        zones,
+        desired,
         dials: BTreeSet::new(),
         ttl_seconds: config.ttl_seconds,
     };

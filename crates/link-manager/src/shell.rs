@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::dns::Desired;
 use switchback_kit::drive;
 use switchback_kit::durable::Batch;
 use switchback_link_core::{Change, Done, Error, LinkMachine, LinkView, Output, Token};
 use switchback_machine::Timestamp;
-use switchback_proto::dns::v1::TenantZone;
 use tokio::sync::{oneshot, watch};
 
 use crate::mover::Asker;
@@ -50,7 +50,7 @@ pub(crate) struct LinkShell {
     pub(crate) peers: Peers,
     pub(crate) replies: Replies,
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
-    pub(crate) zones: watch::Sender<Option<Vec<TenantZone>>>,
+    pub(crate) desired: watch::Sender<Option<Desired>>,
     pub(crate) dials: BTreeSet<String>,
     pub(crate) ttl_seconds: u32,
 }
@@ -82,10 +82,10 @@ impl drive::Shell<LinkMachine> for LinkShell {
             self.peers.dial(&dials);
             self.dials = dials;
         }
-        let zones = dns::zones(machine, self.ttl_seconds);
-        self.zones.send_if_modified(|present| {
-            let changed = *present != zones;
-            *present = zones;
+        let desired = dns::desired(machine, self.ttl_seconds);
+        self.desired.send_if_modified(|present| {
+            let changed = *present != desired;
+            *present = desired;
             changed
         });
     }

@@ -64,6 +64,10 @@ pub fn answer<'a>(snapshot: &'a Snapshot, name: &[u8], kind: Kind) -> Answer<'a>
     let mut found =
         Answer { code: Code::Refused, zone: None, aliases: [None; ALIASES_MAX], end: End::Elsewhere };
     let Some(zone) = snapshot.zone_of(name, kind) else { return found };
+    // Its serial is no secret, and name servers that follow ask for it as anybody does (RFC 9432 section 7).
+    if zone.private && !(kind == Kind::SOA && name == zone.origin.as_bytes()) {
+        return found;
+    }
     if zone.held {
         found.code = Code::ServFail;
         return found;

@@ -16,6 +16,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::catalogue::{Catalogue, Unpublishable};
 use super::name::Name;
 use super::own::Digest;
 use super::zone::{Serial, System, Tenant};
@@ -33,6 +34,10 @@ pub struct Record {
     pub system_serial: Serial,
     /// Tenants' zones.
     pub tenants: BTreeMap<Name, Tenant>,
+    /// The life of the system that was heard last; empty when it is not known, or over.
+    pub life: String,
+    /// As it was published last, in whatever life.
+    pub catalogue: Option<Catalogue>,
 }
 
 /// What is desired.
@@ -48,6 +53,8 @@ pub struct Desired {
     pub tenants: BTreeMap<Name, Tenant>,
     /// Zones that are desired in a form that cannot be served: what is on record stays.
     pub refused: BTreeSet<Name>,
+    /// Names this life of the system; empty when it is not known, or over.
+    pub life: String,
 }
 
 /// What became of a request as a whole.
@@ -89,10 +96,15 @@ pub struct Plan {
     pub confirmed: BTreeSet<Name>,
 }
 
-/// Compares `desired` with `record`. `now_seconds` since 1970 numbers the zones that come without a
-/// serial.
+/// Compares `desired` with `record`. `own` are the operator's zones, and `now_seconds` since 1970 number
+/// the zones that come without a serial.
 #[must_use]
-pub fn decide(record: &Record, desired: Desired, now_seconds: u32) -> Plan {
+pub fn decide<'a>(
+    record: &Record,
+    desired: Desired,
+    own: impl Iterator<Item = &'a Name>,
+    now_seconds: u32,
+) -> Plan {
     let mut plan = Plan::nothing(record);
     let same_run = !desired.run.is_empty() && desired.run == record.run;
     if same_run && desired.generation < record.generation {
@@ -115,19 +127,44 @@ pub fn decide(record: &Record, desired: Desired, now_seconds: u32) -> Plan {
     if zone_changed {
         plan.next.system_serial = record.system_serial.next(now_seconds);
     }
+    plan.next.life = desired.life;
+    plan.next.renew_catalogue(own, now_seconds);
     plan.verdict = if plan.next == *record { Verdict::AlreadyThere } else { Verdict::Applied };
     plan
 }
 
-/// What is on record once the operator's own records in the system's zone are those of `own`; `None`
-/// when they are.
+/// What is on record once the operator's own records in the system's zone are those of `own`, and his
+/// zones `zones`; `None` when they are.
 #[must_use]
-pub fn with_own(record: &Record, own: Digest, now_seconds: u32) -> Option<Plan> {
+pub fn with_own<'a>(
+    record: &Record,
+    own: Digest,
+    zones: impl Iterator<Item = &'a Name>,
+    now_seconds: u32,
+) -> Option<Plan> {
     let mut next = record.clone();
-    let system = next.system.as_mut().filter(|system| system.own != own)?;
-    system.own = own;
-    next.system_serial = record.system_serial.next(now_seconds);
-    Some(Plan { verdict: Verdict::Applied, next, ..Plan::nothing(record) })
+    if let Some(system) = next.system.as_mut().filter(|system| system.own != own) {
+        system.own = own;
+        next.system_serial = record.system_serial.next(now_seconds);
+    }
+    next.renew_catalogue(zones, now_seconds);
+    Plan::to(next, record)
+}
+
+/// What is on record once the catalogue is published in this life of the system, with `own` the
+/// operator's zones; `None` when it is.
+///
+/// # Errors
+/// It would lack zones.
+pub fn with_catalogue<'a>(
+    record: &Record,
+    own: impl Iterator<Item = &'a Name>,
+    now_seconds: u32,
+) -> Result<Option<Plan>, Unpublishable> {
+    let mut next = record.clone();
+    next.publish_catalogue()?;
+    next.renew_catalogue(own, now_seconds);
+    Ok(Plan::to(next, record))
 }
 
 impl Record {
@@ -149,6 +186,11 @@ impl Plan {
             stale: Vec::new(),
             confirmed: BTreeSet::new(),
         }
+    }
+
+    /// Tenants stay as they are.
+    fn to(next: Record, record: &Record) -> Option<Self> {
+        (next != *record).then(|| Self { verdict: Verdict::Applied, next, ..Self::nothing(record) })
     }
 
     /// A zone without a serial keeps the one on record as long as it says the same, and takes a

@@ -86,6 +86,15 @@ impl Followers {
         Ok(Self { policy, zones: Zones::default(), followers, batch: Batch(0), left_out: 0 })
     }
 
+    /// The same, `zone` no business of `target`: it is not told of it, and not asked.
+    #[must_use]
+    pub fn without(mut self, target: &Target, zone: &Name) -> Self {
+        if let Some(follower) = self.followers.get_mut(target) {
+            follower.leaves_out.insert(zone.clone());
+        }
+        self
+    }
+
     /// All targets, in the order of their names.
     pub fn summaries(&self) -> impl Iterator<Item = (&Target, Summary)> {
         self.followers.iter().map(|(target, follower)| (target, follower.summary()))
@@ -150,10 +159,15 @@ impl Followers {
             return;
         }
         let scene = Scene { now, policy: &self.policy, zones: &self.zones };
+        let zones: Vec<_> = ids.into_iter().filter_map(|id| Some((id, self.zones.get(id)?))).collect();
         for follower in self.followers.values_mut() {
-            follower.begin_batch(now, self.batch, ids.len());
-            for (&id, index) in ids.iter().zip(0..) {
-                if let Some(zone) = self.zones.get(id) {
+            let left_out = zones.iter().filter(|(_, zone)| follower.leaves_out.contains(&zone.name)).count();
+            if left_out == zones.len() {
+                continue;
+            }
+            follower.begin_batch(now, self.batch, zones.len() - left_out);
+            for (&(id, zone), index) in zones.iter().zip(0..) {
+                if !follower.leaves_out.contains(&zone.name) {
                     follower.change(scene, id, zone, index, out);
                 }
             }

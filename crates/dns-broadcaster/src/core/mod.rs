@@ -3,12 +3,13 @@
 //! [`apply::decide`] compares what is desired with what is on record; a [`zone::Snapshot`] is
 //! built from the outcome; [`answer::answer`] is a pure function of that snapshot and a question, which
 //! [`plain`] reads and writes, and [`transfer`] of a zone and what a server holds of it. [`follow`] decides whom to tell and to ask,
-//! [`own`] what an operator may add, and
+//! [`own`] what an operator may add, [`catalogue`] what name servers pick up by themselves, and
 //! [`cookie`] and [`rate`] who is given how much.
 //! Nothing here knows the DNS library: names and records are plain values.
 
 pub mod answer;
 pub mod apply;
+pub mod catalogue;
 pub mod cookie;
 pub mod follow;
 pub mod history;

@@ -26,6 +26,8 @@ impl Kind {
     pub const PTR: Self = Self(12);
     /// A mail exchange.
     pub const MX: Self = Self(15);
+    /// Texts.
+    pub const TXT: Self = Self(16);
     /// An IPv6 address.
     pub const AAAA: Self = Self(28);
     /// The parent's half of a signed delegation (RFC 4034 section 5).
@@ -48,9 +50,9 @@ impl Rdata {
         }
     }
 
-    /// An NS record's.
+    /// A name: an NS or a PTR record's.
     #[must_use]
-    pub fn name_server(name: &Name) -> Self {
+    pub fn name(name: &Name) -> Self {
         let mut bytes = Vec::with_capacity(name.wire_bytes());
         name.write(&mut bytes);
         Self(bytes.into())
@@ -115,6 +117,7 @@ impl fmt::Display for Kind {
             Self::SOA => "SOA",
             Self::PTR => "PTR",
             Self::MX => "MX",
+            Self::TXT => "TXT",
             Self::AAAA => "AAAA",
             Self::DS => "DS",
             Self::ANY => "ANY",

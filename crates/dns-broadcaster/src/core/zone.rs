@@ -117,6 +117,8 @@ pub struct Zone {
     pub(super) held: bool,
     /// Whether name servers that follow this one may take the zone from it.
     pub(super) transferable: bool,
+    /// Whether nothing of it is anybody's but a name server's that takes it: a catalogue.
+    pub(super) private: bool,
     /// The SOA set stands first at the origin.
     pub(super) nodes: Table<Node>,
     /// Addresses of name servers outside the zone, for the additional section.
@@ -171,7 +173,7 @@ impl Zone {
         let ttl = policy.system_ttl;
         let mut zone = Draft::new(policy.soa(&origin, &server, serial, policy.negative_ttl), &origin);
         zone.insert(&origin, address_sets(&system.addresses, ttl));
-        zone.insert(&origin, [Set::new(Kind::NS, ttl, [Rdata::name_server(&server)])].into());
+        zone.insert(&origin, [Set::new(Kind::NS, ttl, [Rdata::name(&server)])].into());
         for label in SYSTEM_LABELS {
             let addresses =
                 if label == NAME_SERVER_LABEL { &system.name_server_addresses } else { &system.addresses };
@@ -222,6 +224,7 @@ impl Zone {
             serial,
             held: false,
             transferable: true,
+            private: false,
             nodes: nodes.into(),
             glue: Table::default(),
             history: History::default(),
@@ -250,6 +253,12 @@ impl Zone {
     #[must_use]
     pub fn is_transferable(&self) -> bool {
         self.transferable
+    }
+
+    /// Whether it is a catalogue, which is given to name servers that take it and to nobody else.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.private
     }
 
     /// Its start of authority.
@@ -287,8 +296,7 @@ impl Tenant {
 
 impl TenantContent {
     fn name_server_sets(&self, ttl: u32) -> Node {
-        let servers: Vec<_> =
-            self.name_servers.iter().map(|server| Rdata::name_server(&server.name)).collect();
+        let servers: Vec<_> = self.name_servers.iter().map(|server| Rdata::name(&server.name)).collect();
         if servers.is_empty() { Node::new() } else { [Set::new(Kind::NS, ttl, servers)].into() }
     }
 }

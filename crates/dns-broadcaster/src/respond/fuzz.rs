@@ -61,12 +61,9 @@ fn responder() -> Responder {
     own.insert(name("text.east.test"), vec![Set::new(Kind(16), 60, (1..=250).map(text))]);
     own.insert(
         name("alias.east.test"),
-        vec![Set::new(Kind::CNAME, 60, [Rdata::name_server(&name("text.east.test"))])],
+        vec![Set::new(Kind::CNAME, 60, [Rdata::name(&name("text.east.test"))])],
     );
-    own.insert(
-        name("lab.east.test"),
-        vec![Set::new(Kind::NS, 60, [Rdata::name_server(&name("ns.lab.east.test"))])],
-    );
+    own.insert(name("lab.east.test"), vec![Set::new(Kind::NS, 60, [Rdata::name(&name("ns.lab.east.test"))])]);
     own.insert(name("ns.lab.east.test"), vec![Set::new(Kind::A, 60, [Rdata::address(address(9)).1])]);
     let tenants: BTreeMap<_, _> = [(tenant.name.clone(), tenant.clone())].into();
     let zones = [
@@ -76,7 +73,12 @@ fn responder() -> Responder {
     Responder {
         snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::new(zones.map(Arc::new)))),
         keys: Keys::new([key()]).unwrap(),
-        secondaries: vec![Secondary { name: "ns".into(), address: ([127, 0, 0, 1], 53).into(), key: None }],
+        secondaries: vec![Secondary {
+            name: "ns".into(),
+            address: ([127, 0, 0, 1], 53).into(),
+            key: None,
+            catalogue: false,
+        }],
         cookies: cookie::Secret::new([7; 16]),
         rate: Rate { per_second: 0, slip: 0 },
     }

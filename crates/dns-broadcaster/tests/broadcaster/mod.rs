@@ -78,6 +78,12 @@ impl Bound {
         self
     }
 
+    /// Of the system with this domain.
+    pub(crate) fn domain(mut self, domain: &str) -> Self {
+        self.config.domain = Name::parse(domain).unwrap();
+        self
+    }
+
     /// With zone files of the operator's own.
     pub(crate) fn zone_files(mut self, files: Vec<PathBuf>) -> Self {
         self.config.zone_files = files;
@@ -164,13 +170,21 @@ impl Broadcaster {
     }
 }
 
+/// Of the system in all tests but those of its end.
+pub(crate) const LIFE: &str = "first";
+
 pub(crate) fn request(generation: u64, tenants: Vec<TenantZone>) -> ApplyZonesRequest {
+    request_of("west.example.com", generation, tenants)
+}
+
+/// What the link manager of the system with this domain says.
+pub(crate) fn request_of(domain: &str, generation: u64, tenants: Vec<TenantZone>) -> ApplyZonesRequest {
     let system = SystemZone {
-        domain: "west.example.com".into(),
+        domain: domain.into(),
         addresses: vec!["192.0.2.2".into()],
         name_server_addresses: vec!["192.0.2.53".into()],
     };
-    ApplyZonesRequest { generation, system: Some(system), tenants, run: "run".into() }
+    ApplyZonesRequest { generation, system: Some(system), tenants, run: "run".into(), life: LIFE.into() }
 }
 
 pub(crate) fn zone(name: &str, serial: u32, addresses: &[&str], link: &str) -> TenantZone {

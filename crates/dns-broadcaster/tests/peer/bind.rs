@@ -14,9 +14,26 @@ pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Se
     let notifiers = if key.is_empty() { String::new() } else { format!("{key};") };
     // By default BIND asks for 20 serials a second and makes 2 transfers at a time with one
     // primary, which takes ten seconds for 200 zones. What the SOA says is obeyed down to a second.
+    let primaries: String = feed
+        .primaries
+        .iter()
+        .map(|primary| format!("{} port {} {key}; ", primary.ip(), primary.port()))
+        .collect();
+    let catalogues: String = feed
+        .catalogues
+        .iter()
+        .map(|catalogue| {
+            format!(
+                "zone {catalogue:?} default-primaries {{ {primaries}}} min-update-interval 0 in-memory yes; "
+            )
+        })
+        .collect();
+    let catalogues =
+        if catalogues.is_empty() { catalogues } else { format!("catalog-zones {{ {catalogues}}};") };
     let mut text = format!(
         "options {{
     {COMMON}
+    {catalogues}
     listen-on port {port} {{ 127.0.0.1; }};
     recursion no;
     notify no;
@@ -32,12 +49,7 @@ pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Se
         port = address.port(),
     );
     text += &feed.key.map(key_clause).unwrap_or_default();
-    for zone in feed.zones.iter().map(|zone| bare(zone)) {
-        let primaries: String = feed
-            .primaries
-            .iter()
-            .map(|primary| format!("{} port {} {key}; ", primary.ip(), primary.port()))
-            .collect();
+    for zone in feed.zones.iter().chain(feed.catalogues).map(|zone| bare(zone)) {
         writeln!(
             text,
             "zone {zone:?} {{ type secondary; file \"{zone}.zone\"; primaries {{ {primaries}}}; }};"

@@ -21,6 +21,7 @@ pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Se
     if feed.key.is_some() {
         text += &acl("signed", "notify", feed.key);
     }
+    text += &acl("asked", "[notify, transfer]", feed.key);
     let primaries: Vec<_> = (0..feed.primaries.len()).map(|at| format!("primary{at}")).collect();
     write!(
         text,
@@ -41,6 +42,11 @@ zone:
     .unwrap();
     for zone in feed.zones {
         writeln!(text, "  - domain: {}", bare(zone)).unwrap();
+    }
+    for catalogue in feed.catalogues {
+        // The default template is that of the zones in it. Its serial is told to who may take it, by TCP.
+        let options = "catalog-role: interpret\n    catalog-template: default\n    acl: [plain, asked]";
+        writeln!(text, "  - domain: {}\n    {options}", bare(catalogue)).unwrap();
     }
     setup(home, &text)
 }
@@ -166,6 +172,7 @@ database:
     journal-db-max-size: 64M
     kasp-db-max-size: 8M
     timer-db-max-size: 8M
+    catalog-db-max-size: 8M
 log:
   - target: stderr
     any: debug

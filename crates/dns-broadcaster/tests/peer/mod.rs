@@ -57,6 +57,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Whether it takes catalogues. NSD does from its version 4.9 on, which Debian 12 does not have.
+    pub(crate) fn takes_catalogues(self) -> bool {
+        self != Self::Nsd
+    }
+
     /// See [`require`].
     pub(crate) fn is_installed(self) -> bool {
         match self {
@@ -90,6 +95,8 @@ impl ResolverKind {
 /// What a secondary is told.
 struct Feed<'a> {
     zones: &'a [&'a str],
+    /// Zones that say which others it fetches from the same primaries (RFC 9432).
+    catalogues: &'a [&'a str],
     primaries: &'a [SocketAddr],
     key: Option<&'a TsigKey>,
 }
@@ -112,13 +119,27 @@ impl Secondary {
         primaries: &[SocketAddr],
         key: Option<&TsigKey>,
     ) -> Self {
-        let feed = Feed { zones, primaries, key };
+        Self::fed(kind, folder, &Feed { zones, catalogues: &[], primaries, key }).await
+    }
+
+    /// As [`Secondary::start`], for whatever zones the catalogues of these names list.
+    pub(crate) async fn of_catalogues(
+        kind: Kind,
+        folder: &Path,
+        catalogues: &[&str],
+        primaries: &[SocketAddr],
+        key: Option<&TsigKey>,
+    ) -> Self {
+        Self::fed(kind, folder, &Feed { zones: &[], catalogues, primaries, key }).await
+    }
+
+    async fn fed(kind: Kind, folder: &Path, feed: &Feed<'_>) -> Self {
         let running = match kind {
-            Kind::Bind => process::start("bind", folder, |home, at| bind::secondary(home, at, &feed)).await,
-            Kind::Nsd => process::start("nsd", folder, |home, at| nsd::secondary(home, at, &feed)).await,
-            Kind::Knot => process::start("knot", folder, |home, at| knot::secondary(home, at, &feed)).await,
+            Kind::Bind => process::start("bind", folder, |home, at| bind::secondary(home, at, feed)).await,
+            Kind::Nsd => process::start("nsd", folder, |home, at| nsd::secondary(home, at, feed)).await,
+            Kind::Knot => process::start("knot", folder, |home, at| knot::secondary(home, at, feed)).await,
             Kind::PowerDns => {
-                process::start("powerdns", folder, |home, at| powerdns::secondary(home, at, &feed)).await
+                process::start("powerdns", folder, |home, at| powerdns::secondary(home, at, feed)).await
             }
         };
         Self { kind, running }

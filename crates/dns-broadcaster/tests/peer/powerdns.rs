@@ -28,7 +28,7 @@ xfr-cycle-interval=1
 allow-notify-from={LOOPBACKS}
 receiver-threads=1
 distributor-threads=1
-retrieval-threads=2
+retrieval-threads={retrievals}
 daemon=no
 guardian=no
 disable-syslog=yes
@@ -38,6 +38,8 @@ loglevel=6
         address.ip(),
         address.port(),
         home.join("zones.sqlite3").display(),
+        // Beside another transfer it finds its database locked, and forgets a part of the catalogue.
+        retrievals = if feed.catalogues.is_empty() { 2 } else { 1 },
     );
     fs::write(home.join("pdns.conf"), text).unwrap();
     let mut server = super::command("pdns_server");
@@ -67,11 +69,15 @@ fn fill(home: &Path, feed: &Feed<'_>) {
         )
         .unwrap();
     }
-    for zone in feed.zones.iter().map(|zone| bare(zone).to_ascii_lowercase()) {
-        writeln!(sql, "INSERT INTO domains (name, type, master) VALUES ('{zone}', 'SLAVE', '{primaries}');")
+    let zones = feed.zones.iter().map(|zone| (zone, "SLAVE"));
+    for (zone, kind) in zones.chain(feed.catalogues.iter().map(|catalogue| (catalogue, "CONSUMER"))) {
+        let zone = bare(zone).to_ascii_lowercase();
+        writeln!(sql, "INSERT INTO domains (name, type, master) VALUES ('{zone}', '{kind}', '{primaries}');")
             .unwrap();
         let key = feed.key.map(|key| ("AXFR-MASTER-TSIG", key.name.as_str()));
-        for (kind, content) in key.into_iter().chain([("IXFR", "1")]) {
+        // By IXFR its version 4.7 takes a catalogue and loses it again.
+        let parts = (kind == "SLAVE").then_some(("IXFR", "1"));
+        for (kind, content) in key.into_iter().chain(parts) {
             writeln!(
                 sql,
                 "INSERT INTO domainmetadata (domain_id, kind, content)

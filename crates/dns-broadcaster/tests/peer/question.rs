@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long anything may take on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long between two looks.
 pub(super) const POLL: Duration = Duration::from_millis(10);
 /// How long one datagram is waited for; whoever asks asks again.

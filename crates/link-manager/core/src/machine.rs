@@ -196,6 +196,13 @@ impl LinkMachine {
         Some(zones)
     }
 
+    /// This life of the system: its incarnation, unless it is known to be over.
+    #[must_use]
+    pub fn life(&self) -> Option<Incarnation> {
+        let is_over = self.observed.values().any(|observed| observed.silent);
+        self.own.as_ref().filter(|_| !is_over).map(|own| own.incarnation)
+    }
+
     pub(crate) fn nonce(&mut self) -> u64 {
         self.nonces = self.nonces.wrapping_add(1).max(1);
         self.nonces

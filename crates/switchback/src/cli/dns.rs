@@ -7,12 +7,13 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use switchback_dns::client;
 use switchback_proto::dns::v1::{
-    ListSecondariesRequest, ListZonesRequest, ListZonesResponse, ReloadZoneFilesRequest,
+    ListSecondariesRequest, ListZonesRequest, ListZonesResponse, PublishCatalogueRequest,
+    ReloadZoneFilesRequest,
 };
 
 use super::Context;
 use crate::client::Operator;
-use crate::view::dns::{LookupView, LookupsView, ReloadView, SecondariesView, ZonesView};
+use crate::view::dns::{CatalogueView, LookupView, LookupsView, ReloadView, SecondariesView, ZonesView};
 
 /// How long a name server is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -27,6 +28,13 @@ pub enum Command {
     /// Read the zone files of this system's own records again. What cannot be served is refused with file
     /// and line, and then everything stays as it was.
     Reload,
+    /// The catalogue from which the name servers that follow pick up tenants by themselves.
+    Catalogue {
+        /// Give it to them from now on. What it does not list they remove: on a system that was rebuilt,
+        /// restore its links first.
+        #[arg(long)]
+        publish: bool,
+    },
     /// Ask this system's name server, and the other system's, what a name answers now.
     Lookup {
         /// The name, such as `acme.east.example.com`.
@@ -51,6 +59,14 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
         Command::Reload => {
             let answer = operator.ask(operator.dns().reload_zone_files(ReloadZoneFilesRequest {})).await?;
             context.format.print(&ReloadView::from(answer));
+        }
+        Command::Catalogue { publish } => {
+            let catalogue = if publish {
+                operator.ask(operator.dns().publish_catalogue(PublishCatalogueRequest {})).await?.catalogue
+            } else {
+                operator.ask(operator.dns().list_zones(ListZonesRequest {})).await?.catalogue
+            };
+            context.format.print(&CatalogueView::from(catalogue));
         }
         Command::Lookup { name, server } => {
             let servers = if server.is_empty() { servers(operator, &name).await? } else { server };

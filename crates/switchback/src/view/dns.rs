@@ -46,6 +46,45 @@ impl Show for ReloadView {
     }
 }
 
+/// The catalogue of a system's zones.
+#[derive(Clone, Debug, Serialize)]
+pub struct CatalogueView {
+    /// The name of the zone in which name servers find it; empty when none was published.
+    pub name: String,
+    /// Its serial.
+    pub serial: u32,
+    /// Zones in it.
+    pub members: u32,
+    /// `published`, `withheld` or `none`.
+    pub state: String,
+}
+
+impl From<Option<proto::Catalogue>> for CatalogueView {
+    fn from(from: Option<proto::Catalogue>) -> Self {
+        let state = match &from {
+            None => "none",
+            Some(catalogue) if catalogue.withheld => "withheld",
+            Some(_) => "published",
+        };
+        let proto::Catalogue { name, serial, members, .. } = from.unwrap_or_default();
+        Self { name, serial, members, state: state.into() }
+    }
+}
+
+impl Show for CatalogueView {
+    fn show(&self) -> String {
+        let Self { name, serial, members, .. } = self;
+        match &self.state[..] {
+            "none" => "no catalogue is published: `switchback dns catalogue --publish`".into(),
+            "withheld" => format!(
+                "{name} is withheld: it was published before this system lost its state, and name servers keep the \
+                 zones that they have. Once its links are restored: `switchback dns catalogue --publish`"
+            ),
+            _ => format!("{name} lists {members} zones, serial {serial}"),
+        }
+    }
+}
+
 /// All zones of a system.
 #[derive(Clone, Debug, Serialize)]
 pub struct ZonesView {

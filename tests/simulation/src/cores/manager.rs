@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use switchback_kit::durable::{Batch, Db};
+use switchback_link::dns::Desired;
 use switchback_link::store;
 use switchback_link_core::{Access, FlowSpec, Input, LinkMachine, Output, Policy, check};
 use switchback_machine::{Machine as _, Outbox, Timestamp};
-use switchback_proto::dns::v1::TenantZone;
 use switchback_world::time::unix_ms;
 
 use crate::cores::Trouble;
@@ -63,7 +63,7 @@ pub struct Manager {
     /// When it was seen, in simulated milliseconds.
     pub seen_ms: u64,
     /// What the broadcaster was last told, and the number of that.
-    pub zones: (Option<Vec<TenantZone>>, u64),
+    pub zones: (Option<Desired>, u64),
     /// When it is ticked next, in simulated milliseconds.
     pub tick_ms: Option<u64>,
     db: Db,

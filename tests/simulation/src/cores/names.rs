@@ -14,6 +14,7 @@ use switchback_dns::core::record::{Kind, Rdata};
 use switchback_dns::core::zone::{Policy, Serial, Snapshot};
 use switchback_dns::publisher::Publisher;
 use switchback_dns::tsig::Keys;
+use switchback_link::dns::Desired;
 use switchback_model::{Incarnation, SystemId};
 use switchback_proto::dns::v1::{ApplyZonesRequest, SystemZone, TenantZone};
 
@@ -69,20 +70,15 @@ impl Names {
     ///
     /// # Errors
     /// It could not be made durable.
-    pub fn apply(
-        &self,
-        system: System,
-        run: u64,
-        generation: u64,
-        tenants: Vec<TenantZone>,
-    ) -> Result<(), Trouble> {
+    pub fn apply(&self, system: System, run: u64, generation: u64, desired: Desired) -> Result<(), Trouble> {
         let zone = SystemZone {
             domain: system.domain(),
             addresses: vec![system.address().into()],
             name_server_addresses: vec![system.address().into()],
         };
-        let request =
-            ApplyZonesRequest { generation, system: Some(zone), tenants, run: format!("{run:016x}") };
+        let Desired { tenants, life } = desired;
+        let run = format!("{run:016x}");
+        let request = ApplyZonesRequest { generation, system: Some(zone), tenants, run, life };
         let applied = at_once(self.publisher.apply(request));
         applied.map(|_| ()).map_err(|error| Trouble::Ended(error.to_string()))
     }

@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use switchback_certificate::core::Change;
+use switchback_link::dns::Desired;
 use switchback_link_core::{Access, FlowSpec, Input};
 use switchback_model::{Incarnation, LinkId, SystemId};
-use switchback_proto::dns::v1::TenantZone;
 
 use crate::chance::Chance;
 use crate::check;
@@ -65,7 +65,7 @@ pub(super) enum Event {
     Flows(System, u64, Box<FlowSpec>),
     Answer(System, u64, Box<Input>),
     Forget(System, u64, LinkId, bool),
-    Zones(System, u64, u64, Vec<TenantZone>),
+    Zones(System, u64, u64, Desired),
     Release(System, u64),
     Certified(System),
     Transfer,

@@ -26,6 +26,8 @@ pub(super) struct Scene<'a> {
 #[derive(Debug)]
 pub(super) struct Follower {
     pub(super) target: Target,
+    /// Zones that it does not take.
+    pub(super) leaves_out: BTreeSet<Name>,
     pub(super) tracks: BTreeMap<ZoneId, Track>,
     pub(super) queue: Queue,
     pub(super) flights: Flights,
@@ -44,6 +46,7 @@ impl Follower {
     pub(super) fn new(target: Target) -> Self {
         Self {
             target,
+            leaves_out: BTreeSet::new(),
             tracks: BTreeMap::new(),
             queue: Queue::default(),
             flights: Flights::default(),

@@ -1,8 +1,8 @@
 //! Inside a system: what the link manager asks of the other services, and what they tell it.
 
+use switchback_link::dns::Desired;
 use switchback_link_core::{Access, FlowSpec, Input, Message, Output};
 use switchback_model::LinkId;
-use switchback_proto::dns::v1::TenantZone;
 
 use crate::cores::network::{Line, Parcel};
 use crate::cores::{Trouble, at_once};
@@ -153,7 +153,7 @@ impl Stage {
     /// What names shall answer now, if that has changed.
     pub(super) fn publish(&mut self, system: System) {
         let Some(manager) = &mut self.sites[system as usize].manager else { return };
-        let zones = switchback_link::dns::zones(&manager.machine, 5);
+        let zones = switchback_link::dns::desired(&manager.machine, 5);
         if zones != manager.zones.0 {
             manager.zones = (zones, manager.zones.1 + 1);
             self.offer_zones(system);
@@ -169,7 +169,7 @@ impl Stage {
         }
     }
 
-    pub(super) fn tell_names(&mut self, system: System, run: u64, generation: u64, zones: Vec<TenantZone>) {
+    pub(super) fn tell_names(&mut self, system: System, run: u64, generation: u64, zones: Desired) {
         // A request that was under way when its link manager ended arrives all the same.
         if !self.reaches(system, Service::LinkManager, Service::DnsBroadcaster) {
             return;
