@@ -1,5 +1,5 @@
 //! Real resolvers that are sent to both systems, as by a delegation: Unbound, BIND and Knot Resolver,
-//! through a failover, the return of a stale primary, a failback, and a tenant that was just denied.
+//! through a failover, the return of a stale primary, a failback, a tenant that was just denied, and the return of a primary that lost everything.
 #![allow(clippy::unwrap_used, reason = "what the tests share stands outside their functions")]
 
 mod broadcaster;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use broadcaster::{Bound, Broadcaster, FOR_EVER, zone};
+use broadcaster::{Bound, Broadcaster, FOR_EVER, request_of, zone};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use peer::{Resolver, ResolverKind, address_of, eventually, question};
@@ -97,6 +97,60 @@ async fn follows(kind: ResolverKind) {
     west.stop().await;
 }
 
+/// A primary that was lost comes back and knows nothing; the resolver is sent to both systems for its
+/// whole domain.
+async fn is_not_misled_by_a_rebuilt_primary(kind: ResolverKind) {
+    if !kind.is_installed() {
+        return;
+    }
+    const EAST: &str = "east.example.com";
+    const WEST: &str = "west.example.com";
+    let folder = tempfile::tempdir().unwrap();
+    let [east, west] = pair(folder.path()).await;
+    let servers = [east.dns, west.dns];
+    // As BIND also asks whom a zone names as its servers, they are where they are said to be.
+    let says = |domain: &str, dns: SocketAddr, mut tenants: Vec<TenantZone>| {
+        let addresses = servers.map(|server| vec![server.ip().to_string()]);
+        for server in tenants.iter_mut().flat_map(|tenant| &mut tenant.name_servers) {
+            server.addresses = addresses[usize::from(server.name.ends_with(WEST))].clone();
+        }
+        let mut request = request_of(domain, 1, tenants);
+        let system = request.system.iter_mut();
+        system.for_each(|system| system.name_server_addresses = vec![dns.ip().to_string()]);
+        request
+    };
+    let mut west = west.serve();
+    west.client.apply_zones(says(WEST, servers[1], vec![acme(128, "192.0.2.2")])).await.unwrap();
+    let mut east = east.domain(EAST).serve();
+    east.client.apply_zones(says(EAST, servers[0], Vec::new())).await.unwrap();
+    let stubs: [(&str, &[SocketAddr]); 2] = [(EAST, &servers), (WEST, &servers)];
+    let resolver = Resolver::start(kind, folder.path(), &stubs).await;
+    // Each is asked anew, of one system or the other.
+    for number in 0..60 {
+        let name = format!("photos{number}.{ACME}");
+        let answer = eventually(
+            &format!("an answer for {name}"),
+            || resolver.log(),
+            async || {
+                question(resolver.address(), &name, RecordType::A)
+                    .await
+                    .filter(|answer| answer.metadata.response_code != ResponseCode::ServFail)
+            },
+        )
+        .await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError, "{name}\n{}", resolver.log());
+    }
+    // The rebuilt one has its say about its own names.
+    eventually(
+        "the rebuilt primary answers",
+        || resolver.log(),
+        async || address_of(resolver.address(), &format!("ns1.{EAST}")).await,
+    )
+    .await;
+    east.stop().await;
+    west.stop().await;
+}
+
 /// A name that was denied is found once its tenant is there, within the time that a denial may be kept.
 async fn forgets_a_denial(kind: ResolverKind) {
     if !kind.is_installed() {
@@ -106,7 +160,7 @@ async fn forgets_a_denial(kind: ResolverKind) {
     const NEW: &str = "new.west.example.com";
     let folder = tempfile::tempdir().unwrap();
     let mut west = Broadcaster::start(folder.path(), FOR_EVER).await;
-    west.apply(1, Vec::new()).await;
+    west.apply(1, vec![zone("old.west.example.com", 0, &["192.0.2.6"], "")]).await;
     let resolver = Resolver::start(kind, folder.path(), &[(SYSTEM, &[west.dns])]).await;
     let answer = eventually(
         "an answer",
@@ -142,7 +196,7 @@ async fn forgets_a_denial(kind: ResolverKind) {
 }
 
 macro_rules! for_each_resolver {
-    ($($follows:ident $forgets:ident $kind:ident;)*) => {$(
+    ($($follows:ident $forgets:ident $is_not_misled:ident $kind:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $follows() {
             follows(ResolverKind::$kind).await;
@@ -152,11 +206,16 @@ macro_rules! for_each_resolver {
         async fn $forgets() {
             forgets_a_denial(ResolverKind::$kind).await;
         }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $is_not_misled() {
+            is_not_misled_by_a_rebuilt_primary(ResolverKind::$kind).await;
+        }
     )*};
 }
 
 for_each_resolver! {
-    unbound_follows_both_sides unbound_forgets_a_denial Unbound;
-    bind_follows_both_sides bind_forgets_a_denial Bind;
-    knot_resolver_follows_both_sides knot_resolver_forgets_a_denial Knot;
+    unbound_follows_both_sides unbound_forgets_a_denial unbound_is_not_misled Unbound;
+    bind_follows_both_sides bind_forgets_a_denial bind_is_not_misled Bind;
+    knot_resolver_follows_both_sides knot_resolver_forgets_a_denial knot_resolver_is_not_misled Knot;
 }

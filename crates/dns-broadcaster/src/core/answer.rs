@@ -18,7 +18,7 @@ pub enum Code {
     NxDomain,
     /// No zone of this server.
     Refused,
-    /// A zone of this server that is held back: ask the other server.
+    /// This server cannot say, since its zone is held back or denies nothing: ask the other one.
     ServFail,
 }
 
@@ -83,6 +83,11 @@ pub fn answer<'a>(snapshot: &'a Snapshot, name: &[u8], kind: Kind) -> Answer<'a>
             Look::Node(node) => node,
             Look::Cut(key, servers) => {
                 found.end = End::Referred(key, servers);
+                return found;
+            }
+            Look::Nothing if !zone.denies && followed > 0 => return found,
+            Look::Nothing if !zone.denies => {
+                (found.code, found.zone) = (Code::ServFail, None);
                 return found;
             }
             Look::Nothing => {

@@ -119,6 +119,8 @@ pub struct Zone {
     pub(super) transferable: bool,
     /// Whether nothing of it is anybody's but a name server's that takes it: a catalogue.
     pub(super) private: bool,
+    /// Whether a name that it does not hold does not exist.
+    pub(super) denies: bool,
     /// The SOA set stands first at the origin.
     pub(super) nodes: Table<Node>,
     /// Addresses of name servers outside the zone, for the additional section.
@@ -160,6 +162,9 @@ impl Zone {
     /// delegated from it. This server answers from the tenants' own zones and never refers to them,
     /// but one that takes only this zone from it has to. `own` are the operator's records; those
     /// whose names are published are left out.
+    ///
+    /// Without any tenant this server denies no name: a system that lost everything knows nothing of
+    /// tenants for whom the other system of a link answers, and a resolver has to go on to that one.
     #[must_use]
     pub fn of_system(
         system: &System,
@@ -187,7 +192,7 @@ impl Zone {
         for (owner, set) in own::beside(own, &origin, tenants).flatten() {
             zone.insert(owner, [set.clone()].into());
         }
-        Self::of_nodes(&origin, serial, zone.nodes)
+        Self { denies: !tenants.is_empty(), ..Self::of_nodes(&origin, serial, zone.nodes) }
     }
 
     /// A tenant's zone: its apex, and a wildcard with the same addresses (RFC 4592).
@@ -225,6 +230,7 @@ impl Zone {
             held: false,
             transferable: true,
             private: false,
+            denies: true,
             nodes: nodes.into(),
             glue: Table::default(),
             history: History::default(),
