@@ -14,7 +14,7 @@ use crate::core::follow::{Exchange, Reason, Standing, State};
 use crate::core::name::Name;
 use crate::core::own::Digest;
 use crate::core::zone::{
-    NAME_SERVER_LABEL, NameServer, SYSTEM_LABELS, Serial, System, Tenant, TenantContent,
+    NAME_SERVER_LABEL, NameServer, Place, SYSTEM_LABELS, Serial, System, Tenant, TenantContent,
 };
 
 /// RFC 2181 section 8.
@@ -84,11 +84,21 @@ fn tenant(zone: wire::TenantZone, system: &System, ttl_default: u32) -> Result<T
     }
     Ok(Tenant {
         serial: Serial(zone.serial),
-        content: TenantContent { addresses, name_servers, ttl },
+        content: TenantContent {
+            addresses,
+            name_servers,
+            ttl,
+            place: place(&zone.link, zone.epoch, zone.generation),
+        },
         name: zone_name,
         link: zone.link,
         target: zone.target,
     })
+}
+
+/// Of a zone on a link.
+pub(crate) fn place(link: &str, epoch: u64, generation: u32) -> Option<Place> {
+    (!link.is_empty()).then_some(Place { epoch, generation })
 }
 
 fn name_servers(servers: Vec<wire::NameServer>, system: &System) -> Result<Vec<NameServer>, String> {
@@ -170,6 +180,8 @@ fn tenant_zone(tenant: &Tenant) -> wire::TenantZone {
         ttl_seconds: tenant.content.ttl,
         link: tenant.link.clone(),
         target: tenant.target.clone(),
+        epoch: tenant.content.place.map_or(0, |place| place.epoch),
+        generation: tenant.content.place.map_or(0, |place| place.generation),
     }
 }
 

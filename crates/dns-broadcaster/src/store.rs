@@ -18,7 +18,7 @@ use switchback_proto::dns::record::v1::{
 };
 
 use crate::Error;
-use crate::convert::{addresses, name, texts};
+use crate::convert::{addresses, name, place, texts};
 use crate::core::apply::{Plan, Record};
 use crate::core::catalogue::{Catalogue, Members};
 use crate::core::name::Name;
@@ -166,6 +166,8 @@ fn encode_zone(tenant: &Tenant) -> Vec<u8> {
         ttl_seconds: tenant.content.ttl,
         link: tenant.link.clone(),
         target: tenant.target.clone(),
+        epoch: tenant.content.place.map_or(0, |place| place.epoch),
+        generation: tenant.content.place.map_or(0, |place| place.generation),
     }
     .encode_to_vec()
 }
@@ -182,6 +184,7 @@ fn decode_zone(key: &str, record: ZoneRecord) -> Result<Tenant, String> {
             addresses: addresses(&record.addresses)?,
             name_servers: servers.collect::<Result<_, String>>()?,
             ttl: record.ttl_seconds,
+            place: place(&record.link, record.epoch, record.generation),
         },
         link: record.link,
         target: record.target,

@@ -23,6 +23,7 @@ fn tenant(label: &str, serial: u32, address: &str) -> Tenant {
             addresses: vec![address.parse().unwrap()],
             name_servers: vec![NameServer { name: name("ns1.east.test"), addresses: vec![] }],
             ttl: 5,
+            place: None,
         },
         link: "link".into(),
         target: "east".into(),

@@ -201,6 +201,11 @@ async fn follows(kind: Kind, shared: Option<TsigKey>) {
     it.east.stop().await;
     it.west.apply(vec![acme(128, "192.0.2.2")]).await;
     it.leads_to("192.0.2.2").await;
+    // Anybody can see there what it follows.
+    let name = format!("_switchback.{ACME}");
+    let shown =
+        peer::question(it.follower.address(), &name, hickory_proto::rr::RecordType::TXT).await.unwrap();
+    assert_eq!(shown.answers[0].data.to_string(), "switchback serial=128 epoch=1 generation=0");
     let in_time = |seen: &wire::Secondary| {
         let change = seen.last_change.unwrap_or_default();
         seen.converged == 1 && change.open == 0 && change.slowest_ms.is_some()

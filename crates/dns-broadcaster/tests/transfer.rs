@@ -40,6 +40,7 @@ fn tenant_of(number: u8) -> Tenant {
             addresses: vec![[192, 0, 2, 1].into()],
             name_servers: vec![NameServer { name: name("ns1.west.test"), addresses: vec![] }],
             ttl: 7,
+            place: None,
         },
         link: String::new(),
         target: String::new(),

@@ -28,8 +28,8 @@ use super::zone::{Policy, Serial, Zone};
 const LABEL: &str = "_catalog";
 /// RFC 9432 section 4.1: zones are listed beneath it.
 const ZONES: &str = "zones";
-/// RFC 9432 section 4.2.1: the version of the schema, as a string of a TXT record.
-const VERSION: &[u8] = b"\x012";
+/// RFC 9432 section 4.2.1: the version of the schema.
+const VERSION: &str = "2";
 /// Nobody looks a catalogue up. Name servers must know a TTL.
 const TTL: u32 = 0;
 /// So long a name server keeps the catalogue of a system that is gone, seconds: for ever, or its zones
@@ -152,7 +152,7 @@ impl Zone {
             minimum: TTL,
         });
         let apex = [Set::new(Kind::SOA, TTL, [soa]), Set::new(Kind::NS, TTL, [Rdata::name(&nobody)])];
-        let version = Set::new(Kind::TXT, TTL, [Rdata::from_wire(VERSION.into())]);
+        let version = Set::new(Kind::TXT, TTL, [Rdata::text(VERSION)]);
         let zones = origin.child(ZONES)?;
         let listed = members.filter_map(|member| {
             let owner = zones.child(&label(hash(member)))?;

@@ -58,6 +58,17 @@ impl Rdata {
         Self(bytes.into())
     }
 
+    /// A TXT record's: this text, in the parts that a string has room for (RFC 1035 section 3.3.14).
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        let mut bytes = Vec::with_capacity(text.len() + 2);
+        for string in text.as_bytes().chunks(u8::MAX.into()) {
+            bytes.push(string.len() as u8);
+            bytes.extend(string);
+        }
+        Self(bytes.into())
+    }
+
     /// A SOA record's.
     #[must_use]
     pub fn soa(soa: &Soa) -> Self {

@@ -1,6 +1,7 @@
 //! Zones: what the link manager wants them to be, and the records that follow from it.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -16,6 +17,10 @@ use super::table::Table;
 pub const SYSTEM_LABELS: [&str; 3] = [NAME_SERVER_LABEL, "s3", "admin"];
 /// The system's own name server, `ns1.<domain>`.
 pub const NAME_SERVER_LABEL: &str = "ns1";
+
+/// Beneath a tenant: a TXT record there says which state of the link an answer is of. No host has such a
+/// name.
+pub const WATCH_LABEL: &str = "_switchback";
 
 /// A zone's serial, in the circular order of RFC 1982.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +87,17 @@ pub struct TenantContent {
     pub name_servers: Vec<NameServer>,
     /// Seconds that an answer may be kept.
     pub ttl: u32,
+    /// Where the link is that the serial follows; none for a zone on no link.
+    pub place: Option<Place>,
+}
+
+/// What a serial of a link's zone stands for: both systems give the same one to the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The link's epoch.
+    pub epoch: u64,
+    /// Changes within it.
+    pub generation: u32,
 }
 
 /// A name server of a zone.
@@ -195,7 +211,8 @@ impl Zone {
         Self { denies: !tenants.is_empty(), ..Self::of_nodes(&origin, serial, zone.nodes) }
     }
 
-    /// A tenant's zone: its apex, and a wildcard with the same addresses (RFC 4592).
+    /// A tenant's zone: its apex, and a wildcard with the same addresses (RFC 4592). What anybody who
+    /// watches a failover wants to know stands beside them, at [`WATCH_LABEL`].
     #[must_use]
     pub fn of_tenant(tenant: &Tenant, held: bool, transferable: bool, policy: &Policy) -> Self {
         let (origin, content) = (&tenant.name, &tenant.content);
@@ -206,6 +223,9 @@ impl Zone {
         zone.insert(origin, content.name_server_sets(ttl));
         if let Some(wildcard) = origin.child("*") {
             zone.insert(&wildcard, address_sets(&content.addresses, ttl));
+        }
+        if let Some(watched) = origin.child(WATCH_LABEL) {
+            zone.insert(&watched, [Set::new(Kind::TXT, ttl, [tenant.state()])].into());
         }
         let glue = content.name_servers.iter();
         let glue = glue.map(|server| (server.name.clone(), address_sets(&server.addresses, ttl)));
@@ -291,6 +311,14 @@ impl Draft {
 }
 
 impl Tenant {
+    /// Serial, epoch and generation, as words of one text.
+    fn state(&self) -> Rdata {
+        let place = self.content.place.map_or_else(String::new, |Place { epoch, generation }| {
+            format!(" epoch={epoch} generation={generation}")
+        });
+        Rdata::text(&format!("switchback serial={}{place}", self.serial.0))
+    }
+
     /// Whether name servers that follow this one may take the zone from it: if it follows a link,
     /// because then both systems give it the same serial, or if it lies beneath the system's own
     /// `domain`. The other system numbers its own zones, and this one does not know how.

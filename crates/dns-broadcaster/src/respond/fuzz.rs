@@ -45,6 +45,7 @@ fn responder() -> Responder {
             addresses: vec![address(1), address(2)],
             name_servers: vec![server("east"), server("west")],
             ttl: 5,
+            place: None,
         },
         link: "link".into(),
         target: String::new(),

@@ -48,6 +48,7 @@ fn tenant(zone: &str, serial: u32, addresses: &[IpAddr], servers: &[&str]) -> Te
                 .map(|name| NameServer { name, addresses: vec![address] })
                 .collect(),
             ttl: 7,
+            place: None,
         },
         link: String::new(),
         target: String::new(),
@@ -91,6 +92,8 @@ fn model(tenants: &[(Tenant, bool)]) -> Vec<Model> {
         zone.add_addresses(&origin, &tenant.content.addresses);
         zone.add_addresses(&format!("*.{origin}"), &tenant.content.addresses);
         zone.records.push((origin.clone(), Kind::SOA, tenant.serial.0.to_string()));
+        let state = format!("switchback serial={}", tenant.serial.0);
+        zone.records.push((format!("_switchback.{origin}"), Kind::TXT, state));
         for server in &tenant.content.name_servers {
             zone.records.push((origin.clone(), Kind::NS, server.name.to_string()));
         }
@@ -168,6 +171,7 @@ fn value(kind: Kind, data: &Rdata) -> String {
         }
         // The serial stands before four other numbers.
         Kind::SOA => data.serial().unwrap().0.to_string(),
+        Kind::TXT => String::from_utf8(data.as_bytes()[1..].to_vec()).unwrap(),
         _ => data.as_address().unwrap().to_string(),
     }
 }
@@ -201,7 +205,20 @@ fn tenants() -> impl Strategy<Value = Vec<(Tenant, bool)>> {
 }
 
 fn question_name() -> impl Strategy<Value = String> {
-    let label = prop::sample::select(vec!["a", "b", "acme", "ns", "ns1", "s3", "admin", "x", "y", "*", "q"]);
+    let label = prop::sample::select(vec![
+        "a",
+        "b",
+        "acme",
+        "ns",
+        "ns1",
+        "s3",
+        "admin",
+        "x",
+        "y",
+        "*",
+        "q",
+        "_switchback",
+    ]);
     let zone = prop::sample::select(vec![
         "",
         "test",
@@ -219,7 +236,7 @@ fn question_name() -> impl Strategy<Value = String> {
 }
 
 fn question() -> impl Strategy<Value = Kind> {
-    prop::sample::select(vec![Kind::A, Kind::AAAA, Kind::NS, Kind::SOA, Kind::DS, Kind(16)])
+    prop::sample::select(vec![Kind::A, Kind::AAAA, Kind::NS, Kind::SOA, Kind::DS, Kind::TXT])
 }
 
 proptest! {

@@ -197,5 +197,7 @@ pub(crate) fn zone(name: &str, serial: u32, addresses: &[&str], link: &str) -> T
         ttl_seconds: 3,
         link: link.into(),
         target: "east".into(),
+        epoch: if link.is_empty() { 0 } else { (serial / 64).saturating_sub(1).into() },
+        generation: if link.is_empty() { 0 } else { serial % 64 },
     }
 }

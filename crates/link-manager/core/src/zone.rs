@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use switchback_model::{AccessMode, ContentKind, Side};
+use switchback_model::{AccessMode, ContentKind, Epoch, Side};
 
 use crate::machine::Observed;
 use crate::{Identity, Link, ZoneRecord};
@@ -37,6 +37,8 @@ pub struct TenantZone {
     pub link: String,
     /// Name of the system it leads to.
     pub target: String,
+    /// What the serial stands for: an epoch of the link, and changes within it.
+    pub place: Option<(Epoch, u32)>,
 }
 
 /// The next record of where a link's names lead, if it differs from the present one or a side writes in
@@ -115,6 +117,7 @@ pub(crate) fn of_link(link: &Link, own: &Identity) -> Vec<TenantZone> {
                 name_servers: name_servers.clone(),
                 link: link.shared.name.clone(),
                 target: target.clone(),
+                place: Some((record.epoch, record.generation)),
             };
             let fixed = TenantZone {
                 name: format!("{}.{}", tenant.name, replica.0),
@@ -123,6 +126,7 @@ pub(crate) fn of_link(link: &Link, own: &Identity) -> Vec<TenantZone> {
                 name_servers: name_servers.clone(),
                 link: String::new(),
                 target: replica.1.clone(),
+                place: None,
             };
             [moving, fixed]
         })
@@ -142,5 +146,6 @@ pub(crate) fn of_tenant(tenant: &str, own: &Identity) -> TenantZone {
         }],
         link: String::new(),
         target: own.name.clone(),
+        place: None,
     }
 }

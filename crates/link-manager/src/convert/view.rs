@@ -115,5 +115,7 @@ pub(crate) fn zone_out(zone: &TenantZone, ttl_seconds: u32) -> dns::TenantZone {
         ttl_seconds,
         link: zone.link.clone(),
         target: zone.target.clone(),
+        epoch: zone.place.map_or(0, |(epoch, _)| epoch.0),
+        generation: zone.place.map_or(0, |(_, generation)| generation),
     }
 }
