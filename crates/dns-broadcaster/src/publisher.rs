@@ -21,7 +21,8 @@ use crate::config::Config;
 use crate::core::apply::{self, Plan, Record, Verdict};
 use crate::core::catalogue;
 use crate::core::name::Name;
-use crate::core::own::{self, Digest, Nodes};
+use crate::core::own::{self, Digest};
+use crate::core::record::Value;
 use crate::core::zone::{Policy, Snapshot, Zone};
 use crate::store::Store;
 use crate::zone_file::ZoneFile;
@@ -50,7 +51,7 @@ struct State {
 #[derive(Default)]
 struct Own {
     /// In the system's zone.
-    records: Nodes,
+    records: own::Records,
     digest: Digest,
     /// Zones by themselves.
     zones: BTreeMap<Name, Arc<Zone>>,
@@ -161,7 +162,8 @@ impl Publisher {
         }
         state.own = own;
         self.publish(&state);
-        let (records, zones) = (records_in(&state.own.records), state.own.zones.len());
+        let (records, zones) =
+            (state.own.records.sets().map(|(_, set)| set.len()).sum::<usize>(), state.own.zones.len());
         tracing::info!(records, zones, "zone files read");
         let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(wire::ReloadZoneFilesResponse { records: count(records), zones: count(zones) })
@@ -271,7 +273,7 @@ impl State {
     }
 
     fn log_left_out(&self, domain: &Name) {
-        let left_out = own::beside(&self.own.records, domain, &self.record.tenants).filter_map(Result::err);
+        let left_out = self.own.records.left_out(domain, &self.record.tenants);
         let zones = self.own.zones.keys().filter_map(|zone| {
             let reason = own::zone_taken(zone, domain, &self.record.tenants)?;
             Some(own::Refusal::of_zone(zone, reason))
@@ -290,10 +292,10 @@ impl Own {
         let nobody = BTreeMap::new();
         let tenants = now.map_or(&nobody, |state| &state.record.tenants);
         for mut file in files {
-            match file.zone().cloned() {
+            match file.zone() {
                 None => {
                     own::judge(&file.nodes, domain, tenants).map_err(|refusal| file.refuse(&refusal))?;
-                    read.add(std::mem::take(&mut file.nodes));
+                    read.records.add(domain, std::mem::take(&mut file.nodes));
                 }
                 Some(origin) => {
                     let nodes = std::mem::take(&mut file.nodes);
@@ -318,12 +320,6 @@ impl Own {
         read.digest = digest(&read.records);
         Ok(read)
     }
-
-    fn add(&mut self, nodes: Nodes) {
-        for (owner, node) in nodes {
-            self.records.entry(owner).or_default().extend(node);
-        }
-    }
 }
 
 fn read_all(paths: &[PathBuf], domain: &Name) -> Result<Vec<ZoneFile>, Error> {
@@ -331,33 +327,24 @@ fn read_all(paths: &[PathBuf], domain: &Name) -> Result<Vec<ZoneFile>, Error> {
 }
 
 /// SHA-256 of all that is said; zeros when nothing is.
-fn digest(records: &Nodes) -> Digest {
-    if records.is_empty() {
-        return Digest::default();
-    }
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    for (owner, node) in records {
-        let mut sets: Vec<_> = node.iter().collect();
-        sets.sort_by_key(|set| set.kind);
-        for set in sets {
-            for data in &set.data {
-                let value = data.as_bytes();
-                context.update(&(owner.as_bytes().len() as u64).to_be_bytes());
-                context.update(owner.as_bytes());
-                context.update(&set.kind.0.to_be_bytes());
-                context.update(&set.ttl.to_be_bytes());
-                context.update(&(value.len() as u64).to_be_bytes());
-                context.update(value);
-            }
+fn digest(records: &own::Records) -> Digest {
+    let mut context = None;
+    for (owner, set) in records.sets() {
+        let context = context.get_or_insert_with(|| ring::digest::Context::new(&ring::digest::SHA256));
+        for value in set.values().map(Value::as_bytes) {
+            context.update(&(owner.len() as u64).to_be_bytes());
+            context.update(owner);
+            context.update(&set.kind().0.to_be_bytes());
+            context.update(&set.ttl().to_be_bytes());
+            context.update(&(value.len() as u64).to_be_bytes());
+            context.update(value);
         }
     }
     let mut digest = Digest::default();
-    digest.copy_from_slice(context.finish().as_ref());
+    if let Some(context) = context {
+        digest.copy_from_slice(context.finish().as_ref());
+    }
     digest
-}
-
-fn records_in(nodes: &Nodes) -> usize {
-    nodes.values().flatten().map(|set| set.data.len()).sum()
 }
 
 /// `zone` with the history of the one whose place it takes.

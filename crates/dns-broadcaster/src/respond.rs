@@ -19,10 +19,10 @@ use switchback_kit::world::time::unix_ms;
 use crate::access::{self, Secondary};
 use crate::core::answer::{Answer, answer};
 use crate::core::cookie;
-use crate::core::name::Name;
+use crate::core::name::{Name, labels};
 use crate::core::plain::{self, Frame, UDP_BYTES_MAX, UDP_BYTES_PLAIN};
 use crate::core::rate::{self, Outcome, Rate, Sort};
-use crate::core::record::{Kind, Rdata};
+use crate::core::record::{Kind, Value};
 use crate::core::transfer;
 use crate::core::zone::{Serial, Snapshot, Zone};
 use crate::tsig::{Keys, Signing, Verdict};
@@ -465,16 +465,21 @@ fn record_bytes_max(record: &Record) -> usize {
 }
 
 pub(crate) fn wire_record(record: transfer::Record<'_>) -> Record {
-    Record::from_rdata(wire_name(record.owner), record.ttl, wire_data(record.kind, record.data))
+    Record::from_rdata(wire_name_of(record.owner), record.ttl, wire_data(record.kind, record.data))
 }
 
 /// As it stands, whatever its type.
-fn wire_data(kind: Kind, data: &Rdata) -> RData {
+fn wire_data(kind: Kind, data: Value<'_>) -> RData {
     RData::Unknown { code: RecordType::from(kind.0), rdata: NULL::with(data.as_bytes().into()) }
 }
 
 pub(crate) fn wire_name(name: &Name) -> WireName {
-    let mut labels: Vec<&[u8]> = name.from_the_root().collect();
+    wire_name_of(name.as_bytes())
+}
+
+/// The name of a key.
+fn wire_name_of(key: &[u8]) -> WireName {
+    let mut labels: Vec<&[u8]> = labels(key).collect();
     labels.reverse();
     WireName::from_labels(labels).expect("a name of ours keeps the limits of the wire")
 }

@@ -8,9 +8,11 @@ use domain::base::name::ToName;
 use domain::base::rdata::ComposeRecordData;
 use domain::zonefile::inplace::{Entry, ScannedRecord, Zonefile};
 
+use crate::core::draft::Draft;
 use crate::core::name::{Name, NameBuf};
-use crate::core::own::{Nodes, Refusal};
-use crate::core::record::{Kind, Rdata, Set};
+use crate::core::own::Refusal;
+use crate::core::record::Kind;
+use crate::core::table::Table;
 
 /// Some two million names.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -33,8 +35,8 @@ pub(crate) struct ZoneFile {
     path: PathBuf,
     text: String,
     domain: Name,
-    /// Its records.
-    pub(crate) nodes: Nodes,
+    /// Its records: packed nodes, by name.
+    pub(crate) nodes: Table,
 }
 
 impl ZoneFile {
@@ -49,82 +51,74 @@ impl ZoneFile {
             return Err(of(format!("{bytes} bytes are more than {FILE_BYTES_MAX}; split the zone")));
         }
         let text = std::fs::read_to_string(path).map_err(|error| of(error.to_string()))?;
-        let mut file = Self { path: path.into(), text, domain: domain.clone(), nodes: Nodes::new() };
+        let mut file = Self { path: path.into(), text, domain: domain.clone(), nodes: Table::default() };
         if let Some((line, what)) = left_open(&file.text) {
             return Err(file.error(Some(line), format!("this {what} is never closed")));
         }
-        let mut nodes = Nodes::new();
-        for entry in file.entries() {
-            let Record { owner, kind, ttl, data, .. } = entry?;
-            let node = nodes.entry(owner).or_default();
-            match node.iter_mut().find(|set| set.kind == kind) {
-                Some(set) => {
-                    // One set has one time to live (RFC 2181 section 5.2).
-                    set.ttl = set.ttl.min(ttl);
-                    set.data.push(data);
-                }
-                None => node.push(Set { kind, ttl, data: vec![data] }),
-            }
-        }
-        for set in nodes.values_mut().flatten() {
-            set.data.sort();
-            set.data.dedup();
-            set.data.shrink_to_fit();
-        }
-        file.nodes = nodes;
+        let mut draft = Draft::default();
+        file.each(|record| {
+            draft.push(record.owner.as_bytes(), record.kind, record.ttl, record.value);
+            true
+        })?;
+        file.nodes = draft.finish();
         Ok(file)
     }
 
     /// The zone that the file is: the owner of its SOA record, if it has one.
-    pub(crate) fn zone(&self) -> Option<&Name> {
-        let is_soa = |set: &Set| set.kind == Kind::SOA;
-        self.nodes.iter().find(|(_, node)| node.iter().any(is_soa)).map(|(owner, _)| owner)
+    pub(crate) fn zone(&self) -> Option<Name> {
+        let mut starts = self.nodes.sets().filter(|(_, set)| set.kind() == Kind::SOA);
+        starts.next().map(|(owner, _)| Name::from_key(owner))
     }
 
     /// The refusal of a set, with the line of its first record.
     pub(crate) fn refuse(&self, refusal: &Refusal) -> Error {
-        let is_it = |record: &Record| record.owner == refusal.owner && record.kind == refusal.kind;
-        let line = self.entries().flatten().find(is_it).map(|record| self.line_after(record.behind));
+        let mut line = None;
+        let is_it = |record: &Record<'_>| {
+            let is_it = record.owner.as_bytes() == refusal.owner.as_bytes() && record.kind == refusal.kind;
+            line = is_it.then(|| self.line_after(record.behind));
+            !is_it
+        };
+        // It was read before.
+        let _ = self.each(is_it);
         self.error(line, refusal.to_string())
     }
 
-    fn entries(&self) -> impl Iterator<Item = Result<Record, Error>> {
+    /// Gives `take` each record in turn, as long as it wants more.
+    fn each(&self, mut take: impl FnMut(&Record<'_>) -> bool) -> Result<(), Error> {
         let mut reader = Zonefile::with_capacity(self.text.len() + 2);
         reader.extend_from_slice(self.text.as_bytes());
         reader.extend_from_slice(b"\n");
         reader.set_origin(wire_name(&self.domain));
         reader.set_default_class(Class::IN);
-        let (mut behind, mut is_lost) = (reader.current_offset(), false);
-        std::iter::from_fn(move || {
-            if is_lost {
-                return None;
-            }
-            let before = std::mem::replace(&mut behind, reader.current_offset());
+        let (mut owner, mut value) = (Vec::new(), Vec::new());
+        loop {
+            let behind = reader.current_offset();
+            let refused = |line: Option<usize>, reason| {
+                Err(self.error(line.or_else(|| Some(self.line_after(behind))), reason))
+            };
             // It leaves its bounds for some broken files (seen in domain 0.12.3); a name server must not
             // end for one.
             let next = std::panic::catch_unwind(AssertUnwindSafe(|| reader.next_entry()));
-            let next = next.unwrap_or_else(|_| {
-                is_lost = true;
-                Ok(None)
-            });
-            let record = match next {
-                Ok(None) if is_lost => Err((None, "this entry, or one behind it, is broken".into())),
-                Ok(None) => return None,
-                Ok(Some(Entry::Record(record))) => {
-                    Record::of(&record, before).map_err(|reason| (None, reason))
-                }
-                Ok(Some(Entry::Include { .. })) => {
-                    Err((None, "$INCLUDE is not taken; name the file in zone_files".into()))
-                }
-                Err(error) => Err(located(&error.to_string())),
+            let Ok(next) = next else {
+                return refused(None, "this entry, or one behind it, is broken".into());
             };
-            behind = reader.current_offset();
-            Some(
-                record.map_err(|(line, reason)| {
-                    self.error(line.or_else(|| Some(self.line_after(before))), reason)
-                }),
-            )
-        })
+            let record = match next {
+                Ok(None) => return Ok(()),
+                Ok(Some(Entry::Record(record))) => record,
+                Ok(Some(Entry::Include { .. })) => {
+                    return refused(None, "$INCLUDE is not taken; name the file in zone_files".into());
+                }
+                Err(error) => {
+                    let (line, reason) = located(&error.to_string());
+                    return refused(line, reason);
+                }
+            };
+            match Record::of(&record, behind, (&mut owner, &mut value)) {
+                Ok(record) if take(&record) => {}
+                Ok(_) => return Ok(()),
+                Err(reason) => return refused(None, reason),
+            }
+        }
     }
 
     /// The line of the entry that begins behind so many bytes.
@@ -175,17 +169,23 @@ fn located(text: &str) -> (Option<usize>, String) {
     (line, parts.next().unwrap_or(text).to_owned())
 }
 
-struct Record {
-    owner: Name,
+struct Record<'a> {
+    owner: NameBuf,
     kind: Kind,
     ttl: u32,
-    data: Rdata,
+    /// With names uncompressed.
+    value: &'a [u8],
     /// So many bytes of the file, and what is no record, come before it.
     behind: usize,
 }
 
-impl Record {
-    fn of(record: &ScannedRecord, behind: usize) -> Result<Self, String> {
+impl<'a> Record<'a> {
+    /// The record, written into what may be used for its name and its value.
+    fn of(
+        record: &ScannedRecord,
+        behind: usize,
+        (owner, value): (&mut Vec<u8>, &'a mut Vec<u8>),
+    ) -> Result<Self, String> {
         let kind = record.rtype();
         if record.class() != Class::IN {
             return Err(format!("class {} is not served, only IN", record.class()));
@@ -193,12 +193,12 @@ impl Record {
         if !is_served(kind) {
             return Err(format!("records of type {kind} are not served"));
         }
-        let owner: domain::base::Name<Vec<u8>> = record.owner().to_name();
-        let owner = NameBuf::read(owner.as_slice()).ok_or("the name is too long")?;
-        let mut data = Vec::new();
-        record.data().compose_rdata(&mut data).unwrap_or_else(|never| match never {});
-        let (kind, ttl) = (Kind(kind.to_int()), record.ttl().as_secs());
-        Ok(Self { owner: Name::from(&owner), kind, ttl, data: Rdata::from_wire(data), behind })
+        owner.clear();
+        record.owner().compose(owner).unwrap_or_else(|never| match never {});
+        let owner = NameBuf::read(owner).ok_or("the name is too long")?;
+        value.clear();
+        record.data().compose_rdata(value).unwrap_or_else(|never| match never {});
+        Ok(Self { owner, kind: Kind(kind.to_int()), ttl: record.ttl().as_secs(), value, behind })
     }
 }
 

@@ -2,8 +2,9 @@
 //! wildcards after RFC 4592 and ANY after RFC 8482. A few map look-ups, never a scan.
 
 use super::name::{NameBuf, upward};
+use super::packed::{Node, PackedSet};
 use super::rate::Sort;
-use super::record::{Kind, Node, Rdata, Set};
+use super::record::Kind;
 use super::zone::{Snapshot, Zone};
 
 /// Aliases that are followed for one question; the client follows the others.
@@ -29,7 +30,7 @@ pub struct Answer<'a> {
     pub code: Code,
     /// The zone that speaks; `None` with [`Code::Refused`] and [`Code::ServFail`].
     pub zone: Option<&'a Zone>,
-    aliases: [Option<&'a Set>; ALIASES_MAX],
+    aliases: [Option<PackedSet<'a>>; ALIASES_MAX],
     end: End<'a>,
 }
 
@@ -37,11 +38,11 @@ pub struct Answer<'a> {
 #[derive(Clone, Copy, Debug)]
 enum End<'a> {
     /// To what was asked for.
-    Found(&'a Set),
+    Found(PackedSet<'a>),
     /// To a name without it, or to no name.
     Absent,
     /// To a zone beneath this one: its key, and its name servers.
-    Referred(&'a [u8], &'a Set),
+    Referred(&'a [u8], PackedSet<'a>),
     /// To a name that the client has to ask for itself.
     Elsewhere,
 }
@@ -52,7 +53,7 @@ pub struct Authority<'a> {
     /// The key of its name.
     pub owner: &'a [u8],
     /// The records.
-    pub set: &'a Set,
+    pub set: PackedSet<'a>,
     /// Seconds that they may be kept: under a SOA, how long a denial may (RFC 2308 section 5).
     pub ttl: u32,
 }
@@ -97,21 +98,26 @@ pub fn answer<'a>(snapshot: &'a Snapshot, name: &[u8], kind: Kind) -> Answer<'a>
             }
         };
         // RFC 8482 section 4.1: one set is answer enough, and not the SOA, which nobody looks for.
-        let wanted = |set: &&Set| if kind == Kind::ANY { set.kind != Kind::SOA } else { set.kind == kind };
-        if let Some(set) = node.iter().find(wanted) {
+        let wanted = |set: &PackedSet<'_>| match kind {
+            Kind::ANY => set.kind() != Kind::SOA,
+            _ => set.kind() == kind,
+        };
+        if let Some(set) = node.sets().find(wanted) {
             found.end = End::Found(set);
             return found;
         }
-        let Some(alias) = node.iter().find(|set| set.kind == Kind::CNAME) else {
+        let Some(alias) = node.set(Kind::CNAME) else {
             found.end = End::Absent;
             return found;
         };
-        let next = alias.data.first().and_then(|data| Some((data, NameBuf::read(data.as_bytes())?)));
-        let (Some(place), Some((data, next))) = (found.aliases.get_mut(followed), next) else { return found };
+        let data = alias.first().as_bytes();
+        let (Some(place), Some(next)) = (found.aliases.get_mut(followed), NameBuf::read(data)) else {
+            return found;
+        };
         *place = Some(alias);
-        let names = found.aliases[..followed].iter().flatten().filter_map(|alias| alias.data.first());
-        let is_circle = next.as_bytes() == asked
-            || names.into_iter().any(|name| name.as_bytes().eq_ignore_ascii_case(data.as_bytes()));
+        let mut names = found.aliases[..followed].iter().flatten().map(|alias| alias.first());
+        let is_circle =
+            next.as_bytes() == asked || names.any(|name| name.as_bytes().eq_ignore_ascii_case(data));
         if is_circle {
             return found;
         }
@@ -128,13 +134,13 @@ pub fn answer<'a>(snapshot: &'a Snapshot, name: &[u8], kind: Kind) -> Answer<'a>
 impl<'a> Answer<'a> {
     /// The CNAME sets on the way: the first is of the name that was asked for, each has one value, and
     /// that is the next name.
-    pub fn aliases(&self) -> impl Iterator<Item = &'a Set> {
+    pub fn aliases(&self) -> impl Iterator<Item = PackedSet<'a>> {
         self.aliases.into_iter().map_while(|alias| alias)
     }
 
     /// The records, whose owner is the name that was asked for, or the one to which the aliases lead.
     #[must_use]
-    pub fn answer(&self) -> Option<&'a Set> {
+    pub fn answer(&self) -> Option<PackedSet<'a>> {
         match self.end {
             End::Found(set) => Some(set),
             _ => None,
@@ -175,27 +181,27 @@ impl<'a> Answer<'a> {
             End::Found(_) | End::Elsewhere => None,
             End::Absent => {
                 let (zone, soa) = self.zone.and_then(|zone| Some((zone, zone.soa()?)))?;
-                let minimum = soa.data.first().and_then(Rdata::minimum);
-                let ttl = minimum.map_or(soa.ttl, |minimum| soa.ttl.min(minimum));
+                let ttl = soa.first().minimum().map_or(soa.ttl(), |minimum| soa.ttl().min(minimum));
                 Some(Authority { owner: zone.origin.as_bytes(), set: soa, ttl })
             }
-            End::Referred(owner, set) => Some(Authority { owner, set, ttl: set.ttl }),
+            End::Referred(owner, set) => Some(Authority { owner, set, ttl: set.ttl() }),
         }
     }
 
     /// Addresses of the name servers in the answer or the referral, which may lie beside the zone,
     /// behind the servers' names as the wire carries them.
-    pub fn additional(&self) -> impl Iterator<Item = (&'a [u8], &'a Set)> {
+    pub fn additional(&self) -> impl Iterator<Item = (&'a [u8], PackedSet<'a>)> {
         let servers = match self.end {
-            End::Found(set) | End::Referred(_, set) if set.kind == Kind::NS => &set.data[..],
-            _ => &[],
+            End::Found(set) | End::Referred(_, set) if set.kind() == Kind::NS => Some(set),
+            _ => None,
         };
         let zone = self.zone;
-        servers.iter().flat_map(move |server| {
+        servers.into_iter().flat_map(PackedSet::values).flat_map(move |server| {
             let name = NameBuf::read(server.as_bytes());
             let node = name.and_then(|name| zone?.beside(name.as_bytes()));
-            let sets = node.into_iter().flatten().filter(|set| matches!(set.kind, Kind::A | Kind::AAAA));
-            sets.map(|set| (server.as_bytes(), set))
+            let sets = node.into_iter().flat_map(Node::sets);
+            let addresses = sets.filter(|set| matches!(set.kind(), Kind::A | Kind::AAAA));
+            addresses.map(move |set| (server.as_bytes(), set))
         })
     }
 }
@@ -208,7 +214,7 @@ impl Snapshot {
         while above.depth() > self.depth_max {
             above.next();
         }
-        let mut zones = above.filter_map(|key| self.zones.get(key)).map(|(_, zone)| zone.as_ref());
+        let mut zones = above.filter_map(|key| self.at(key)).map(AsRef::as_ref);
         let deepest = zones.next()?;
         if kind == Kind::DS && deepest.origin.as_bytes() == name {
             return Some(zones.next().unwrap_or(deepest));
@@ -219,9 +225,9 @@ impl Snapshot {
 
 /// What a zone has for a name.
 enum Look<'a> {
-    Node(&'a Node),
+    Node(Node<'a>),
     /// A zone beneath it has the name: that one's key and name servers.
-    Cut(&'a [u8], &'a Set),
+    Cut(&'a [u8], PackedSet<'a>),
     Nothing,
 }
 
@@ -233,10 +239,9 @@ impl Zone {
         let apex = self.origin.as_bytes();
         let (mut encloser, mut cut) = (None, None);
         for key in upward(name).take_while(|key| key.len() > apex.len()) {
-            let Some((owner, node)) = self.nodes.get(key) else { continue };
+            let Some((owner, node)) = self.nodes.node(key) else { continue };
             encloser.get_or_insert((key, node));
-            let servers = node.iter().find(|set| set.kind == Kind::NS);
-            cut = servers.map(|servers| (owner.as_bytes(), servers)).or(cut);
+            cut = node.set(Kind::NS).map(|servers| (owner, servers)).or(cut);
         }
         if let Some((key, servers)) = cut.filter(|(key, _)| kind != Kind::DS || *key != name) {
             return Look::Cut(key, servers);
@@ -253,11 +258,11 @@ impl Zone {
     }
 
     /// What is known of a name that the zone speaks of.
-    fn beside(&self, name: &[u8]) -> Option<&Node> {
-        self.node(name).or_else(|| Some(self.glue.get(name)?.1))
+    fn beside(&self, name: &[u8]) -> Option<Node<'_>> {
+        self.node(name).or_else(|| Some(self.glue.node(name)?.1))
     }
 
-    fn node(&self, name: &[u8]) -> Option<&Node> {
-        Some(self.nodes.get(name)?.1)
+    fn node(&self, name: &[u8]) -> Option<Node<'_>> {
+        Some(self.nodes.node(name)?.1)
     }
 }

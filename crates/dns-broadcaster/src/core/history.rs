@@ -8,10 +8,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::name::Name;
-use super::record::{Kind, Node, Set};
+use super::packed::{BEFORE_VALUE, Node, PackedSet};
+use super::record::{Kind, Set, Value};
 use super::zone::{Serial, Zone};
 
-/// Steps that are remembered. A zone's steps never hold more records than the zone either: a server
+/// Steps that are remembered. A zone's steps never hold more bytes than the zone either: a server
 /// that missed more is quicker with all of it (RFC 1995 section 5).
 const STEPS_MAX: usize = 64;
 
@@ -55,12 +56,16 @@ impl History {
 }
 
 impl Step {
-    /// Records that it moves, with its two SOA.
-    #[must_use]
-    pub fn records(&self) -> usize {
+    /// Bytes of the records that it moves, its two SOA among them.
+    fn bytes(&self) -> usize {
         let pieces = self.removed.iter().chain(&self.added);
-        2 + pieces.map(|piece| piece.set.data.len()).sum::<usize>()
+        let of = |piece: &Piece| bytes(piece.owner.as_bytes().len(), &piece.set);
+        pieces.map(of).sum::<usize>() + bytes(0, &self.soa_before) + bytes(0, &self.soa_after)
     }
+}
+
+fn bytes(owner: usize, set: &Set) -> usize {
+    set.data.iter().map(|data| owner + BEFORE_VALUE + data.as_bytes().len()).sum()
 }
 
 impl Zone {
@@ -73,28 +78,28 @@ impl Zone {
             (self.serial.is_newer_than(previous.serial), previous.soa(), self.soa())
         {
             let (removed, added) = compare(previous, &self);
-            let (soa_before, soa_after) = (before.clone(), after.clone());
+            let (soa_before, soa_after) = (before.into(), after.into());
             let step = Step { from: previous.serial, soa_before, soa_after, removed, added };
             self.history = previous.history.clone();
             self.history.steps.push_back(Arc::new(step));
-            self.history.shorten(self.records());
+            self.history.shorten(self.bytes());
         }
         self
     }
 
-    /// How many records it holds.
+    /// Bytes of its names and records, as they are held.
     #[must_use]
-    pub fn records(&self) -> usize {
-        self.nodes.iter().flat_map(|(_, node)| node).map(|set| set.data.len()).sum()
+    pub fn bytes(&self) -> usize {
+        self.nodes.bytes()
     }
 }
 
 impl History {
-    fn shorten(&mut self, records_max: usize) {
-        let mut records: usize = self.steps.iter().map(|step| step.records()).sum();
-        while self.steps.len() > STEPS_MAX || records > records_max {
+    fn shorten(&mut self, bytes_max: usize) {
+        let mut bytes: usize = self.steps.iter().map(|step| step.bytes()).sum();
+        while self.steps.len() > STEPS_MAX || bytes > bytes_max {
             let Some(oldest) = self.steps.pop_front() else { return };
-            records -= oldest.records();
+            bytes -= oldest.bytes();
         }
     }
 }
@@ -107,11 +112,11 @@ fn compare(before: &Zone, after: &Zone) -> (Vec<Piece>, Vec<Piece>) {
 /// What of `one` is not in `other`, without the SOA.
 fn missing(one: &Zone, other: &Zone) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    for (owner, node) in one.nodes.iter() {
-        let counterpart = other.nodes.get(owner.as_bytes()).map(|(_, node)| node);
-        for set in node.iter().filter(|set| set.kind != Kind::SOA) {
+    for (owner, node) in one.nodes.apart(&other.nodes) {
+        let counterpart = other.nodes.node(owner).map(|(_, node)| node).unwrap_or_default();
+        for set in Node::of(node).sets().filter(|set| set.kind() != Kind::SOA) {
             if let Some(set) = beyond(set, counterpart) {
-                pieces.push(Piece { owner: owner.clone(), set });
+                pieces.push(Piece { owner: Name::from_key(owner), set });
             }
         }
     }
@@ -119,10 +124,14 @@ fn missing(one: &Zone, other: &Zone) -> Vec<Piece> {
 }
 
 /// The records of `set` that `node` does not hold under the same time to live.
-fn beyond(set: &Set, node: Option<&Node>) -> Option<Set> {
-    let same = node.into_iter().flatten().find(|other| other.kind == set.kind && other.ttl == set.ttl);
-    let Some(same) = same else { return Some(set.clone()) };
-    let rest = set.data.iter().filter(|data| same.data.binary_search(data).is_err());
-    let rest = Set { kind: set.kind, ttl: set.ttl, data: rest.cloned().collect() };
+fn beyond(set: PackedSet<'_>, node: Node<'_>) -> Option<Set> {
+    let same = node.set(set.kind()).filter(|other| other.ttl() == set.ttl());
+    let Some(same) = same else { return Some(set.into()) };
+    if same == set {
+        return None;
+    }
+    let held: Vec<_> = same.values().collect();
+    let rest = set.values().filter(|value| held.binary_search(value).is_err());
+    let rest = Set { kind: set.kind(), ttl: set.ttl(), data: rest.map(Value::to_rdata).collect() };
     (!rest.data.is_empty()).then_some(rest)
 }

@@ -75,13 +75,7 @@ impl Name {
 
     /// The labels, the one next to the root first.
     pub fn from_the_root(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &*self.0;
-        core::iter::from_fn(move || {
-            let (&length, tail) = rest.split_first()?;
-            let (label, tail) = tail.split_at(usize::from(length));
-            rest = tail;
-            Some(label)
-        })
+        labels(&self.0)
     }
 
     /// The key for maps of names.
@@ -91,7 +85,8 @@ impl Name {
     }
 
     /// The name of this key, which is one of a name's.
-    pub(crate) fn from_key(key: &[u8]) -> Self {
+    #[must_use]
+    pub fn from_key(key: &[u8]) -> Self {
         Self(key.into())
     }
 
@@ -213,6 +208,17 @@ impl Wire {
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start.into()..]
     }
+}
+
+/// The labels of the name whose key is `name`, the one next to the root first.
+pub(crate) fn labels(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = name;
+    core::iter::from_fn(move || {
+        let (&length, tail) = rest.split_first()?;
+        let (label, tail) = tail.split_at(usize::from(length));
+        rest = tail;
+        Some(label)
+    })
 }
 
 /// The name whose key is `name` and its ancestors, itself first and the root last, as keys for maps of

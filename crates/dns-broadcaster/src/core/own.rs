@@ -2,13 +2,16 @@
 //! their own. What is published always wins: clients follow it through a failover.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use super::name::{Name, upward};
-use super::record::{Kind, Node, Set};
+use super::packed::{Node, PackedSet};
+use super::record::{Kind, Set};
+use super::table::Table;
 use super::zone::{SYSTEM_LABELS, Serial, Tenant, Zone};
 
-/// Sets of records, by name.
-pub type Nodes = BTreeMap<Name, Node>;
+/// Sets of records, by name, while they are put together.
+pub type Nodes = BTreeMap<Name, Vec<Set>>;
 
 /// Which records are served, without saying what they are: a digest (SHA-256), or zeros for none.
 pub type Digest = [u8; 32];
@@ -53,11 +56,58 @@ impl Refusal {
     /// Of a zone as a whole.
     #[must_use]
     pub fn of_zone(origin: &Name, reason: Reason) -> Self {
-        Self::of(origin, Kind::SOA, reason)
+        Self::of(origin.as_bytes(), Kind::SOA, reason)
     }
 
-    fn of(owner: &Name, kind: Kind, reason: Reason) -> Self {
-        Self { owner: owner.clone(), kind, reason }
+    fn of(owner: &[u8], kind: Kind, reason: Reason) -> Self {
+        Self { owner: Name::from_key(owner), kind, reason }
+    }
+}
+
+/// The operator's records in the system's zone.
+#[derive(Clone, Debug, Default)]
+pub struct Records(Table);
+
+impl Records {
+    /// Adds what a file says: packed nodes of the zone of `domain`.
+    pub fn add(&mut self, domain: &Name, nodes: Table) {
+        if self.0.is_empty() {
+            self.0 = nodes;
+        } else {
+            for (owner, node) in nodes.iter() {
+                let sets: Vec<_> = Node::of(node).sets().map(Set::from).collect();
+                self.0.add(domain, &Name::from_key(owner), &sets);
+            }
+        }
+        self.0.fill(domain);
+    }
+
+    /// All sets, by name and type.
+    pub fn sets(&self) -> impl Iterator<Item = (&[u8], PackedSet<'_>)> {
+        self.0.sets()
+    }
+
+    /// The sets that are not served since the name is published, and why not.
+    pub fn left_out<'a>(
+        &'a self,
+        domain: &'a Name,
+        tenants: &'a BTreeMap<Name, Tenant>,
+    ) -> impl Iterator<Item = Refusal> + 'a {
+        let hidden = left_out(&self.0, domain, tenants);
+        hidden.map(|(owner, set, reason)| Refusal::of(owner, set.kind(), reason))
+    }
+
+    /// The nodes of the others.
+    pub(super) fn served(&self, domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> Table {
+        let mut nodes = self.0.clone();
+        for (owner, set, reason) in left_out(&self.0, domain, tenants) {
+            if let Reason::OfTenant(_) = reason {
+                nodes.remove(owner);
+            } else {
+                nodes.take(owner, set.kind());
+            }
+        }
+        nodes
     }
 }
 
@@ -65,32 +115,18 @@ impl Refusal {
 ///
 /// # Errors
 /// The first that cannot be served.
-pub fn judge(nodes: &Nodes, domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> Result<(), Refusal> {
+pub fn judge(nodes: &Table, domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> Result<(), Refusal> {
     alone(nodes, domain)?;
-    for (owner, set) in sets(nodes) {
-        if let Some(reason) = taken(owner, set.kind, domain, tenants) {
-            return Err(Refusal::of(owner, set.kind, reason));
-        }
+    match left_out(nodes, domain, tenants).next() {
+        Some((owner, set, reason)) => Err(Refusal::of(owner, set.kind(), reason)),
+        None => Ok(()),
     }
-    Ok(())
-}
-
-/// What is served of `nodes`, and what is not since the name is published.
-pub fn beside<'a>(
-    nodes: &'a Nodes,
-    domain: &'a Name,
-    tenants: &'a BTreeMap<Name, Tenant>,
-) -> impl Iterator<Item = Result<(&'a Name, &'a Set), Refusal>> {
-    sets(nodes).map(move |(owner, set)| match taken(owner, set.kind, domain, tenants) {
-        None => Ok((owner, set)),
-        Some(reason) => Err(Refusal::of(owner, set.kind, reason)),
-    })
 }
 
 /// Why a zone of the operator's own cannot have this name.
 #[must_use]
 pub fn zone_taken(origin: &Name, domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> Option<Reason> {
-    if origin == domain { Some(Reason::Published) } else { of_tenant(origin, tenants) }
+    if origin == domain { Some(Reason::Published) } else { of_tenant(origin.as_bytes(), tenants) }
 }
 
 impl Zone {
@@ -98,18 +134,18 @@ impl Zone {
     ///
     /// # Errors
     /// The first set that cannot be served.
-    pub fn of_own(origin: &Name, mut nodes: Nodes) -> Result<Self, Refusal> {
+    pub fn of_own(origin: &Name, mut nodes: Table) -> Result<Self, Refusal> {
         alone(&nodes, origin)?;
-        let apex = nodes.entry(origin.clone()).or_default();
-        let soa = apex.iter().position(|set| set.kind == Kind::SOA && set.data.len() == 1);
-        let Some(soa) = soa else { return Err(Refusal::of(origin, Kind::SOA, Reason::StraySoa)) };
-        if !apex.iter().any(|set| set.kind == Kind::NS) {
-            return Err(Refusal::of(origin, Kind::NS, Reason::NoServers));
+        let refused = |kind, reason| Refusal::of(origin.as_bytes(), kind, reason);
+        let apex = nodes.node(origin.as_bytes()).map(|(_, apex)| apex).unwrap_or_default();
+        let soa = apex.set(Kind::SOA).filter(|soa| soa.len() == 1);
+        let Some(soa) = soa else { return Err(refused(Kind::SOA, Reason::StraySoa)) };
+        if apex.set(Kind::NS).is_none() {
+            return Err(refused(Kind::NS, Reason::NoServers));
         }
-        apex.swap(0, soa);
-        let serial = apex[0].data[0].serial();
-        let Some(serial) = serial else { return Err(Refusal::of(origin, Kind::SOA, Reason::StraySoa)) };
-        Ok(Self::of_nodes(origin, serial, nodes))
+        let Some(serial) = soa.first().serial() else { return Err(refused(Kind::SOA, Reason::StraySoa)) };
+        nodes.fill(origin);
+        Ok(Self::of_table(origin, serial, nodes))
     }
 
     /// Whether this zone may take the place of `current`: it says the same, or its serial is newer.
@@ -124,49 +160,66 @@ impl Zone {
             return Ok(());
         }
         let reason = Reason::SerialNotNewer { offered, current: current_serial };
-        Err(Refusal::of(self.origin(), Kind::SOA, reason))
+        Err(Refusal::of_zone(self.origin(), reason))
     }
 }
 
-fn sets(nodes: &Nodes) -> impl Iterator<Item = (&Name, &Set)> {
-    nodes.iter().flat_map(|(owner, node)| node.iter().map(move |set| (owner, set)))
-}
-
 /// What holds in every zone.
-fn alone(nodes: &Nodes, origin: &Name) -> Result<(), Refusal> {
-    for (owner, node) in nodes {
-        let has_alias = node.iter().any(|set| set.kind == Kind::CNAME);
-        for set in node {
-            let reason = if !owner.is_within(origin) {
+fn alone(nodes: &Table, origin: &Name) -> Result<(), Refusal> {
+    for (owner, node) in nodes.iter().map(|(owner, node)| (owner, Node::of(node))) {
+        let has_alias = node.set(Kind::CNAME).is_some();
+        for set in node.sets() {
+            let kind = set.kind();
+            let reason = if !owner.starts_with(origin.as_bytes()) {
                 Reason::Outside(origin.clone())
-            } else if has_alias && set.kind != Kind::CNAME {
+            } else if has_alias && kind != Kind::CNAME {
                 Reason::BesideAlias
-            } else if set.kind == Kind::CNAME && set.data.len() > 1 {
+            } else if kind == Kind::CNAME && set.len() > 1 {
                 Reason::SecondAlias
-            } else if set.kind == Kind::SOA && owner != origin {
+            } else if kind == Kind::SOA && owner != origin.as_bytes() {
                 Reason::StraySoa
             } else {
                 continue;
             };
-            return Err(Refusal::of(owner, set.kind, reason));
+            return Err(Refusal::of(owner, kind, reason));
         }
     }
     Ok(())
 }
 
-/// Why a set in the system's zone is not the operator's to say.
-fn taken(owner: &Name, kind: Kind, domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> Option<Reason> {
-    let is_address = matches!(kind, Kind::A | Kind::AAAA | Kind::CNAME);
-    let is_systems = || SYSTEM_LABELS.iter().any(|label| domain.child(label).as_ref() == Some(owner));
-    if owner == domain && (is_address || matches!(kind, Kind::NS | Kind::SOA))
-        || (is_address || kind == Kind::NS) && is_systems()
-    {
-        return Some(Reason::Published);
-    }
-    of_tenant(owner, tenants)
+/// The sets in the system's zone that are not the operator's to say, and why not. Looks only where
+/// something is published.
+fn left_out<'a>(
+    nodes: &'a Table,
+    domain: &'a Name,
+    tenants: &'a BTreeMap<Name, Tenant>,
+) -> impl Iterator<Item = (&'a [u8], PackedSet<'a>, Reason)> {
+    let labels = SYSTEM_LABELS.iter().filter_map(|label| domain.child(label));
+    let labels: Vec<_> = labels.filter_map(|name| nodes.node(name.as_bytes())).collect();
+    let published = nodes.node(domain.as_bytes()).into_iter().chain(labels);
+    let published = published.flat_map(move |(owner, node)| {
+        let sets = node.sets().filter(move |set| is_published(set.kind(), owner == domain.as_bytes()));
+        sets.map(move |set| (owner, set, Reason::Published))
+    });
+    // A tenant beneath another one hides nothing more.
+    let tenants = tenants.keys().filter(|name| {
+        let mut above = upward(name.as_bytes()).skip(1);
+        name.is_within(domain) && !above.any(|key| tenants.contains_key(key))
+    });
+    let of_tenants = tenants.flat_map(|tenant| {
+        let within = nodes.within(tenant.as_bytes());
+        let sets = within.flat_map(|(owner, node)| Node::of(node).sets().map(move |set| (owner, set)));
+        sets.map(|(owner, set)| (owner, set, Reason::OfTenant(tenant.clone())))
+    });
+    published.chain(of_tenants)
 }
 
-fn of_tenant(owner: &Name, tenants: &BTreeMap<Name, Tenant>) -> Option<Reason> {
-    let tenant = upward(owner.as_bytes()).find_map(|key| tenants.get_key_value(key));
+/// Whether sets of this type are the system's at its domain, or at a name of its own beneath that.
+fn is_published(kind: Kind, at_domain: bool) -> bool {
+    matches!(kind, Kind::A | Kind::AAAA | Kind::CNAME | Kind::NS) || at_domain && kind == Kind::SOA
+}
+
+fn of_tenant(owner: &[u8], tenants: &BTreeMap<Name, Tenant>) -> Option<Reason> {
+    let tenant = upward(owner).find_map(|key| tenants.get_key_value(key));
     tenant.map(|(tenant, _)| Reason::OfTenant(tenant.clone()))
 }

@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use super::answer::{Answer, Authority, Code};
 use super::cookie;
 use super::name::{NameBuf, Wire};
-use super::record::{Kind, Set};
+use super::packed::{BEFORE_VALUE, PackedSet, QUESTION};
+use super::record::Kind;
 
 /// No UDP answer is larger: it would be fragmented on some path, and fragments are lost or forged
 /// (DNS Flag Day 2020).
@@ -19,11 +20,8 @@ pub const UDP_BYTES_PLAIN: u16 = 512;
 
 const HEADER_BYTES: usize = 12;
 const CLASS_IN: [u8; 2] = [0, 1];
-/// A pointer to what stands behind the header: the name of the question (RFC 1035 section 4.1.4).
-const QUESTION: u16 = POINTER | HEADER_BYTES as u16;
+/// RFC 1035 section 4.1.4.
 const POINTER: u16 = 0xc000;
-/// A pointer, type, class, TTL and length.
-const BEFORE_DATA: usize = 12;
 /// RFC 6891 section 6.1.2: an OPT record without options.
 const OPT_BYTES: usize = 11;
 /// Code and length of an option.
@@ -156,12 +154,11 @@ impl<'a> Query<'a> {
     }
 
     fn write_head(&self, authoritative: u8, code: u8, message: &mut Vec<u8>) {
+        let [high, low] = self.id;
+        let flags = bit::ANSWER | authoritative | self.recursion_desired;
         message.clear();
-        message.extend(self.id);
-        message.push(bit::ANSWER | authoritative | self.recursion_desired);
-        message.push(self.checking_disabled | code);
-        message.extend([0, 1, 0, 0, 0, 0, 0, 0]);
-        message.extend(self.question);
+        message.extend_from_slice(&[high, low, flags, self.checking_disabled | code, 0, 1, 0, 0, 0, 0, 0, 0]);
+        message.extend_from_slice(self.question);
     }
 
     /// Writes the answer into `message`, in the place of what is there.
@@ -177,12 +174,12 @@ impl<'a> Query<'a> {
         // What a set is of stands in the message already: in the question, or as the value of an alias.
         let mut owner = QUESTION;
         for alias in found.aliases() {
-            let value = POINTER | (writer.message.len() + BEFORE_DATA) as u16;
-            counts[0] += writer.set(Owner::Pointer(owner), alias, alias.ttl);
+            let value = POINTER | (writer.message.len() + BEFORE_VALUE) as u16;
+            counts[0] += writer.set(Owner::Pointer(owner), alias, alias.ttl());
             owner = value;
         }
         if let Some(set) = found.answer() {
-            counts[0] += writer.set(Owner::Pointer(owner), set, set.ttl);
+            counts[0] += writer.set(Owner::Pointer(owner), set, set.ttl());
         }
         if let Some(Authority { owner, set, ttl }) = found.authority() {
             counts[1] = writer.set(Owner::Name(Wire::of(owner).as_slice()), set, ttl);
@@ -194,7 +191,7 @@ impl<'a> Query<'a> {
         } else {
             let needed = writer.message.len();
             for (owner, set) in found.additional() {
-                counts[2] += writer.set(Owner::Name(owner), set, set.ttl);
+                counts[2] += writer.set(Owner::Name(owner), set, set.ttl());
             }
             if writer.message.len() > room {
                 writer.message.truncate(needed);
@@ -259,17 +256,20 @@ impl<'a> Edns<'a> {
     /// What this server takes, and the client's own DO (RFC 3225 section 3).
     fn write(self, cookie: Option<&cookie::Given>, message: &mut Vec<u8>) {
         let [high, low] = UDP_BYTES_MAX.to_be_bytes();
-        message.extend([0, 0, 41, high, low, 0, 0, self.dnssec_ok, 0]);
-        match cookie {
-            None => message.extend([0, 0]),
-            Some(cookie) => {
-                message.extend(((OPTION_BYTES + cookie.len()) as u16).to_be_bytes());
-                message.extend(COOKIE.to_be_bytes());
-                message.extend((cookie.len() as u16).to_be_bytes());
-                message.extend(cookie);
-            }
+        message.extend_from_slice(&[0, 0, 41, high, low, 0, 0, self.dnssec_ok, 0, 0, 0]);
+        if let Some(cookie) = cookie {
+            let length = message.len() - 2;
+            message[length..].copy_from_slice(&((OPTION_BYTES + cookie.len()) as u16).to_be_bytes());
+            message.extend_from_slice(&COOKIE.to_be_bytes());
+            message.extend_from_slice(&(cookie.len() as u16).to_be_bytes());
+            message.extend_from_slice(cookie);
         }
     }
+}
+
+/// Whether values of this type begin with names that may be compressed, or have them behind two bytes.
+fn has_names(kind: Kind) -> bool {
+    matches!(kind, Kind::NS | Kind::CNAME | Kind::PTR | Kind::SOA | Kind::MX)
 }
 
 enum Owner<'a> {
@@ -287,24 +287,26 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Appends the records of `set`, and counts them.
-    fn set(&mut self, owner: Owner<'_>, set: &Set, ttl: u32) -> u16 {
-        let [kind_high, kind_low] = set.kind.0.to_be_bytes();
-        let ttl = ttl.to_be_bytes();
-        for data in &set.data {
+    fn set(&mut self, owner: Owner<'_>, set: PackedSet<'_>, ttl: u32) -> u16 {
+        let kind = set.kind();
+        if let (Owner::Pointer(QUESTION), false) = (&owner, has_names(kind)) {
+            self.message.extend_from_slice(set.records());
+            return set.len() as u16;
+        }
+        let ([kind_high, kind_low], [a, b, c, d]) = (kind.0.to_be_bytes(), ttl.to_be_bytes());
+        for value in set.values() {
             match owner {
-                Owner::Pointer(pointer) => self.message.extend(pointer.to_be_bytes()),
+                Owner::Pointer(pointer) => self.message.extend_from_slice(&pointer.to_be_bytes()),
                 Owner::Name(name) => _ = self.name(name),
             }
-            self.message.extend([kind_high, kind_low, 0, 1]);
-            self.message.extend(ttl);
-            let length = self.message.len();
-            self.message.extend([0, 0]);
-            self.data(set.kind, data.as_bytes());
+            self.message.extend_from_slice(&[kind_high, kind_low, 0, 1, a, b, c, d, 0, 0]);
+            let length = self.message.len() - 2;
+            self.data(kind, value.as_bytes());
             // A value came from the wire or keeps its limits, and compression only shortens it.
             let bytes = (self.message.len() - length - 2) as u16;
             self.message[length..length + 2].copy_from_slice(&bytes.to_be_bytes());
         }
-        set.data.len() as u16
+        set.len() as u16
     }
 
     /// RFC 3597 section 4: only in the types of RFC 1035 may names be compressed.
@@ -317,14 +319,14 @@ impl Writer<'_> {
             }
             Kind::MX => match data.split_at_checked(2) {
                 Some((preference, exchange)) => {
-                    self.message.extend(preference);
+                    self.message.extend_from_slice(preference);
                     self.name(exchange)
                 }
                 None => data,
             },
             _ => data,
         };
-        self.message.extend(rest);
+        self.message.extend_from_slice(rest);
     }
 
     /// Appends the name that `data` begins with, as far as it is not in the question too; what follows
@@ -343,13 +345,13 @@ impl Writer<'_> {
             let tail = &name[start..];
             let above = self.question.len().checked_sub(tail.len());
             if let Some(above) = above.filter(|&above| self.question[above..].eq_ignore_ascii_case(tail)) {
-                self.message.extend(&name[..start]);
-                self.message.extend((QUESTION + above as u16).to_be_bytes());
+                self.message.extend_from_slice(&name[..start]);
+                self.message.extend_from_slice(&(QUESTION + above as u16).to_be_bytes());
                 return rest;
             }
             start += 1 + usize::from(name[start]);
         }
-        self.message.extend(name);
+        self.message.extend_from_slice(name);
         rest
     }
 }

@@ -93,9 +93,33 @@ impl Rdata {
         Self(bytes.into())
     }
 
+    /// The same, without a heap.
+    #[must_use]
+    pub fn value(&self) -> Value<'_> {
+        Value(&self.0)
+    }
+}
+
+/// The value of one record, where it is held.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Value<'a>(pub(super) &'a [u8]);
+
+impl<'a> Value<'a> {
+    /// As it stands on the wire, with names uncompressed.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The same, by itself.
+    #[must_use]
+    pub fn to_rdata(self) -> Rdata {
+        Rdata(self.0.into())
+    }
+
     /// The serial that it is, if it is a SOA record's.
     #[must_use]
-    pub fn serial(&self) -> Option<Serial> {
+    pub fn serial(self) -> Option<Serial> {
         // Four times stand behind it.
         let numbers = self.0.last_chunk::<20>()?;
         Some(Serial(u32::from_be_bytes(*numbers.first_chunk()?)))
@@ -103,16 +127,16 @@ impl Rdata {
 
     /// Seconds that a denial may be kept, if it is a SOA record's.
     #[must_use]
-    pub fn minimum(&self) -> Option<u32> {
+    pub fn minimum(self) -> Option<u32> {
         self.0.last_chunk().copied().map(u32::from_be_bytes)
     }
 
     /// The address that it is, if it has the length of one: of A and AAAA records.
     #[must_use]
-    pub fn as_address(&self) -> Option<IpAddr> {
+    pub fn as_address(self) -> Option<IpAddr> {
         match self.0.len() {
-            4 => <[u8; 4]>::try_from(&*self.0).ok().map(|octets| Ipv4Addr::from(octets).into()),
-            16 => <[u8; 16]>::try_from(&*self.0).ok().map(|octets| Ipv6Addr::from(octets).into()),
+            4 => <[u8; 4]>::try_from(self.0).ok().map(|octets| Ipv4Addr::from(octets).into()),
+            16 => <[u8; 16]>::try_from(self.0).ok().map(|octets| Ipv6Addr::from(octets).into()),
             _ => None,
         }
     }
@@ -140,6 +164,12 @@ impl fmt::Display for Kind {
 
 impl fmt::Debug for Rdata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value().fmt(f)
+    }
+}
+
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.escape_ascii())
     }
 }
@@ -157,7 +187,7 @@ pub struct Soa {
     pub minimum: u32,
 }
 
-/// All records of one type at one name.
+/// All records of one type at one name, while they are put together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
     /// Their type.
@@ -178,6 +208,3 @@ impl Set {
         Self { kind, ttl, data }
     }
 }
-
-/// The sets at one name. Empty: the name exists and has no records.
-pub type Node = Vec<Set>;

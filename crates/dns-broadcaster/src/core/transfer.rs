@@ -3,21 +3,21 @@
 use alloc::boxed::Box;
 
 use super::history::Piece;
-use super::name::Name;
-use super::record::{Kind, Rdata, Set};
+use super::packed::PackedSet;
+use super::record::{Kind, Set, Value};
 use super::zone::{Serial, Zone};
 
 /// One record of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Its name.
-    pub owner: &'a Name,
+    /// The key of its name.
+    pub owner: &'a [u8],
     /// Its type.
     pub kind: Kind,
     /// Seconds that it may be kept.
     pub ttl: u32,
     /// Its value.
-    pub data: &'a Rdata,
+    pub data: Value<'a>,
 }
 
 /// The records of a transfer, in their order.
@@ -26,9 +26,8 @@ pub type Records<'a> = Box<dyn Iterator<Item = Record<'a>> + Send + 'a>;
 /// The whole zone: its SOA, everything else, its SOA again (RFC 5936 section 2.2).
 #[must_use]
 pub fn whole(zone: &Zone) -> Records<'_> {
-    let sets = zone.nodes.iter().flat_map(|(owner, node)| node.iter().map(move |set| (owner, set)));
-    let rest = sets.filter(|(_, set)| set.kind != Kind::SOA);
-    Box::new(start(zone).chain(rest.flat_map(|(owner, set)| records(owner, set))).chain(start(zone)))
+    let rest = zone.nodes.sets().filter(|(_, set)| set.kind() != Kind::SOA);
+    Box::new(start(zone).chain(rest.flat_map(|(owner, set)| packed(owner, set))).chain(start(zone)))
 }
 
 /// What a server that holds `serial` has to change: the SOA alone when it has nothing to, the
@@ -41,9 +40,9 @@ pub fn since(zone: &Zone, serial: Serial) -> Records<'_> {
     }
     let Some(steps) = zone.history.since(serial) else { return whole(zone) };
     let steps = steps.flat_map(move |step| {
-        records(&zone.origin, &step.soa_before)
+        records(zone.origin.as_bytes(), &step.soa_before)
             .chain(pieces(&step.removed))
-            .chain(records(&zone.origin, &step.soa_after))
+            .chain(records(zone.origin.as_bytes(), &step.soa_after))
             .chain(pieces(&step.added))
     });
     Box::new(start(zone).chain(steps).chain(start(zone)))
@@ -51,13 +50,17 @@ pub fn since(zone: &Zone, serial: Serial) -> Records<'_> {
 
 /// The zone's SOA alone: what a server is sent by UDP for whom nothing else fits (RFC 1995 section 2).
 pub fn start(zone: &Zone) -> impl Iterator<Item = Record<'_>> + Send {
-    zone.soa().into_iter().flat_map(|soa| records(&zone.origin, soa))
+    zone.soa().into_iter().flat_map(|soa| packed(zone.origin.as_bytes(), soa))
 }
 
 fn pieces(pieces: &[Piece]) -> impl Iterator<Item = Record<'_>> + Send {
-    pieces.iter().flat_map(|piece| records(&piece.owner, &piece.set))
+    pieces.iter().flat_map(|piece| records(piece.owner.as_bytes(), &piece.set))
 }
 
-fn records<'a>(owner: &'a Name, set: &'a Set) -> impl Iterator<Item = Record<'a>> + Send {
-    set.data.iter().map(move |data| Record { owner, kind: set.kind, ttl: set.ttl, data })
+fn records<'a>(owner: &'a [u8], set: &'a Set) -> impl Iterator<Item = Record<'a>> + Send {
+    set.data.iter().map(move |data| Record { owner, kind: set.kind, ttl: set.ttl, data: data.value() })
+}
+
+fn packed<'a>(owner: &'a [u8], set: PackedSet<'a>) -> impl Iterator<Item = Record<'a>> + Send {
+    set.values().map(move |data| Record { owner, kind: set.kind(), ttl: set.ttl(), data })
 }

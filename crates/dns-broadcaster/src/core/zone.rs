@@ -1,5 +1,6 @@
 //! Zones: what the link manager wants them to be, and the records that follow from it.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -8,10 +9,11 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::history::History;
-use super::name::{Name, upward};
+use super::name::Name;
 use super::own::{self, Digest, Nodes};
-use super::record::{Kind, Node, Rdata, Set, Soa};
-use super::table::Table;
+use super::packed::PackedSet;
+use super::record::{Kind, Rdata, Set, Soa};
+use super::table::{Builder, Table};
 
 /// Names beneath a system's domain that belong to the system, hence to no tenant.
 pub const SYSTEM_LABELS: [&str; 3] = [NAME_SERVER_LABEL, "s3", "admin"];
@@ -137,10 +139,12 @@ pub struct Zone {
     pub(super) private: bool,
     /// Whether a name that it does not hold does not exist.
     pub(super) denies: bool,
-    /// The SOA set stands first at the origin.
-    pub(super) nodes: Table<Node>,
+    /// Packed nodes.
+    pub(super) nodes: Table,
     /// Addresses of name servers outside the zone, for the additional section.
-    pub(super) glue: Table<Node>,
+    pub(super) glue: Table,
+    /// Its SOA set, packed, for denials.
+    pub(super) start: Box<[u8]>,
     /// How the zone came to this serial.
     pub(super) history: History,
 }
@@ -148,28 +152,41 @@ pub struct Zone {
 /// Every zone, at one instant. A query reads one snapshot from beginning to end.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    pub(super) zones: Table<Arc<Zone>>,
+    /// By name.
+    zones: Vec<Arc<Zone>>,
+    /// Their positions, by name.
+    index: Table,
     /// Labels of the deepest zone's name: no question looks for a zone below that.
     pub(super) depth_max: usize,
 }
 
 impl Snapshot {
-    /// A snapshot of `zones`.
+    /// A snapshot of `zones`, of which the last of a name counts.
     pub fn new(zones: impl IntoIterator<Item = Arc<Zone>>) -> Self {
         let zones: BTreeMap<_, _> = zones.into_iter().map(|zone| (zone.origin.clone(), zone)).collect();
         let depth_max = zones.keys().map(Name::depth).max().unwrap_or(0);
-        Self { zones: zones.into(), depth_max }
+        let mut index = Builder::default();
+        for (name, position) in zones.keys().zip(0_u32..) {
+            index.push(name.as_bytes(), &position.to_le_bytes());
+        }
+        Self { zones: zones.into_values().collect(), index: index.finish(), depth_max }
     }
 
     /// The zone of that very name.
     #[must_use]
     pub fn zone(&self, origin: &Name) -> Option<&Arc<Zone>> {
-        self.zones.get(origin.as_bytes()).map(|(_, zone)| zone)
+        self.at(origin.as_bytes())
+    }
+
+    /// The zone of the name of that key.
+    pub(super) fn at(&self, name: &[u8]) -> Option<&Arc<Zone>> {
+        let (_, position) = self.index.get(name)?;
+        self.zones.get(u32::from_le_bytes(*position.first_chunk()?) as usize)
     }
 
     /// All zones, by name.
     pub fn zones(&self) -> impl Iterator<Item = &Arc<Zone>> {
-        self.zones.iter().map(|(_, zone)| zone)
+        self.zones.iter()
     }
 }
 
@@ -186,29 +203,28 @@ impl Zone {
         system: &System,
         serial: Serial,
         tenants: &BTreeMap<Name, Tenant>,
-        own: &Nodes,
+        own: &own::Records,
         policy: &Policy,
     ) -> Self {
-        let origin = system.domain.clone();
+        let origin = &system.domain;
         let server = origin.child(NAME_SERVER_LABEL).unwrap_or_else(|| origin.clone());
         let ttl = policy.system_ttl;
-        let mut zone = Draft::new(policy.soa(&origin, &server, serial, policy.negative_ttl), &origin);
-        zone.insert(&origin, address_sets(&system.addresses, ttl));
-        zone.insert(&origin, [Set::new(Kind::NS, ttl, [Rdata::name(&server)])].into());
+        let mut nodes = own.served(origin, tenants);
+        let mut apex = address_sets(&system.addresses, ttl);
+        apex.push(policy.start(origin, &server, serial, policy.negative_ttl));
+        apex.push(Set::new(Kind::NS, ttl, [Rdata::name(&server)]));
+        nodes.add(origin, origin, &apex);
         for label in SYSTEM_LABELS {
             let addresses =
                 if label == NAME_SERVER_LABEL { &system.name_server_addresses } else { &system.addresses };
             if let Some(name) = origin.child(label) {
-                zone.insert(&name, address_sets(addresses, ttl));
+                nodes.add(origin, &name, &address_sets(addresses, ttl));
             }
         }
-        for tenant in tenants.values().filter(|tenant| tenant.name.is_within(&origin)) {
-            zone.insert(&tenant.name, tenant.content.name_server_sets(ttl));
+        for tenant in tenants.values().filter(|tenant| tenant.name.is_within(origin)) {
+            nodes.add(origin, &tenant.name, &tenant.content.name_server_sets(ttl));
         }
-        for (owner, set) in own::beside(own, &origin, tenants).flatten() {
-            zone.insert(owner, [set.clone()].into());
-        }
-        Self { denies: !tenants.is_empty(), ..Self::of_nodes(&origin, serial, zone.nodes) }
+        Self { denies: !tenants.is_empty(), ..Self::of_table(origin, serial, nodes) }
     }
 
     /// A tenant's zone: its apex, and a wildcard with the same addresses (RFC 4592). What anybody who
@@ -218,32 +234,31 @@ impl Zone {
         let (origin, content) = (&tenant.name, &tenant.content);
         let ttl = content.ttl;
         let primary = content.name_servers.first().map_or(origin, |server| &server.name);
-        let mut zone = Draft::new(policy.soa(origin, primary, tenant.serial, ttl), origin);
-        zone.insert(origin, address_sets(&content.addresses, ttl));
-        zone.insert(origin, content.name_server_sets(ttl));
-        if let Some(wildcard) = origin.child("*") {
-            zone.insert(&wildcard, address_sets(&content.addresses, ttl));
-        }
-        if let Some(watched) = origin.child(WATCH_LABEL) {
-            zone.insert(&watched, [Set::new(Kind::TXT, ttl, [tenant.state()])].into());
-        }
+        let addresses = address_sets(&content.addresses, ttl);
+        let mut apex = addresses.clone();
+        apex.push(policy.start(origin, primary, tenant.serial, ttl));
+        apex.extend(content.name_server_sets(ttl));
+        let wildcard = origin.child("*").map(|wildcard| (wildcard, addresses));
+        let state = || [Set::new(Kind::TXT, ttl, [tenant.state()])].into();
+        let watched = origin.child(WATCH_LABEL).map(|watched| (watched, state()));
+        let nodes = [(origin.clone(), apex)].into_iter().chain(wildcard).chain(watched).collect();
         let glue = content.name_servers.iter();
-        let glue = glue.map(|server| (server.name.clone(), address_sets(&server.addresses, ttl)));
-        let glue = glue.collect::<BTreeMap<_, _>>().into();
-        Self { held, transferable, glue, ..Self::of_nodes(origin, tenant.serial, zone.nodes) }
+        let glue: Nodes =
+            glue.map(|server| (server.name.clone(), address_sets(&server.addresses, ttl))).collect();
+        Self { held, transferable, glue: (&glue).into(), ..Self::of_nodes(origin, tenant.serial, nodes) }
     }
 
-    /// The zone of these nodes, the SOA set first at its origin.
-    pub(super) fn of_nodes(origin: &Name, serial: Serial, mut nodes: Nodes) -> Self {
-        // The names between them and the apex exist with them (RFC 4592 section 2.2.2).
-        let apex = origin.as_bytes().len();
-        let between = |name: &Name| -> Vec<Name> {
-            let above = upward(name.as_bytes()).skip(1).take_while(|key| key.len() > apex);
-            above.take_while(|key| !nodes.contains_key(*key)).map(Name::from_key).collect()
-        };
-        for name in nodes.keys().flat_map(between).collect::<Vec<_>>() {
-            nodes.entry(name).or_default();
-        }
+    /// The zone of these nodes, the SOA set at its origin.
+    pub(super) fn of_nodes(origin: &Name, serial: Serial, nodes: Nodes) -> Self {
+        let mut nodes = Table::from(&nodes);
+        nodes.fill(origin);
+        Self::of_table(origin, serial, nodes)
+    }
+
+    /// As [`Zone::of_nodes`], of nodes that are packed already, with all names between them and the apex.
+    pub(super) fn of_table(origin: &Name, serial: Serial, nodes: Table) -> Self {
+        let apex = nodes.node(origin.as_bytes());
+        let start = apex.and_then(|(_, apex)| apex.set(Kind::SOA)).map(PackedSet::to_packed);
         Self {
             origin: origin.clone(),
             serial,
@@ -251,7 +266,8 @@ impl Zone {
             transferable: true,
             private: false,
             denies: true,
-            nodes: nodes.into(),
+            start: start.unwrap_or_default(),
+            nodes,
             glue: Table::default(),
             history: History::default(),
         }
@@ -288,25 +304,8 @@ impl Zone {
     }
 
     /// Its start of authority.
-    pub(super) fn soa(&self) -> Option<&Set> {
-        let (_, apex) = self.nodes.get(self.origin.as_bytes())?;
-        apex.iter().find(|set| set.kind == Kind::SOA)
-    }
-}
-
-/// The records of a zone that is being made.
-struct Draft {
-    nodes: Nodes,
-}
-
-impl Draft {
-    fn new(soa: Soa, origin: &Name) -> Self {
-        let start = Set::new(Kind::SOA, soa.minimum, [Rdata::soa(&soa)]);
-        Self { nodes: [(origin.clone(), [start].into())].into() }
-    }
-
-    fn insert(&mut self, name: &Name, node: Node) {
-        self.nodes.entry(name.clone()).or_default().extend(node);
+    pub(super) fn soa(&self) -> Option<PackedSet<'_>> {
+        PackedSet::of(&self.start)
     }
 }
 
@@ -329,15 +328,16 @@ impl Tenant {
 }
 
 impl TenantContent {
-    fn name_server_sets(&self, ttl: u32) -> Node {
+    fn name_server_sets(&self, ttl: u32) -> Vec<Set> {
         let servers: Vec<_> = self.name_servers.iter().map(|server| Rdata::name(&server.name)).collect();
-        if servers.is_empty() { Node::new() } else { [Set::new(Kind::NS, ttl, servers)].into() }
+        if servers.is_empty() { Vec::new() } else { [Set::new(Kind::NS, ttl, servers)].into() }
     }
 }
 
 impl Policy {
-    fn soa(&self, origin: &Name, primary: &Name, serial: Serial, minimum: u32) -> Soa {
-        Soa {
+    /// The SOA set of a zone.
+    fn start(&self, origin: &Name, primary: &Name, serial: Serial, minimum: u32) -> Set {
+        let soa = Soa {
             mname: primary.clone(),
             rname: origin.child("hostmaster").unwrap_or_else(|| origin.clone()),
             serial,
@@ -345,11 +345,12 @@ impl Policy {
             retry: self.retry,
             expire: self.expire,
             minimum,
-        }
+        };
+        Set::new(Kind::SOA, minimum, [Rdata::soa(&soa)])
     }
 }
 
-fn address_sets(addresses: &[IpAddr], ttl: u32) -> Node {
+fn address_sets(addresses: &[IpAddr], ttl: u32) -> Vec<Set> {
     let mut sets: BTreeMap<Kind, Vec<Rdata>> = BTreeMap::new();
     for &address in addresses {
         let (kind, data) = Rdata::address(address);

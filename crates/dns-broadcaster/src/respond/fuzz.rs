@@ -12,8 +12,8 @@ use hickory_proto::op::{Message, OpCode, Query};
 use hickory_proto::rr::{Name as WireName, RecordType};
 
 use super::*;
-use crate::core::own::Nodes;
-use crate::core::record::Set;
+use crate::core::own::{self, Nodes};
+use crate::core::record::{Rdata, Set};
 use crate::core::zone::{NameServer, Policy, System, Tenant, TenantContent};
 use crate::tsig::{Algorithm, Key};
 
@@ -66,9 +66,11 @@ fn responder() -> Responder {
     );
     own.insert(name("lab.east.test"), vec![Set::new(Kind::NS, 60, [Rdata::name(&name("ns.lab.east.test"))])]);
     own.insert(name("ns.lab.east.test"), vec![Set::new(Kind::A, 60, [Rdata::address(address(9)).1])]);
+    let mut records = own::Records::default();
+    records.add(&system.domain, (&own).into());
     let tenants: BTreeMap<_, _> = [(tenant.name.clone(), tenant.clone())].into();
     let zones = [
-        Zone::of_system(&system, Serial(7), &tenants, &own, &POLICY),
+        Zone::of_system(&system, Serial(7), &tenants, &records, &POLICY),
         Zone::of_tenant(&tenant, false, true, &POLICY),
     ];
     Responder {

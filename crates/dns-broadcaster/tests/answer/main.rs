@@ -13,8 +13,8 @@ use hickory_proto::serialize::binary::BinDecodable;
 use proptest::prelude::*;
 use switchback_dns::core::answer::{Code, answer};
 use switchback_dns::core::name::Name;
-use switchback_dns::core::own::Nodes;
-use switchback_dns::core::record::{Kind, Rdata};
+use switchback_dns::core::own;
+use switchback_dns::core::record::{Kind, Value};
 use switchback_dns::core::zone::{
     NameServer, Policy, SYSTEM_LABELS, Serial, Snapshot, System, Tenant, TenantContent, Zone,
 };
@@ -57,7 +57,7 @@ fn tenant(zone: &str, serial: u32, addresses: &[IpAddr], servers: &[&str]) -> Te
 
 fn snapshot(tenants: &[(Tenant, bool)]) -> Snapshot {
     let by_name = tenants.iter().map(|(tenant, _)| (tenant.name.clone(), tenant.clone())).collect();
-    let own = Zone::of_system(&system(), Serial(1), &by_name, &Nodes::new(), &POLICY);
+    let own = Zone::of_system(&system(), Serial(1), &by_name, &own::Records::default(), &POLICY);
     let tenants = tenants.iter().map(|(tenant, held)| Zone::of_tenant(tenant, *held, true, &POLICY));
     Snapshot::new(std::iter::once(own).chain(tenants).map(Arc::new))
 }
@@ -164,7 +164,7 @@ fn expected(zones: &[Model], asked: &str, question: Kind) -> (Code, BTreeSet<Str
     (Code::NoError, values, denied)
 }
 
-fn value(kind: Kind, data: &Rdata) -> String {
+fn value(kind: Kind, data: Value<'_>) -> String {
     match kind {
         Kind::NS => {
             WireName::from_bytes(data.as_bytes()).unwrap().to_ascii().trim_end_matches('.').to_owned()
@@ -251,7 +251,7 @@ proptest! {
         for (text, question) in questions {
             let found = asked(&text);
             let found = answer(&snapshot, found.as_bytes(), question);
-            let values = found.answer().iter().flat_map(|set| set.data.iter().map(|data| value(set.kind, data))).collect();
+            let values = found.answer().iter().flat_map(|set| set.values().map(move |data| value(set.kind(), data))).collect();
             let denied = found.authority().and(found.zone).map(|zone| zone.origin().to_string());
             prop_assert_eq!((found.code, values, denied), expected(&zones, &text, question), "{} {:?}", text, question);
         }
@@ -303,7 +303,7 @@ fn any_is_answered_with_one_set() {
     for text in ["acme.east.test", "bucket.acme.east.test"] {
         let name = asked(text);
         let found = answer(&snapshot, name.as_bytes(), Kind::ANY);
-        assert_eq!(found.answer().map(|set| set.kind), Some(Kind::A), "{text}");
+        assert_eq!(found.answer().map(|set| set.kind()), Some(Kind::A), "{text}");
     }
 }
 
@@ -325,8 +325,8 @@ fn a_denial_may_be_kept_as_long_as_the_movable_time_to_live() {
     for (text, ttl) in [("acme.east.test", 7), ("absent.east.test", POLICY.negative_ttl)] {
         let name = asked(text);
         let denial = answer(&snapshot, name.as_bytes(), Kind::AAAA).authority().unwrap();
-        assert_eq!((denial.ttl, denial.set.ttl), (ttl, ttl), "{text}");
-        assert_eq!(denial.set.data[0].minimum(), Some(ttl), "{text}");
+        assert_eq!((denial.ttl, denial.set.ttl()), (ttl, ttl), "{text}");
+        assert_eq!(denial.set.first().minimum(), Some(ttl), "{text}");
     }
 }
 

@@ -6,8 +6,9 @@ use hickory_proto::rr::{Name as WireName, RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinEncodable;
 use proptest::prelude::*;
 use switchback_dns::core::answer::{Answer, Code, answer};
+use switchback_dns::core::packed::PackedSet;
 use switchback_dns::core::plain;
-use switchback_dns::core::record::{Kind, Set};
+use switchback_dns::core::record::Kind;
 use switchback_dns::core::zone::Snapshot;
 
 use crate::{question, question_name, snapshot, tenant, tenants};
@@ -40,18 +41,18 @@ fn written(snapshot: &Snapshot, query: &Message, bytes_max: usize) -> (Vec<u8>, 
 }
 
 /// The records that a set stands for, in the codec's words.
-fn records(owner: &WireName, set: Option<&Set>) -> Vec<Record> {
-    let record = |set: &Set, data: &[u8]| {
+fn records(owner: &WireName, set: Option<PackedSet<'_>>) -> Vec<Record> {
+    let record = |set: PackedSet<'_>, data: &[u8]| {
         let mut bytes = owner.to_lowercase().to_bytes().unwrap();
-        bytes.extend(set.kind.0.to_be_bytes());
+        bytes.extend(set.kind().0.to_be_bytes());
         bytes.extend([0, 1]);
-        bytes.extend(set.ttl.to_be_bytes());
+        bytes.extend(set.ttl().to_be_bytes());
         bytes.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
         bytes.extend(data);
         use hickory_proto::serialize::binary::BinDecodable;
         Record::<RData>::from_bytes(&bytes).unwrap()
     };
-    set.into_iter().flat_map(|set| set.data.iter().map(move |data| record(set, data.as_bytes()))).collect()
+    set.into_iter().flat_map(|set| set.values().map(move |data| record(set, data.as_bytes()))).collect()
 }
 
 fn lower(records: &[Record]) -> Vec<Record> {

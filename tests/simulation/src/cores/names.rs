@@ -10,7 +10,7 @@ use switchback_dns::config::Config;
 use switchback_dns::core::answer::answer;
 use switchback_dns::core::name::Name;
 use switchback_dns::core::rate::Rate;
-use switchback_dns::core::record::{Kind, Rdata};
+use switchback_dns::core::record::{Kind, Value};
 use switchback_dns::core::zone::{Policy, Serial, Snapshot};
 use switchback_dns::publisher::Publisher;
 use switchback_dns::tsig::Keys;
@@ -99,8 +99,8 @@ impl Names {
             return Vec::new();
         };
         let answer = answer(&snapshot, name.as_bytes(), Kind::A);
-        let data = answer.answer().into_iter().flat_map(|set| &set.data);
-        data.filter_map(Rdata::as_address).map(|address| address.to_string()).collect()
+        let data = answer.answer().into_iter().flat_map(|set| set.values());
+        data.filter_map(Value::as_address).map(|address| address.to_string()).collect()
     }
 }
 
