@@ -14,13 +14,13 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::libc::{in_addr, in_pktinfo, in6_pktinfo};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg,
-    setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike,
+    recvmmsg, sendmmsg, setsockopt, sockopt,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::plain::UDP_BYTES_MAX;
+use crate::core::plain::{self, UDP_BYTES_MAX};
 use crate::respond::{Limiter, Responder};
 
 /// A query with every option there is stays below this; what is longer is cut, and so malformed.
@@ -66,7 +66,31 @@ impl Drop for Threads {
 }
 
 fn serve(socket: &UdpSocket, responder: &Responder, end: &CancellationToken) -> io::Result<()> {
-    let mut batch = Batch::new(socket)?;
+    if socket.local_addr()?.is_ipv6() {
+        return serve_by::<SockaddrIn6>(socket, responder, end);
+    }
+    serve_by::<SockaddrIn>(socket, responder, end)
+}
+
+/// An address of one family, as the kernel has it.
+trait Peer: SockaddrLike + Copy {
+    fn address(self) -> SocketAddr;
+}
+
+impl Peer for SockaddrIn {
+    fn address(self) -> SocketAddr {
+        SocketAddr::V4(self.into())
+    }
+}
+
+impl Peer for SockaddrIn6 {
+    fn address(self) -> SocketAddr {
+        SocketAddr::V6(self.into())
+    }
+}
+
+fn serve_by<P: Peer>(socket: &UdpSocket, responder: &Responder, end: &CancellationToken) -> io::Result<()> {
+    let mut batch = Batch::<P>::new(socket)?;
     let (mut limiter, begun) = (responder.limiter(), Instant::now());
     while batch.receive(socket, end)? {
         let now_ms = begun.elapsed().as_millis() as u64;
@@ -77,19 +101,19 @@ fn serve(socket: &UdpSocket, responder: &Responder, end: &CancellationToken) -> 
 }
 
 /// The queries that came together, and their answers.
-struct Batch {
+struct Batch<P> {
     queries: Box<[u8]>,
     answers: Vec<Vec<u8>>,
     /// Where each query came from, and to.
-    paths: Vec<Path>,
-    received: MultiHeaders<SockaddrStorage>,
-    sent: MultiHeaders<SockaddrStorage>,
+    paths: Vec<Path<P>>,
+    received: MultiHeaders<P>,
+    sent: MultiHeaders<P>,
 }
 
 #[derive(Clone, Copy)]
-struct Path {
+struct Path<P> {
     bytes: usize,
-    source: Option<SockaddrStorage>,
+    source: Option<P>,
     /// The address that was asked, when the socket does not say it: the answer comes from there, or
     /// the client takes it for somebody else's.
     local: Option<Local>,
@@ -101,7 +125,7 @@ enum Local {
     V6(in6_pktinfo),
 }
 
-impl Batch {
+impl<P: Peer> Batch<P> {
     fn new(socket: &UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
         let control = match address.ip() {
@@ -153,10 +177,23 @@ impl Batch {
     }
 
     fn answer(&mut self, responder: &Responder, limiter: &mut Limiter, now_ms: u64) {
-        let queries = self.queries.chunks_exact(QUERY_STRIDE);
-        for ((path, query), answer) in self.paths.iter().zip(queries).zip(&mut self.answers) {
-            match path.source.as_ref().and_then(address) {
-                Some(source) => responder.respond_udp(&query[..path.bytes], source, limiter, now_ms, answer),
+        let snapshot = responder.snapshot.load();
+        let mut places = self.queries.chunks_exact(QUERY_STRIDE);
+        let datagrams: [_; BATCH] = array::from_fn(|at| {
+            let (place, path) = (places.next().unwrap_or_default(), self.paths.get(at));
+            &place[..path.map_or(0, |path| path.bytes)]
+        });
+        let queries: [_; BATCH] = array::from_fn(|at| plain::Query::read(datagrams[at]));
+        for query in queries.iter().flatten() {
+            snapshot.touch(query.name(), query.kind());
+        }
+        let asked = datagrams.into_iter().zip(&queries).zip(&self.paths);
+        for (((bytes, query), path), answer) in asked.zip(&mut self.answers) {
+            match path.source.map(P::address) {
+                Some(source) => {
+                    let asked = (bytes, query.as_ref());
+                    responder.respond_udp(&snapshot, asked, source, limiter, now_ms, answer);
+                }
                 None => answer.clear(),
             }
         }
@@ -228,9 +265,4 @@ impl Local {
             Self::V6(info) => (info.ipi6_addr.s6_addr, info.ipi6_ifindex),
         }
     }
-}
-
-fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = storage.as_sockaddr_in().map(|v4| SocketAddr::new(v4.ip().into(), v4.port()));
-    v4.or_else(|| storage.as_sockaddr_in6().map(|v6| SocketAddr::new(v6.ip().into(), v6.port())))
 }

@@ -1,7 +1,7 @@
 //! From the bytes of a query to the bytes of its answer.
 //!
 //! The common query goes to the core as it came ([`plain`]). hickory reads every other one and
-//! writes what is no plain answer: errors and transfers. One snapshot is loaded for each message, so
+//! writes what is no plain answer: errors and transfers. Each message is answered from one snapshot, so
 //! a query sees all of a change or nothing of it. What does not fit into a datagram goes out empty
 //! with TC, and the client asks by TCP.
 
@@ -40,6 +40,15 @@ pub(crate) enum Transport {
     Stream,
 }
 
+/// Where an answer goes.
+#[derive(Clone, Copy)]
+struct Way {
+    source: IpAddr,
+    transport: Transport,
+    /// Bytes that it leaves free, for a signature.
+    spare: usize,
+}
+
 /// What becomes of a query.
 pub(crate) enum Response {
     /// It is no query; whoever answered it might answer an answer.
@@ -74,16 +83,18 @@ impl Responder {
         Limiter::new(self.rate, RandomState::new())
     }
 
-    /// Answers a datagram into `message`, or leaves that empty. A common query takes no allocation.
+    /// Answers a datagram, and the common query that it may be, into `message`, or leaves that empty. A
+    /// common query takes no allocation.
     pub(crate) fn respond_udp(
         &self,
-        bytes: &[u8],
+        snapshot: &Snapshot,
+        (bytes, query): (&[u8], Option<&plain::Query<'_>>),
         source: SocketAddr,
         limiter: &mut Limiter,
         now_ms: u64,
         message: &mut Vec<u8>,
     ) {
-        if let Some(query) = plain::Query::read(bytes) {
+        if let Some(query) = query {
             let is_known = || access::is_secondary(&self.secondaries, source.ip());
             let limit =
                 |found: &Answer<'_>| match limiter.judge(source.ip(), found.zone_key(), found.sort(), now_ms)
@@ -92,7 +103,8 @@ impl Responder {
                     _ if is_known() => Outcome::Send,
                     outcome => outcome,
                 };
-            self.answer(&query, source.ip(), Transport::Udp, 0, limit, message);
+            let way = Way { source: source.ip(), transport: Transport::Udp, spare: 0 };
+            self.answer(snapshot, query, way, limit, message);
             return;
         }
         *message = match self.judged(bytes, source, Transport::Udp) {
@@ -110,7 +122,9 @@ impl Responder {
     pub(crate) fn respond(&self, bytes: &[u8], source: SocketAddr) -> Response {
         if let Some(query) = plain::Query::read(bytes) {
             let mut message = Vec::new();
-            self.answer(&query, source.ip(), Transport::Stream, 0, |_| Outcome::Send, &mut message);
+            let snapshot = self.snapshot.load();
+            let way = Way { source: source.ip(), transport: Transport::Stream, spare: 0 };
+            self.answer(&snapshot, &query, way, |_| Outcome::Send, &mut message);
             return Response::Answer(message);
         }
         match self.judged(bytes, source, Transport::Stream) {
@@ -171,24 +185,24 @@ impl Responder {
             return encode(&head(query, ResponseCode::FormErr));
         };
         let mut message = Vec::new();
-        self.answer(&asked, source, transport, spare, |_| Outcome::Send, &mut message);
+        let snapshot = self.snapshot.load();
+        let way = Way { source, transport, spare };
+        self.answer(&snapshot, &asked, way, |_| Outcome::Send, &mut message);
         message
     }
 
     /// `limit` judges what is found for who does not show a cookie of this server's.
     fn answer(
         &self,
+        snapshot: &Snapshot,
         query: &plain::Query<'_>,
-        source: IpAddr,
-        transport: Transport,
-        spare: usize,
+        Way { source, transport, spare }: Way,
         limit: impl FnOnce(&Answer<'_>) -> Outcome,
         message: &mut Vec<u8>,
     ) {
         let Ok(shown) = query.cookie() else { return query.refuse(message) };
         let judged = shown.map(|shown| self.cookies.judge(shown, source, unix_seconds() as u32));
-        let snapshot = self.snapshot.load();
-        let found = answer(&snapshot, query.name(), query.kind());
+        let found = answer(snapshot, query.name(), query.kind());
         let is_known = judged.is_some_and(|(is_ours, _)| is_ours);
         let outcome = if is_known { Outcome::Send } else { limit(&found) };
         if outcome == Outcome::Drop {
