@@ -17,6 +17,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike,
     recvmmsg, sendmmsg, setsockopt, sockopt,
 };
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +70,9 @@ fn serve(socket: &UdpSocket, responder: &Responder, end: &CancellationToken) -> 
     if socket.local_addr()?.is_ipv6() {
         return serve_by::<SockaddrIn6>(socket, responder, end);
     }
+    // No answer is fragmented on its way, nor made smaller by who forges that it would be (RFC 9715
+    // section 3.1). And the kernel needs no identification to tell fragments by.
+    set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE)?;
     serve_by::<SockaddrIn>(socket, responder, end)
 }
 
