@@ -23,7 +23,7 @@ use crate::core::catalogue;
 use crate::core::name::Name;
 use crate::core::own::{self, Digest};
 use crate::core::record::Value;
-use crate::core::zone::{Policy, Snapshot, Zone};
+use crate::core::zone::{Policy, Snapshot, System, Tenant, Zone};
 use crate::store::Store;
 use crate::zone_file::ZoneFile;
 use crate::{Error, convert};
@@ -45,6 +45,14 @@ struct State {
     /// Zones of links that nobody has confirmed since the start.
     held: BTreeSet<Name>,
     own: Own,
+    /// What the system's zone in the snapshot was made of.
+    shown: Option<Shown>,
+}
+
+/// See [`State::shown`].
+struct Shown {
+    system: System,
+    tenants: BTreeMap<Name, Tenant>,
 }
 
 /// The operator's own records, as they were read last.
@@ -81,7 +89,7 @@ impl Publisher {
             generation = record.generation,
             "zones recovered"
         );
-        let state = State { record, held, own };
+        let mut state = State { record, held, own, shown: None };
         state.log_left_out(&config.domain);
         let snapshot = state.snapshot(&Snapshot::default(), &config.policy);
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
@@ -134,7 +142,7 @@ impl Publisher {
             if state.record.tenants.len() > tenants_before {
                 state.log_left_out(&self.config.domain);
             }
-            self.publish(&state);
+            self.publish(&mut state);
         }
         Ok(wire::ApplyZonesResponse {
             current_generation: state.record.generation,
@@ -161,7 +169,7 @@ impl Publisher {
             state.record = plan.next;
         }
         state.own = own;
-        self.publish(&state);
+        self.publish(&mut state);
         let (records, zones) =
             (state.own.records.sets().map(|(_, set)| set.len()).sum::<usize>(), state.own.zones.len());
         tracing::info!(records, zones, "zone files read");
@@ -179,7 +187,7 @@ impl Publisher {
         if let Some(plan) = plan {
             self.store.commit(&plan).await.inspect_err(|_| self.broken.cancel())?;
             state.record = plan.next;
-            self.publish(&state);
+            self.publish(&mut state);
         }
         let catalogue = convert::catalogue(&state.record, state.own.zones.keys());
         tracing::info!(
@@ -210,11 +218,11 @@ impl Publisher {
             let zones = state.held.len();
             tracing::warn!(zones, "zones answered from disk: nobody confirmed them since the start");
             state.held.clear();
-            self.publish(&state);
+            self.publish(&mut state);
         }
     }
 
-    fn publish(&self, state: &State) {
+    fn publish(&self, state: &mut State) {
         let next = state.snapshot(&self.snapshot.load(), &self.config.policy);
         self.snapshot.store(Arc::new(next));
         self.published.send_replace(());
@@ -232,18 +240,9 @@ impl State {
 
     /// What is answered now. A zone that is under the same serial as in `before` says the same, and
     /// is taken from there.
-    fn snapshot(&self, before: &Snapshot, policy: &Policy) -> Snapshot {
+    fn snapshot(&mut self, before: &Snapshot, policy: &Policy) -> Snapshot {
+        let own = self.system_zone(before, policy);
         let record = &self.record;
-        let own = record.system.iter().map(|system| {
-            let same = before.zone(&system.domain).filter(|zone| zone.serial() == record.system_serial);
-            same.map_or_else(
-                || {
-                    let (tenants, own) = (&record.tenants, &self.own.records);
-                    following(Zone::of_system(system, record.system_serial, tenants, own, policy), before)
-                },
-                Arc::clone,
-            )
-        });
         let domain = record.system.as_ref().map(|system| &system.domain);
         let tenants = record.tenants.values().map(|tenant| {
             let held = self.held.contains(&tenant.name);
@@ -270,6 +269,26 @@ impl State {
         }
         let members = self.record.members(self.own.zones.keys());
         Some(following(Zone::of_catalogue(domain, serial, members, policy)?, before))
+    }
+
+    /// The system's zone: what is there already, or that with other tenants, or a new one.
+    fn system_zone(&mut self, before: &Snapshot, policy: &Policy) -> Option<Arc<Zone>> {
+        let Record { system: Some(system), system_serial: serial, tenants, .. } = &self.record else {
+            return None;
+        };
+        let (serial, own) = (*serial, &self.own.records);
+        let previous = before.zone(&system.domain);
+        if let Some(same) = previous.filter(|zone| zone.serial() == serial) {
+            return Some(Arc::clone(same));
+        }
+        let zone = match (previous, self.shown.take()) {
+            (Some(previous), Some(shown)) if shown.system == *system => {
+                previous.with_tenants(&shown.tenants, (system, serial), tenants, own, policy)
+            }
+            _ => Zone::of_system(system, serial, tenants, own, policy),
+        };
+        self.shown = Some(Shown { system: system.clone(), tenants: tenants.clone() });
+        Some(following(zone, before))
     }
 
     fn log_left_out(&self, domain: &Name) {

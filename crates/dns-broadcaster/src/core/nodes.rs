@@ -67,6 +67,24 @@ impl Table {
         }
     }
 
+    /// Lets the names between `name` and the apex exist if it does or anything beneath it, and forgets those
+    /// that have no records and nothing beneath them any more.
+    pub(super) fn settle(&mut self, origin: &Name, name: &[u8]) {
+        if self.within(name).next().is_some() {
+            if self.get(name).is_none() {
+                self.insert(name, &[]);
+            }
+            return self.stand(origin, name);
+        }
+        for parent in above(name, origin) {
+            let bare = self.node(parent).is_some_and(|(_, node)| node.is_empty());
+            if !bare || self.within(parent).nth(1).is_some() {
+                return;
+            }
+            self.remove(parent);
+        }
+    }
+
     /// As [`Table::fill`], for one name.
     fn stand(&mut self, origin: &Name, name: &[u8]) {
         for parent in above(name, origin) {

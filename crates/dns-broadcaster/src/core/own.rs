@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::name::{Name, upward};
 use super::packed::{Node, PackedSet};
 use super::record::{Kind, Set};
-use super::table::Table;
+use super::table::{Entry, Table};
 use super::zone::{SYSTEM_LABELS, Serial, Tenant, Zone};
 
 /// Sets of records, by name, while they are put together.
@@ -100,14 +100,23 @@ impl Records {
     /// The nodes of the others.
     pub(super) fn served(&self, domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> Table {
         let mut nodes = self.0.clone();
-        for (owner, set, reason) in left_out(&self.0, domain, tenants) {
-            if let Reason::OfTenant(_) = reason {
-                nodes.remove(owner);
-            } else {
-                nodes.take(owner, set.kind());
-            }
+        for (owner, set) in published(&self.0, domain) {
+            nodes.take(owner, set.kind());
+        }
+        for (owner, _) in outermost(domain, tenants).flat_map(|tenant| self.0.within(tenant.as_bytes())) {
+            nodes.remove(owner);
         }
         nodes
+    }
+
+    /// Of the nodes at this name and beneath it those that no tenant hides.
+    pub(super) fn served_within<'a>(
+        &'a self,
+        name: &'a Name,
+        tenants: &'a BTreeMap<Name, Tenant>,
+    ) -> impl Iterator<Item = Entry<'a>> {
+        let within = self.0.within(name.as_bytes());
+        within.filter(|(key, _)| of_tenant(key, tenants).is_none())
     }
 }
 
@@ -194,24 +203,31 @@ fn left_out<'a>(
     domain: &'a Name,
     tenants: &'a BTreeMap<Name, Tenant>,
 ) -> impl Iterator<Item = (&'a [u8], PackedSet<'a>, Reason)> {
-    let labels = SYSTEM_LABELS.iter().filter_map(|label| domain.child(label));
-    let labels: Vec<_> = labels.filter_map(|name| nodes.node(name.as_bytes())).collect();
-    let published = nodes.node(domain.as_bytes()).into_iter().chain(labels);
-    let published = published.flat_map(move |(owner, node)| {
-        let sets = node.sets().filter(move |set| is_published(set.kind(), owner == domain.as_bytes()));
-        sets.map(move |set| (owner, set, Reason::Published))
-    });
-    // A tenant beneath another one hides nothing more.
-    let tenants = tenants.keys().filter(|name| {
-        let mut above = upward(name.as_bytes()).skip(1);
-        name.is_within(domain) && !above.any(|key| tenants.contains_key(key))
-    });
-    let of_tenants = tenants.flat_map(|tenant| {
+    let published = published(nodes, domain).map(|(owner, set)| (owner, set, Reason::Published));
+    let of_tenants = outermost(domain, tenants).flat_map(|tenant| {
         let within = nodes.within(tenant.as_bytes());
         let sets = within.flat_map(|(owner, node)| Node::of(node).sets().map(move |set| (owner, set)));
         sets.map(|(owner, set)| (owner, set, Reason::OfTenant(tenant.clone())))
     });
     published.chain(of_tenants)
+}
+
+/// The sets that the system publishes itself.
+fn published<'a>(nodes: &'a Table, domain: &'a Name) -> impl Iterator<Item = (&'a [u8], PackedSet<'a>)> {
+    let labels = SYSTEM_LABELS.iter().filter_map(|label| domain.child(label));
+    let names: Vec<_> = labels.filter_map(|name| nodes.node(name.as_bytes())).collect();
+    nodes.node(domain.as_bytes()).into_iter().chain(names).flat_map(move |(owner, node)| {
+        let sets = node.sets().filter(move |set| is_published(set.kind(), owner == domain.as_bytes()));
+        sets.map(move |set| (owner, set))
+    })
+}
+
+/// The tenants beneath the domain; one beneath another hides nothing more.
+fn outermost<'a>(domain: &Name, tenants: &'a BTreeMap<Name, Tenant>) -> impl Iterator<Item = &'a Name> {
+    tenants.keys().filter(move |name| {
+        let mut above = upward(name.as_bytes()).skip(1);
+        name.is_within(domain) && !above.any(|key| tenants.contains_key(key))
+    })
 }
 
 /// Whether sets of this type are the system's at its domain, or at a name of its own beneath that.
