@@ -115,6 +115,12 @@ impl Bound {
         self
     }
 
+    /// As [`Bound::followed_by`], by several, without a key.
+    pub(crate) fn followed_by_all(mut self, secondaries: Vec<Secondary>) -> Self {
+        self.config.secondaries = secondaries;
+        self
+    }
+
     pub(crate) fn serve(self) -> Broadcaster {
         let Self { config, secret, listeners, dns, .. } = self;
         let channel = grpc::channel(&listeners.grpc.local_addr().unwrap().to_string(), &secret).unwrap();

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::process::{self, Control, Running, Setup};
 use super::{Feed, LOOPBACKS, TsigKey, bare, eventually};
@@ -100,17 +101,29 @@ impl Primary {
     /// place of all that it had, and returns the zone's new serial.
     pub(crate) async fn set(&self, owner: &str, ttl: u32, kind: &str, data: &str) -> u32 {
         let before = self.serial().await.expect("the primary answers");
-        let zone = &self.zone;
-        self.running.control(&["zone-begin", zone]).await;
-        self.running.control(&["zone-unset", zone, owner, kind]).await;
-        self.running.control(&["zone-set", zone, owner, &ttl.to_string(), kind, data]).await;
-        self.running.control(&["zone-commit", zone]).await;
+        self.stage(owner, ttl, kind, data).await;
+        self.commit().await;
         eventually(
             "the zone has a new serial",
             || self.log(),
             async || self.serial().await.filter(|serial| *serial != before),
         )
         .await
+    }
+
+    /// As [`Primary::set`], but not committed; how long an order takes that nobody sees yet.
+    pub(crate) async fn stage(&self, owner: &str, ttl: u32, kind: &str, data: &str) -> Duration {
+        let zone = &self.zone;
+        self.running.control(&["zone-begin", zone]).await;
+        self.running.control(&["zone-unset", zone, owner, kind]).await;
+        let begun = Instant::now();
+        self.running.control(&["zone-set", zone, owner, &ttl.to_string(), kind, data]).await;
+        begun.elapsed()
+    }
+
+    /// Commits what is staged.
+    pub(crate) async fn commit(&self) {
+        self.running.control(&["zone-commit", &self.zone]).await;
     }
 
     /// The serial that it answers with.
