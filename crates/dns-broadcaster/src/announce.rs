@@ -1,7 +1,7 @@
 //! Tells the name servers that follow what changed, and asks them what they serve: carries out what
 //! [`crate::core::follow`] decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Secondary;
 use crate::convert::millis;
-use crate::core::follow::{Exchange, Followers, Input, Output, Reason, Standing, State, Summary, Target};
+use crate::core::follow::{
+    Exchange, Followers, Input, Output, Overdue, Reason, Standing, State, Summary, Target,
+};
 use crate::core::name::Name;
 use crate::core::transfer;
 use crate::core::zone::{Serial, Snapshot, Zone};
@@ -66,14 +68,32 @@ pub struct View {
 pub struct Desk(mpsc::Sender<Event>);
 
 impl Desk {
-    /// What is known now; nothing while the service ends.
-    pub async fn view(&self) -> View {
+    /// What is known now of all zones, or of `zones`; nothing while the service ends.
+    pub async fn view(&self, zones: Option<BTreeSet<Name>>) -> View {
+        self.ask(|reply| Event::List(zones, reply)).await
+    }
+
+    /// Whom somebody should look at, and since how long they are silent or how many zones they miss.
+    pub async fn overdue(&self) -> Vec<(Target, Delay)> {
+        self.ask(Event::ListOverdue).await
+    }
+
+    async fn ask<T: Default>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> T {
         let (reply, answer) = oneshot::channel();
-        if self.0.send(Event::List(reply)).await.is_err() {
-            return View::default();
+        if self.0.send(event(reply)).await.is_err() {
+            return T::default();
         }
         answer.await.unwrap_or_default()
     }
+}
+
+/// As [`Overdue`], for people who know no timestamps of this process.
+#[derive(Clone, Copy, Debug)]
+pub enum Delay {
+    /// It has been silent for so long.
+    Silent(Duration),
+    /// It does not serve so many zones as they were published.
+    Late(usize),
 }
 
 /// A machine of its own around the core, so that a reader is answered between two steps.
@@ -85,13 +105,15 @@ struct Announcer {
 #[derive(Debug)]
 enum Event {
     Happened(Input),
-    List(oneshot::Sender<View>),
+    List(Option<BTreeSet<Name>>, oneshot::Sender<View>),
+    ListOverdue(oneshot::Sender<Vec<(Target, Delay)>>),
 }
 
 #[derive(Debug)]
 enum Act {
     Do(Output),
     Tell(oneshot::Sender<View>, View),
+    TellOverdue(oneshot::Sender<Vec<(Target, Delay)>>, Vec<(Target, Delay)>),
 }
 
 impl Machine for Announcer {
@@ -106,7 +128,19 @@ impl Machine for Announcer {
                 self.followers.step(now, input, &mut inner);
                 outbox.outputs.extend(inner.outputs.into_iter().map(Act::Do));
             }
-            Event::List(reply) => outbox.send(Act::Tell(reply, self.view(now))),
+            Event::List(zones, reply) => {
+                outbox.send(Act::Tell(reply, self.view(now, zones.as_ref())));
+            }
+            Event::ListOverdue(reply) => {
+                let overdue = self.followers.overdue(now).map(|(target, overdue)| {
+                    let delay = match overdue {
+                        Overdue::Silent { since } => Delay::Silent(now.since(since)),
+                        Overdue::Late { zones } => Delay::Late(zones),
+                    };
+                    (target.clone(), delay)
+                });
+                outbox.send(Act::TellOverdue(reply, overdue.collect()));
+            }
         }
     }
 
@@ -122,10 +156,20 @@ impl Machine for Announcer {
 }
 
 impl Announcer {
-    fn view(&self, now: Timestamp) -> View {
-        let followers = self.followers.summaries().filter_map(|(target, summary)| {
-            let lagging = self.followers.standings(target, None);
-            let lagging = lagging.filter(|(_, standing)| standing.state != State::Converged);
+    fn view(&self, now: Timestamp, zones: Option<&BTreeSet<Name>>) -> View {
+        let followers = self.followers.summaries().filter_map(|(target, mut summary)| {
+            let standings: Box<dyn Iterator<Item = (&Name, Standing)>> = match zones {
+                None => Box::new(self.followers.standings(target, None)),
+                Some(zones) => {
+                    let standings = || {
+                        let of = |zone| Some((zone, self.followers.standing(target, zone)?));
+                        zones.iter().filter_map(of)
+                    };
+                    summary = summary.of(standings().map(|(_, standing)| standing));
+                    Box::new(standings())
+                }
+            };
+            let lagging = standings.filter(|(_, standing)| standing.state != State::Converged);
             Some(Following {
                 secondary: self.secondaries.get(target)?.clone(),
                 summary,
@@ -244,6 +288,7 @@ impl Shell<Announcer> for Hands {
         match act {
             // Who asked may have gone.
             Act::Tell(reply, view) => drop(reply.send(view)),
+            Act::TellOverdue(reply, overdue) => drop(reply.send(overdue)),
             Act::Do(Output::Notify { target, zone, .. }) => {
                 let message = notify(&zone, self.snapshot.load().zone(&zone).map(AsRef::as_ref));
                 self.exchange(target, zone, Exchange::Notify, message);

@@ -7,10 +7,10 @@ use std::time::Duration;
 use switchback_proto::dns::v1 as wire;
 
 use crate::Error;
-use crate::announce::{Following, View};
+use crate::announce::{Delay, Following, View};
 use crate::core::apply::{Desired, Record};
 use crate::core::catalogue;
-use crate::core::follow::{Exchange, Reason, Standing, State};
+use crate::core::follow::{Exchange, Reason, Standing, State, Target};
 use crate::core::name::Name;
 use crate::core::own::Digest;
 use crate::core::zone::{
@@ -183,6 +183,14 @@ fn tenant_zone(tenant: &Tenant) -> wire::TenantZone {
         epoch: tenant.content.place.map_or(0, |place| place.epoch),
         generation: tenant.content.place.map_or(0, |place| place.generation),
     }
+}
+
+pub(crate) fn overdue((target, delay): (Target, Delay)) -> wire::OverdueSecondary {
+    let (silent_ms, zones) = match delay {
+        Delay::Silent(since) => (Some(millis(since)), 0),
+        Delay::Late(zones) => (None, count(zones)),
+    };
+    wire::OverdueSecondary { name: target.as_str().into(), silent_ms, zones }
 }
 
 /// How far everybody has followed, for `ListSecondaries`.

@@ -148,6 +148,7 @@ impl Publisher {
             current_generation: state.record.generation,
             stale_zones,
             refused_zones,
+            overdue: Vec::new(),
         })
     }
 
@@ -202,6 +203,13 @@ impl Publisher {
         let state = self.state.lock().await;
         let catalogue = convert::catalogue(&state.record, state.own.zones.keys());
         convert::listing(&state.record, &state.held, catalogue)
+    }
+
+    /// Those that follow this link.
+    pub async fn zones_of(&self, link: &str) -> BTreeSet<Name> {
+        let state = self.state.lock().await;
+        let tenants = state.record.tenants.values().filter(|tenant| tenant.link == link);
+        tenants.map(|tenant| tenant.name.clone()).collect()
     }
 
     /// How long the zones of links are held back after a start.

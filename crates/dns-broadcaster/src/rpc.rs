@@ -38,7 +38,9 @@ impl DnsService for Rpc {
         // A task of its own, because tonic drops this future when the caller goes away.
         let applied = tokio::spawn(async move { publisher.apply(request.into_inner()).await });
         let applied = applied.await.map_err(|error| Status::internal(error.to_string()))?;
-        applied.map(Response::new).map_err(|error| status(&error))
+        let mut applied = applied.map_err(|error| status(&error))?;
+        applied.overdue = self.desk.overdue().await.into_iter().map(convert::overdue).collect();
+        Ok(Response::new(applied))
     }
 
     async fn reload_zone_files(
@@ -67,9 +69,11 @@ impl DnsService for Rpc {
 
     async fn list_secondaries(
         &self,
-        _: Request<ListSecondariesRequest>,
+        request: Request<ListSecondariesRequest>,
     ) -> Result<Response<ListSecondariesResponse>, Status> {
-        Ok(Response::new(convert::secondaries(&self.desk.view().await)))
+        let link = request.into_inner().link;
+        let zones = if link.is_empty() { None } else { Some(self.publisher.zones_of(&link).await) };
+        Ok(Response::new(convert::secondaries(&self.desk.view(zones).await)))
     }
 }
 

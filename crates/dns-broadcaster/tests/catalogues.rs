@@ -160,7 +160,7 @@ async fn picks_up_tenants(kind: Kind, places: [[u8; 4]; 2], shared: Option<TsigK
         "east sees that it follows, the catalogue too",
         || follower.log(),
         async || {
-            let seen = east_client.clone().list_secondaries(ListSecondariesRequest {}).await.unwrap();
+            let seen = east_client.clone().list_secondaries(ListSecondariesRequest::default()).await.unwrap();
             let seen = seen.into_inner().secondaries.remove(0);
             (seen.converged as usize == 2 + tenants.len() && seen.lagging.is_empty()).then_some(())
         },
@@ -272,7 +272,7 @@ async fn a_catalogue_is_for_who_takes_it() {
 
     // Who takes zones only is not told of it.
     let client = &mut east.running.client;
-    let seen = client.list_secondaries(ListSecondariesRequest {}).await.unwrap().into_inner();
+    let seen = client.list_secondaries(ListSecondariesRequest::default()).await.unwrap().into_inner();
     let lagging: Vec<_> = seen.secondaries[0].lagging.iter().map(|zone| &zone.name[..]).collect();
     assert_eq!(lagging, ["east.example.com", FREE]);
 

@@ -87,7 +87,7 @@ impl System {
     async fn knows(&self, what: &str, log: impl Fn() -> String, holds: impl Fn(&wire::Secondary) -> bool) {
         let client = &self.running.as_ref().unwrap().client;
         eventually(what, log, async || {
-            let listed = client.clone().list_secondaries(ListSecondariesRequest {}).await.unwrap();
+            let listed = client.clone().list_secondaries(ListSecondariesRequest::default()).await.unwrap();
             listed.into_inner().secondaries.into_iter().find(|secondary| holds(secondary))
         })
         .await;

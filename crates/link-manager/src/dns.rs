@@ -1,13 +1,14 @@
 //! What the DNS broadcaster shall serve: told after each change, and again now and then, so that
 //! a broadcaster that was restarted hears it too.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use switchback_kit::grpc::Channel;
-use switchback_link_core::LinkMachine;
+use switchback_link_core::{Input, LinkMachine, Overdue};
 use switchback_proto::dns::v1::dns_service_client::DnsServiceClient;
-use switchback_proto::dns::v1::{ApplyZonesRequest, SystemZone, TenantZone};
-use tokio::sync::watch;
+use switchback_proto::dns::v1::{ApplyZonesRequest, OverdueSecondary, SystemZone, TenantZone};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::convert::view::zone_out;
@@ -36,15 +37,22 @@ pub fn desired(machine: &LinkMachine, ttl_seconds: u32) -> Option<Desired> {
     Some(Desired { tenants, life })
 }
 
+fn overdue_in(secondary: OverdueSecondary) -> (String, Overdue) {
+    let overdue = if secondary.silent_ms.is_some() { Overdue::Silent } else { Overdue::Late };
+    (secondary.name, overdue)
+}
+
 /// Offers the latest of `desired` until the shutdown. `run` names this run of the link manager:
-/// generations are compared only within one.
+/// generations are compared only within one. `inbox` hears of name servers that do not follow.
 pub(crate) async fn publish(
     channel: Channel,
     system: SystemZone,
     mut desired: watch::Receiver<Option<Desired>>,
     run: String,
+    inbox: mpsc::Sender<Input>,
     shutdown: CancellationToken,
 ) {
+    let mut overdue = BTreeMap::new();
     let mut generation = 1;
     let mut client = DnsServiceClient::new(channel);
     let mut failing = false;
@@ -64,6 +72,12 @@ pub(crate) async fn publish(
                         );
                     }
                     failing = !answer.stale_zones.is_empty();
+                    let now: BTreeMap<_, _> = answer.overdue.into_iter().map(overdue_in).collect();
+                    if now != overdue {
+                        // Who hears it has ended: so does this.
+                        drop(inbox.send(Input::NameServersOverdue(now.clone())).await);
+                        overdue = now;
+                    }
                 }
                 Err(status) => {
                     if !std::mem::replace(&mut failing, true) {

@@ -138,6 +138,7 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
         system_zone,
         desired_zones,
         format!("{boot:016x}"),
+        inbox.clone(),
         shutdown.clone(),
     ));
     tokio::spawn(mover.watch());

@@ -38,7 +38,7 @@ mod zone;
 
 pub use event::{Exchange, Input, Output, Reason, Target};
 pub use policy::{OUTSTANDING_CEILING, Policy, TARGETS_MAX, ZONES_MAX};
-pub use view::{Counts, Footprint, LastChange, Standing, State, Summary, Trouble};
+pub use view::{Counts, Footprint, LastChange, Overdue, Standing, State, Summary, Trouble};
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -98,6 +98,19 @@ impl Followers {
     /// All targets, in the order of their names.
     pub fn summaries(&self) -> impl Iterator<Item = (&Target, Summary)> {
         self.followers.iter().map(|(target, follower)| (target, follower.summary()))
+    }
+
+    /// Targets that somebody should look at: those that have not followed for
+    /// [`Policy::late_after`].
+    pub fn overdue(&self, now: Timestamp) -> impl Iterator<Item = (&Target, Overdue)> {
+        self.summaries().filter_map(move |(target, summary)| {
+            let overdue = match summary.unreachable_since {
+                Some(since) if since + self.policy.late_after <= now => Overdue::Silent { since },
+                None if summary.late > 0 => Overdue::Late { zones: summary.late },
+                _ => return None,
+            };
+            Some((target, overdue))
+        })
     }
 
     /// One target; `None` when it is not followed up.

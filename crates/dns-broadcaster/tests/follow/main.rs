@@ -7,8 +7,8 @@ mod script;
 
 use script::*;
 use switchback_dns::core::follow::{
-    Counts, Exchange, Followers, Footprint, Input, Output, Policy, Reason, State, TARGETS_MAX, Target,
-    ZONES_MAX,
+    Counts, Exchange, Followers, Footprint, Input, Output, Overdue, Policy, Reason, State, TARGETS_MAX,
+    Target, ZONES_MAX,
 };
 use switchback_dns::core::zone::Serial;
 use switchback_machine::Timestamp;
@@ -368,12 +368,39 @@ fn a_zone_is_late_once_per_change_and_its_following_is_told() {
     let is_late = |output: &Output| matches!(output, Output::Late { .. });
     assert_eq!(times(&all, is_late), [30_000]);
     assert!(all.contains(&(30_000, late("bind", "a", secs(30)))));
+    assert_eq!(script.overdue("bind"), Some(Overdue::Late { zones: 1 }));
     let begin = script.publish(&[("a", 9)]);
     let all = script.live(secs(100), 700, begin, |output| acknowledge_and_answer(output, 7));
     assert!(all.contains(&(30_000, late("bind", "a", secs(130)))), "once more for the next change");
     assert_eq!(times(&all, is_late), [30_000]);
+    assert_eq!(script.overdue("bind"), Some(Overdue::Late { zones: 1 }), "it is one zone");
     let all = script.live(secs(60), 700, vec![], |output| acknowledge_and_answer(output, 9));
     assert!(matches!(all[1].1, Output::Followed { was_late: true, .. }), "{all:?}");
+    assert_eq!(script.overdue("bind"), None);
+}
+
+#[test]
+fn a_zone_that_goes_is_not_overdue() {
+    let mut script = one();
+    script.converge("bind", "a", 7);
+    script.publish(&[("a", 8)]);
+    let begin = script.acknowledge("bind", "a");
+    script.live(secs(40), 700, begin, |output| acknowledge_and_answer(output, 7));
+    assert_eq!(script.overdue("bind"), Some(Overdue::Late { zones: 1 }));
+    script.remove(&["a"]);
+    assert_eq!(script.overdue("bind"), None);
+}
+
+/// A name server that takes some zones only is not told of the others, not asked, and misses nothing.
+#[test]
+fn a_zone_that_a_target_leaves_out_is_no_business_of_it() {
+    let mut script = Script::new(&["bind", "nsd"], Policy::default());
+    script.leave_out("nsd", "a");
+    let told = script.publish(&[("a", 7), ("b", 7)]);
+    assert_eq!(told, [notify("bind", "a", 7), notify("bind", "b", 7), notify("nsd", "b", 7)]);
+    assert_eq!(script.publish(&[("a", 8)]), [], "one of it is on its way to bind");
+    let summary = script.summary("nsd");
+    assert_eq!((summary.counts.unknown, summary.last_change.unwrap().zones), (1, 1));
 }
 
 #[test]

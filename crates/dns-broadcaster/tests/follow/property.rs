@@ -365,6 +365,10 @@ impl World {
             }
             let summary = self.followers.summary(&target).unwrap();
             assert_eq!(summary.counts, counts);
+            let standings = self.published.keys().map(|zone| self.followers.standing(&target, zone).unwrap());
+            let of_all = summary.of(standings);
+            assert_eq!(of_all.counts, counts);
+            assert!(of_all.last_change.is_none_or(|change| change.open <= change.zones));
             assert_eq!(summary.outstanding, self.outstanding[number].len());
             assert!(summary.last_change.is_none_or(|change| change.open <= change.zones));
         }

@@ -1,6 +1,6 @@
 //! Targets that are silent, and many zones: who waits for whom.
 
-use switchback_dns::core::follow::{Exchange, Output, Policy, Reason, State, Target};
+use switchback_dns::core::follow::{Exchange, Output, Overdue, Policy, Reason, State, Target};
 use switchback_machine::Timestamp;
 
 use crate::script::*;
@@ -17,6 +17,17 @@ fn silent() -> Script {
     let all = script.live(secs(60), 1_000, vec![], |_| None);
     assert_eq!(times(&all, is_unreachable), [43_000], "at 30, 36 and 42 s a question was lost");
     script
+}
+
+#[test]
+fn a_silent_target_is_overdue_once_it_matters() {
+    let mut script = Script::new(&["bind"], Policy::default());
+    script.converge("bind", "a", 7);
+    let all = script.live(secs(55), 1_000, vec![], |_| None);
+    assert_eq!(times(&all, is_unreachable), [43_000]);
+    assert_eq!(script.overdue("bind"), None, "it is silent for 25 s");
+    script.live(secs(5), 1_000, vec![], |_| None);
+    assert!(matches!(script.overdue("bind"), Some(Overdue::Silent { .. })));
 }
 
 #[test]
@@ -212,10 +223,13 @@ fn a_target_that_is_back_is_given_time_before_a_zone_of_it_is_late() {
     script.publish(&[("a", 8)]);
     let all = script.live(secs(100), 1_000, vec![notify("bind", "a", 8)], |_| None);
     assert!(!all.iter().any(|(_, output)| matches!(output, Output::Late { .. })), "{all:?}");
-    let all = script.live(secs(100), 1_000, vec![], |output| acknowledge_and_answer(output, 7));
+    assert!(matches!(script.overdue("bind"), Some(Overdue::Silent { .. })));
+    let all = script.live(secs(20), 1_000, vec![], |output| acknowledge_and_answer(output, 7));
     let back = times(&all, |output| matches!(output, Output::Reachable { .. }));
+    assert_eq!(script.overdue("bind"), None, "it is back, and has time");
+    let all = script.live(secs(80), 1_000, vec![], |output| acknowledge_and_answer(output, 7));
     let late = times(&all, |output| matches!(output, Output::Late { .. }));
-    assert_eq!(late, [back[0] + 30_000]);
+    assert_eq!(late, [back[0] + 30_000 - 20_000]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchback_dns::core::follow::{
-    Exchange, Followers, Input, Output, Policy, Reason, Standing, State, Summary, Target,
+    Exchange, Followers, Input, Output, Overdue, Policy, Reason, Standing, State, Summary, Target,
 };
 use switchback_dns::core::name::Name;
 use switchback_dns::core::zone::Serial;
@@ -36,6 +36,12 @@ impl Script {
     pub(crate) fn new(targets: &[&str], policy: Policy) -> Self {
         let followers = Followers::new(targets.iter().map(|name| Target::new(name)), policy).unwrap();
         Self { followers, now: 1_000_000 }
+    }
+
+    pub(crate) fn leave_out(&mut self, target: &str, label: &str) {
+        let followers = Followers::new([], Policy::default()).unwrap();
+        let followers = std::mem::replace(&mut self.followers, followers);
+        self.followers = followers.without(&Target::new(target), &name(label));
     }
 
     pub(crate) fn step(&mut self, input: Input) -> Vec<Output> {
@@ -180,6 +186,12 @@ impl Script {
     }
 
     /// Publishes one zone and lets one target converge at once.
+    /// What somebody should look at.
+    pub(crate) fn overdue(&self, target: &str) -> Option<Overdue> {
+        let mut overdue = self.followers.overdue(Timestamp(self.now));
+        overdue.find_map(|(found, overdue)| (found.as_str() == target).then_some(overdue))
+    }
+
     pub(crate) fn converge(&mut self, target: &str, label: &str, serial: u32) {
         assert_eq!(self.publish(&[(label, serial)]), [notify(target, label, serial)]);
         self.acknowledge(target, label);

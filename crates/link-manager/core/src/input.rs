@@ -1,6 +1,7 @@
 //! What can happen.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
@@ -326,4 +327,15 @@ pub enum Input {
         /// `None`: no answer, or a refusal.
         current: Option<u64>,
     },
+    /// Name servers that have not followed this system's broadcaster for some time: all of them.
+    NameServersOverdue(BTreeMap<String, Overdue>),
+}
+
+/// What is wrong with a name server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Overdue {
+    /// It does not answer.
+    Silent,
+    /// It answers, and does not serve what was published.
+    Late,
 }

@@ -52,7 +52,7 @@ pub use flow::{ContentFlow, FlowSpec};
 pub use health::Health;
 pub use input::{
     Command, CommandKind, ContentView, Create, DigestView, FlowView, Hello, Input, LinkFlowsView, MoverView,
-    Position, Token, Update,
+    Overdue, Position, Token, Update,
 };
 pub use invariants::{Violation, check};
 pub use machine::LinkMachine;

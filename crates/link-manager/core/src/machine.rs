@@ -11,7 +11,9 @@ use switchback_model::{AccessMode, Content, ContentId, Epoch, Incarnation, LinkI
 
 use crate::access::Access;
 use crate::flow::FlowSpec;
-use crate::input::{Command, Create, FlowView, Hello, Input, LinkFlowsView, MoverView, Position, Token};
+use crate::input::{
+    Command, Create, FlowView, Hello, Input, LinkFlowsView, MoverView, Overdue, Position, Token,
+};
 use crate::output::{Done, Output};
 use crate::policy::REQUESTS_MAX;
 use crate::state::{Event, Goal, Identity, Link, LinkState, Meta, RequestRecord, Severity, State};
@@ -126,6 +128,8 @@ pub struct LinkMachine {
     pub(crate) mover: Option<Box<MoverView>>,
     pub(crate) creating: Vec<Creating>,
     pub(crate) waiting: Vec<Waiting>,
+    /// Name servers that somebody was told to look at.
+    pub(crate) overdue: BTreeMap<String, Overdue>,
     nonces: u64,
 }
 
@@ -150,6 +154,7 @@ impl LinkMachine {
             mover: None,
             creating: Vec::new(),
             waiting: Vec::new(),
+            overdue: BTreeMap::new(),
             nonces: boot,
         }
     }
@@ -695,6 +700,7 @@ impl Machine for LinkMachine {
                     observed.access_trouble = trouble;
                 }
             }
+            Input::NameServersOverdue(overdue) => self.name_servers_overdue(now, overdue, out),
             Input::FlowsApplied { link, generation, current } => {
                 let retry = now + self.policy.retry;
                 if let Some(observed) =

@@ -1,14 +1,16 @@
 //! What the names of tenants answer: names follow authority, after it has moved.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use switchback_machine::Timestamp;
 use switchback_model::{AccessMode, ContentKind, Epoch, Side};
 
-use crate::machine::Observed;
-use crate::{Identity, Link, ZoneRecord};
+use crate::machine::{Observed, Out};
+use crate::{Identity, Link, LinkMachine, Overdue, Severity, ZoneRecord};
 
 /// Serials an epoch has room for, so that (epoch, generation) grows as RFC 1982 compares.
 const GENERATIONS_PER_EPOCH: u32 = 64;
@@ -132,6 +134,37 @@ pub(crate) fn of_link(link: &Link, own: &Identity) -> Vec<TenantZone> {
         })
         .filter(|zone| !zone.addresses.is_empty())
         .collect()
+}
+
+impl LinkMachine {
+    /// Tells of each name server once when it falls behind, and once when it has caught up: for a
+    /// failover waits for none of them.
+    pub(crate) fn name_servers_overdue(
+        &mut self,
+        now: Timestamp,
+        overdue: BTreeMap<String, Overdue>,
+        out: &mut Out,
+    ) {
+        let before = core::mem::replace(&mut self.overdue, overdue.clone());
+        for (name, what) in &overdue {
+            if before.get(name) == Some(what) {
+                continue;
+            }
+            let text = match what {
+                Overdue::Silent => {
+                    format!("name server {name} does not answer: look at it, and at the network to it")
+                }
+                Overdue::Late => format!(
+                    "name server {name} does not serve what this system publishes, and may lead clients to where names led before: `switchback dns status` says why"
+                ),
+            };
+            self.event(now, Severity::Warning, "name-server-behind", "", text, out);
+        }
+        for name in before.keys().filter(|name| !overdue.contains_key(*name)) {
+            let text = format!("name server {name} serves what this system publishes");
+            self.event(now, Severity::Notice, "name-server-follows", "", text, out);
+        }
+    }
 }
 
 /// The zone of a tenant on no link.

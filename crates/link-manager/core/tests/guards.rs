@@ -5,8 +5,8 @@
 mod world;
 
 use switchback_link_core::{
-    CommandKind, DigestView, Header, Heartbeat, Input, LinkState, Message, Position, Sealed, TenantZone,
-    Update,
+    CommandKind, DigestView, Header, Heartbeat, Input, LinkState, Message, Overdue, Position, Sealed,
+    Severity, TenantZone, Update,
 };
 use switchback_model::AccessMode::{ReadOnly, ReadWrite};
 use switchback_model::{Content, ContentId, Epoch, FeedId, Incarnation};
@@ -34,6 +34,24 @@ fn seal(world: &World) -> Sealed {
         head: position(east.feed, east.written.len() as u64),
         digest: DigestView { total: west.written.iter().sum::<u64>().to_be_bytes().to_vec(), records: count },
     }
+}
+
+/// A failover waits for no name server; who does not follow is told of once, and once that it does.
+#[test]
+fn a_name_server_that_does_not_follow_is_told_of_once() {
+    let mut world = World::linked();
+    let mut say = |overdue: &[(&str, Overdue)]| {
+        let before = world.systems[EAST].events.len();
+        let overdue = overdue.iter().map(|(name, what)| ((*name).into(), *what)).collect();
+        world.input(EAST, Input::NameServersOverdue(overdue));
+        let events = world.systems[EAST].events[before..].iter();
+        events.map(|event| (event.id.clone(), event.severity)).collect::<Vec<_>>()
+    };
+    let behind = ("name-server-behind".to_string(), Severity::Warning);
+    assert_eq!(say(&[("a", Overdue::Late)]), std::slice::from_ref(&behind));
+    assert_eq!(say(&[("a", Overdue::Late)]), []);
+    assert_eq!(say(&[("a", Overdue::Silent), ("b", Overdue::Late)]), [behind.clone(), behind]);
+    assert_eq!(say(&[("b", Overdue::Late)]), [("name-server-follows".into(), Severity::Notice)]);
 }
 
 /// A replica that completes, read-only and equal, and has not heard the primary's request.

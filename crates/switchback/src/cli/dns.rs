@@ -53,7 +53,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
             context.format.print(&ZonesView::from(answer));
         }
         Command::Status => {
-            let answer = operator.ask(operator.dns().list_secondaries(ListSecondariesRequest {})).await?;
+            let answer =
+                operator.ask(operator.dns().list_secondaries(ListSecondariesRequest::default())).await?;
             context.format.print(&SecondariesView::from(answer));
         }
         Command::Reload => {

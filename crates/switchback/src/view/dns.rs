@@ -257,6 +257,12 @@ impl From<proto::ListSecondariesResponse> for SecondariesView {
 }
 
 impl SecondaryView {
+    /// Nothing of what this system published is missing there, as far as it has said.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.unreachable_ms.is_none() && (self.behind, self.not_held, self.unknown) == (0, 0, 0)
+    }
+
     fn state(&self) -> String {
         if let Some(ms) = self.unreachable_ms {
             return format!("silent for {}", span(ms));
@@ -267,6 +273,35 @@ impl SecondaryView {
             (0, lacking, _) => format!("lacks {lacking} zones"),
             _ => "behind".into(),
         }
+    }
+}
+
+/// A link, or what a command on it did, and how far the name servers that follow have followed it.
+#[derive(Clone, Debug, Serialize)]
+pub struct FollowedView<V> {
+    /// The link.
+    #[serde(flatten)]
+    pub view: V,
+    /// Those of this system, for the zones of the link alone; none when names do not move with it.
+    pub name_servers: Vec<SecondaryView>,
+}
+
+impl<V: Show> Show for FollowedView<V> {
+    fn show(&self) -> String {
+        self.view.show() + &following(&self.name_servers)
+    }
+}
+
+/// One line; nothing when there are none.
+fn following(servers: &[SecondaryView]) -> String {
+    let (follow, others): (Vec<_>, Vec<_>) = servers.iter().partition(|server| server.follows());
+    let slowest = follow.iter().filter_map(|server| server.last_change_slowest_ms).max();
+    let slowest = slowest.map_or_else(String::new, |ms| format!(", the slowest after {}", span(ms)));
+    let others: String =
+        others.iter().map(|server| format!("; {}: {}", server.name, server.state())).collect();
+    match servers.len() {
+        0 => String::new(),
+        all => format!("name servers: {} of {all} follow{slowest}{others}\n", follow.len()),
     }
 }
 
@@ -342,6 +377,20 @@ mod tests {
             lagging: vec![lagging],
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn of_a_link_it_is_said_who_follows_and_how_fast_and_who_does_not() {
+        let slowest = |ms| Some(proto::LastChange { slowest_ms: Some(ms), ..Default::default() });
+        let secondaries = vec![
+            proto::Secondary { last_change: slowest(9), ..secondary("quick", [1, 0, 0, 0], None) },
+            proto::Secondary { last_change: slowest(14), ..secondary("good", [1, 0, 0, 0], None) },
+            secondary("dead", [0, 0, 0, 1], Some(4200)),
+        ];
+        let view = SecondariesView::from(proto::ListSecondariesResponse { secondaries });
+        let text = following(&view.secondaries);
+        assert_eq!(text, "name servers: 2 of 3 follow, the slowest after 14 ms; dead: silent for 4.2 s\n");
+        assert_eq!(following(&[]), "");
     }
 
     #[test]

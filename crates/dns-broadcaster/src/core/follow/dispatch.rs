@@ -155,7 +155,9 @@ impl Follower {
                 self.late.insert((due, id));
                 continue;
             }
-            track.was_late = true;
+            if !core::mem::replace(&mut track.was_late, true) {
+                self.late_zones += 1;
+            }
             let (target, zone) = (self.target.clone(), zone.name.clone());
             out.send(Output::Late { target, zone, behind: scene.now.since(since) });
         }

@@ -35,6 +35,8 @@ pub(super) struct Follower {
     pub(super) counts: Counts,
     /// Zones that are late at a time, unless they follow before.
     pub(super) late: BTreeSet<(Timestamp, ZoneId)>,
+    /// Zones that are late.
+    pub(super) late_zones: usize,
     /// No zone is late before this time: a target that is back is given time to catch up.
     pub(super) late_floor: Timestamp,
     last_batch: Batch,
@@ -53,6 +55,7 @@ impl Follower {
             contact: Contact::default(),
             counts: Counts::default(),
             late: BTreeSet::new(),
+            late_zones: 0,
             late_floor: Timestamp(0),
             last_batch: Batch(0),
             last_change: None,
@@ -103,6 +106,7 @@ impl Follower {
         if let Some(at) = track.late_at {
             self.late.remove(&(at, id));
         }
+        self.late_zones -= usize::from(track.was_late);
         self.close(&mut track, zone);
     }
 
@@ -233,6 +237,7 @@ impl Follower {
             self.late.remove(&(at, id));
         }
         let was_late = core::mem::take(&mut track.was_late);
+        self.late_zones -= usize::from(was_late);
         let was_open = self.close(&mut track, zone);
         let behind_since = track.behind_since.take();
         match track.state {
@@ -304,6 +309,7 @@ impl Follower {
     pub(super) fn summary(&self) -> Summary {
         Summary {
             counts: self.counts,
+            late: self.late_zones,
             unreachable_since: self.contact.outage.map(|outage| outage.since),
             last_heard: self.contact.last_heard,
             outstanding: self.flights.len(),

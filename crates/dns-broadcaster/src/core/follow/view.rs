@@ -141,6 +141,9 @@ pub struct Summary {
     /// Its zones, each as of the target's last answer about it: while the target is unreachable
     /// they say what it served when it was last heard.
     pub counts: Counts,
+    /// Zones of which it has missed something for [`super::Policy::late_after`] and longer while it
+    /// answered.
+    pub late: usize,
     /// `None` while it is heard.
     pub unreachable_since: Option<Timestamp>,
     /// The last time that anything came from it.
@@ -149,6 +152,42 @@ pub struct Summary {
     pub outstanding: usize,
     /// `None` before the first.
     pub last_change: Option<LastChange>,
+}
+
+impl Summary {
+    /// The same target, of these zones alone: those that changed last are its last change.
+    #[must_use]
+    pub fn of(self, standings: impl Iterator<Item = Standing>) -> Self {
+        let (mut counts, mut last_change) = (Counts::default(), None::<LastChange>);
+        for standing in standings {
+            *counts.of(standing.state) += 1;
+            let at = standing.changed_at;
+            if last_change.is_none_or(|change| change.at < at) {
+                last_change = Some(LastChange { at, ..LastChange::default() });
+            }
+            if let Some(change) = last_change.as_mut().filter(|change| change.at == at) {
+                change.zones += 1;
+                change.open += usize::from(!standing.state.is_followed());
+                change.slowest = change.slowest.max(standing.converged_after);
+            }
+        }
+        Self { counts, last_change, ..self }
+    }
+}
+
+/// What is wrong with a target for so long that somebody should look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// It is silent.
+    Silent {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It answers, and does not serve what was published.
+    Late {
+        /// So many zones of it.
+        zones: usize,
+    },
 }
 
 /// What is held in memory, for metrics: all of it goes when zones go.

@@ -1,5 +1,8 @@
 //! What the commands of `switchback link` do.
 
+use std::time::{Duration, Instant};
+
+use switchback_proto::dns::v1::ListSecondariesRequest;
 use switchback_proto::link::v1 as proto;
 
 use super::super::{Context, recovery, watch};
@@ -7,9 +10,12 @@ use super::{Command, Epochs};
 use crate::client::Operator;
 use crate::view::command::CommandView;
 use crate::view::content::DoneView;
+use crate::view::dns::{FollowedView, SecondariesView, SecondaryView};
 use crate::view::link::{LinkView, LinksView};
 use crate::view::report::{DivergencesView, RetriesView};
 
+/// Name servers that are well follow in a tenth of it.
+const SETTLING: Duration = Duration::from_secs(2);
 /// Divergences asked for at a time.
 const PAGE: u32 = 1000;
 
@@ -24,7 +30,9 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
         Command::Show { link, watch: true } => watch::forever(&link, context).await?,
         Command::Show { link, watch: false } => {
             let answer = operator.ask(links.get_link(proto::GetLinkRequest { link })).await?;
-            context.format.print(&LinkView::from(answer.link.unwrap_or_default()));
+            let view = LinkView::from(answer.link.unwrap_or_default());
+            let name_servers = name_servers(operator, &view).await;
+            context.format.print(&FollowedView { view, name_servers });
         }
         Command::Recovery(command) => Box::pin(recovery::run(command, context)).await?,
         Command::Divergences { link, epochs } => {
@@ -50,13 +58,39 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
             context.format.print(&DoneView { done });
         }
         changing => {
-            let view = Box::pin(change(changing, operator)).await?;
-            if let Some(view) = view {
-                context.format.print(&view);
-            }
+            let moves = matches!(changing, Command::FailOver { .. });
+            let Some(view) = Box::pin(change(changing, operator)).await? else { return Ok(()) };
+            let name_servers = match &view.link {
+                Some(link) if moves && !view.plan => settled_name_servers(operator, link).await,
+                _ => Vec::new(),
+            };
+            context.format.print(&FollowedView { view, name_servers });
         }
     }
     Ok(())
+}
+
+/// How far those that follow this system have followed the link. A broadcaster that is down is no reason
+/// to show nothing of a link.
+async fn name_servers(operator: &Operator, link: &LinkView) -> Vec<SecondaryView> {
+    if !link.dns_failover {
+        return Vec::new();
+    }
+    let request = ListSecondariesRequest { link: link.name.clone() };
+    let answer = operator.ask(operator.dns().list_secondaries(request)).await.unwrap_or_default();
+    SecondariesView::from(answer).secondaries
+}
+
+/// The same once all of them follow, or some time after the failover, which did not wait for them.
+async fn settled_name_servers(operator: &Operator, link: &LinkView) -> Vec<SecondaryView> {
+    let until = Instant::now() + SETTLING;
+    loop {
+        let seen = name_servers(operator, link).await;
+        if seen.iter().all(SecondaryView::follows) || Instant::now() >= until {
+            return seen;
+        }
+        tokio::time::sleep(SETTLING / 20).await;
+    }
 }
 
 /// The divergence report of a link, all pages of it in one.
