@@ -97,7 +97,7 @@ async fn follows(kind: ResolverKind) {
     west.stop().await;
 }
 
-/// A primary that was lost comes back and knows nothing; the resolver is sent to both systems for its
+/// A primary that was lost comes back and knows no tenant but the one that it begins with; the resolver is sent to both systems for its
 /// whole domain.
 async fn is_not_misled_by_a_rebuilt_primary(kind: ResolverKind) {
     if !kind.is_installed() {
@@ -121,8 +121,9 @@ async fn is_not_misled_by_a_rebuilt_primary(kind: ResolverKind) {
     };
     let mut west = west.serve();
     west.client.apply_zones(says(WEST, servers[1], vec![acme(128, "192.0.2.2")])).await.unwrap();
+    let first = zone("default.east.example.com", 0, &["192.0.2.3"], "");
     let mut east = east.domain(EAST).serve();
-    east.client.apply_zones(says(EAST, servers[0], Vec::new())).await.unwrap();
+    east.client.apply_zones(says(EAST, servers[0], vec![first])).await.unwrap();
     let stubs: [(&str, &[SocketAddr]); 2] = [(EAST, &servers), (WEST, &servers)];
     let resolver = Resolver::start(kind, folder.path(), &stubs).await;
     // Each is asked anew, of one system or the other.

@@ -21,6 +21,9 @@ pub const SYSTEM_LABELS: [&str; 3] = [NAME_SERVER_LABEL, "s3", "admin"];
 /// The system's own name server, `ns1.<domain>`.
 pub const NAME_SERVER_LABEL: &str = "ns1";
 
+/// The tenant that is there from the start and on no link.
+const FIRST_TENANT: &str = "default";
+
 /// Beneath a tenant: a TXT record there says which state of the link an answer is of. No host has such a
 /// name.
 pub const WATCH_LABEL: &str = "_switchback";
@@ -197,8 +200,9 @@ impl Zone {
     /// but one that takes only this zone from it has to. `own` are the operator's records; those
     /// whose names are published are left out.
     ///
-    /// Without any tenant this server denies no name: a system that lost everything knows nothing of
-    /// tenants for whom the other system of a link answers, and a resolver has to go on to that one.
+    /// Without any tenant but the one that every system has, this server denies no name: a system that
+    /// lost everything knows nothing of tenants for whom the other system of a link answers, and a
+    /// resolver has to go on to that one.
     #[must_use]
     pub fn of_system(
         system: &System,
@@ -277,7 +281,7 @@ impl Zone {
         }
         let start = policy.start(origin, &system.name_server(), serial, policy.negative_ttl);
         nodes.add(origin, origin, &[start]);
-        Self { denies: !tenants.is_empty(), ..Self::of_table(origin, serial, nodes) }
+        Self { denies: knows_tenants(&system.domain, tenants), ..Self::of_table(origin, serial, nodes) }
     }
 
     /// A tenant's zone: its apex, and a wildcard with the same addresses (RFC 4592). What anybody who
@@ -408,6 +412,12 @@ impl Policy {
         };
         Set::new(Kind::SOA, minimum, [Rdata::soa(&soa)])
     }
+}
+
+/// Whether the system of this domain has been told of tenants beside the one that is there from the start.
+fn knows_tenants(domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> bool {
+    let first = domain.child(FIRST_TENANT);
+    tenants.keys().any(|name| Some(name) != first.as_ref())
 }
 
 fn address_sets(addresses: &[IpAddr], ttl: u32) -> Vec<Set> {
