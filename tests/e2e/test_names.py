@@ -1,0 +1,138 @@
+"""Names as companies have them: a name server of their own that follows both systems, and records of their own."""
+
+import pathlib
+import re
+import signal
+import subprocess
+
+import pytest
+
+from lab import Refused, eventually, expect
+
+KNOT = """
+server:
+    rundir: {home}
+    listen: {address}@53
+database:
+    storage: {home}
+    journal-db-max-size: 64M
+    kasp-db-max-size: 8M
+    timer-db-max-size: 8M
+    catalog-db-max-size: 8M
+log:
+  - target: stderr
+    any: info
+remote:
+  - id: east
+    address: {east}
+    via: {address}
+  - id: west
+    address: {west}
+    via: {address}
+acl:
+  - id: switchback
+    address: [{east}, {west}]
+    action: [notify, transfer]
+template:
+  - id: switchback
+    storage: {home}
+    master: [east, west]
+    acl: switchback
+zone:
+  - domain: _catalog.east.example.com
+    storage: {home}
+    master: east
+    acl: switchback
+    catalog-role: interpret
+    catalog-template: switchback
+"""
+
+
+@pytest.fixture
+def followed(lab, tmp_path):
+    """A lab, and the address of a name server that picks up the zones of its systems by itself."""
+    east, west = (lab.system(system)["address"] for system in ("east", "west"))
+    address = re.sub(r"\d+\.\d+$", "30.1", east)
+    config = tmp_path / "knot.conf"
+    config.write_text(KNOT.format(home=tmp_path, address=address, east=east, west=west))
+    (tmp_path / "own.zone").write_text("www 300 A 192.0.2.80\n")
+    configure(lab, "east", address, tmp_path / "own.zone")
+    configure(lab, "west", address)
+    log = open(tmp_path / "knot.log", "w", encoding="utf-8")
+    knot = subprocess.Popen(["knotd", "-c", config], stdout=log, stderr=log)
+    try:
+        yield lab, address, knot
+    finally:
+        knot.terminate()
+        knot.wait(timeout=20)
+        log.close()
+
+
+def configure(lab, system, address, zone_file=None):
+    """Names the name server to a system, which is started again for it."""
+    path = pathlib.Path(lab.dir) / system / "switchback.toml"
+    lines = [f'secondaries = [{{ name = "ns-a", address = "{address}:53", catalogue = true }}]']
+    if zone_file:
+        lines.append(f'zone_files = ["{zone_file}"]')
+    section = "[dns_broadcaster]\n"
+    path.write_text(path.read_text().replace(section, section + "\n".join(lines) + "\n", 1))
+    lab.lab("kill", system, "dns-broadcaster")
+    lab.lab("start", system, "dns-broadcaster")
+
+
+def ask(server, name, kind="A"):
+    """The code of the answer, and its values."""
+    words = ["dig", "+time=2", "+tries=1", "+noall", "+comments", "+answer", f"@{server}", name, kind]
+    text = subprocess.run(words, capture_output=True, text=True, timeout=10).stdout
+    code = re.search(r"status: (\w+)", text)
+    values = [line.split(None, 4)[4] for line in text.splitlines() if line and not line.startswith(";")]
+    return code and code.group(1), values
+
+
+def test_a_companys_name_server_follows_a_failover_and_is_not_misled_by_a_rebuilt_primary(followed):
+    lab, ns, knot = followed
+    east, west = (lab.system(system)["address"] for system in ("east", "west"))
+    name = "photos.acme.east.example.com"
+    assert lab.at("east", "dns", "catalogue")["state"] == "none"
+    eventually(lambda: lab.at("east", "dns", "catalogue", "--publish"))
+    assert lab.at("east", "dns", "catalogue")["state"] == "published"
+    eventually(lambda: expect(ask(ns, name)[1] == [east], str(ask(ns, name))))
+    assert lab.link("east")["name_servers"][0]["name"] == "ns-a"
+
+    done = lab.fail_over()
+    (follower,) = done["name_servers"]
+    assert (follower["converged"], follower["behind"], follower["unreachable_ms"]) == (1, 0, None), follower
+    assert follower["last_change_slowest_ms"] is not None
+    assert ask(ns, name)[1] == [west]
+    state = ask(ns, "_switchback.acme.east.example.com", "TXT")[1]
+    assert re.fullmatch(r'"switchback serial=\d+ epoch=1 generation=0"', state[0]), state
+
+    # The primary is rebuilt: nothing that it does not know is denied, or taken from the name server.
+    lab.lab("wipe", "east")
+    lab.lab("start", "east")
+    eventually(lambda: expect(ask(east, "s3.east.example.com")[1] == [east]))
+    assert ask(east, name) == ("SERVFAIL", [])
+    assert lab.at("east", "dns", "catalogue")["state"] == "none"
+    assert ask(ns, name)[1] == [west]
+
+    # A name server that is gone is somebody's business, and nobody waits for it.
+    knot.send_signal(signal.SIGTERM)
+    eventually(lambda: expect("name-server-behind" in lab.log("west")), 90)
+
+
+def test_an_operators_own_records_are_read_again_and_a_mistake_is_told_with_its_line(followed, tmp_path):
+    lab, ns, _ = followed
+    east = lab.system("east")["address"]
+    eventually(lambda: lab.at("east", "dns", "catalogue", "--publish"))
+    eventually(lambda: expect(ask(ns, "www.east.example.com")[1] == ["192.0.2.80"]))
+    zone = tmp_path / "own.zone"
+    zone.write_text("www 300 A 192.0.2.81\n")
+    assert lab.at("east", "dns", "reload") == {"records": 1, "zones": 0}
+    assert ask(east, "www.east.example.com")[1] == ["192.0.2.81"]
+    eventually(lambda: expect(ask(ns, "www.east.example.com")[1] == ["192.0.2.81"]))
+
+    zone.write_text("www 300 A 192.0.2.82\nacme 300 A 192.0.2.82\n")
+    with pytest.raises(Refused, match=r"own\.zone, line 2: acme") as refused:
+        lab.at("east", "dns", "reload")
+    print(refused.value)
+    assert ask(east, "www.east.example.com")[1] == ["192.0.2.81"], "everything is as it was"
