@@ -21,7 +21,7 @@ use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::plain::{self, UDP_BYTES_MAX};
+use crate::core::plain::UDP_BYTES_MAX;
 use crate::respond::{Limiter, Responder};
 
 /// A query with every option there is stays below this; what is longer is cut, and so malformed.
@@ -181,22 +181,13 @@ impl<P: Peer> Batch<P> {
     }
 
     fn answer(&mut self, responder: &Responder, limiter: &mut Limiter, now_ms: u64) {
+        let queries = self.queries.chunks_exact(QUERY_STRIDE);
         let snapshot = responder.snapshot.load();
-        let mut places = self.queries.chunks_exact(QUERY_STRIDE);
-        let datagrams: [_; BATCH] = array::from_fn(|at| {
-            let (place, path) = (places.next().unwrap_or_default(), self.paths.get(at));
-            &place[..path.map_or(0, |path| path.bytes)]
-        });
-        let queries: [_; BATCH] = array::from_fn(|at| plain::Query::read(datagrams[at]));
-        for query in queries.iter().flatten() {
-            snapshot.touch(query.name(), query.kind());
-        }
-        let asked = datagrams.into_iter().zip(&queries).zip(&self.paths);
-        for (((bytes, query), path), answer) in asked.zip(&mut self.answers) {
+        for ((path, query), answer) in self.paths.iter().zip(queries).zip(&mut self.answers) {
             match path.source.map(P::address) {
                 Some(source) => {
-                    let asked = (bytes, query.as_ref());
-                    responder.respond_udp(&snapshot, asked, source, limiter, now_ms, answer);
+                    let query = &query[..path.bytes];
+                    responder.respond_udp(&snapshot, query, source, limiter, now_ms, answer);
                 }
                 None => answer.clear(),
             }

@@ -83,18 +83,17 @@ impl Responder {
         Limiter::new(self.rate, RandomState::new())
     }
 
-    /// Answers a datagram, and the common query that it may be, into `message`, or leaves that empty. A
-    /// common query takes no allocation.
+    /// Answers a datagram into `message`, or leaves that empty. A common query takes no allocation.
     pub(crate) fn respond_udp(
         &self,
         snapshot: &Snapshot,
-        (bytes, query): (&[u8], Option<&plain::Query<'_>>),
+        bytes: &[u8],
         source: SocketAddr,
         limiter: &mut Limiter,
         now_ms: u64,
         message: &mut Vec<u8>,
     ) {
-        if let Some(query) = query {
+        if let Some(query) = plain::Query::read(bytes) {
             let is_known = || access::is_secondary(&self.secondaries, source.ip());
             let limit =
                 |found: &Answer<'_>| match limiter.judge(source.ip(), found.zone_key(), found.sort(), now_ms)
@@ -104,7 +103,7 @@ impl Responder {
                     outcome => outcome,
                 };
             let way = Way { source: source.ip(), transport: Transport::Udp, spare: 0 };
-            self.answer(snapshot, query, way, limit, message);
+            self.answer(snapshot, &query, way, limit, message);
             return;
         }
         *message = match self.judged(bytes, source, Transport::Udp) {

@@ -207,15 +207,6 @@ impl<'a> Answer<'a> {
 }
 
 impl Snapshot {
-    /// Has the memory read that an answer for this name will be made of ([`Table::touch`]).
-    ///
-    /// [`Table::touch`]: super::table::Table::touch
-    pub fn touch(&self, name: &[u8], kind: Kind) {
-        if let Some(zone) = self.zone_of(name, kind) {
-            core::hint::black_box(zone.nodes.touch(name));
-        }
-    }
-
     /// The deepest zone that holds `name`. DS at a zone's own name belongs to the zone above it,
     /// unless that is somebody else's.
     fn zone_of(&self, name: &[u8], kind: Kind) -> Option<&Zone> {

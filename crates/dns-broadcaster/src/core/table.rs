@@ -1,10 +1,10 @@
 //! A map of names to bytes, which one writer changes and any number of readers keep as it was.
 //!
-//! Entries lie in order, for transfers, some dozens together in a [chunk](chunk) that never changes; an
-//! [index](index) of hashes says where each is. A question so touches the index, the chunk and little else, where a
-//! tree would compare its way through names that lie anywhere in memory. A copy shares every chunk
-//! and every page of the index with what it was made from, so that a change costs the chunks that it
-//! meets, however many names there are.
+//! Entries lie in order, for transfers, some dozens together in a chunk that never changes; an index of
+//! hashes says where each is. A question so touches the index, one chunk and little else, where a tree would
+//! compare its way through names that lie anywhere in memory. A copy shares every chunk and every page of
+//! the index with what it was made from, so that a change costs the chunks that it meets, however many
+//! names there are.
 
 use alloc::vec::Vec;
 
@@ -43,13 +43,6 @@ impl Table {
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<Entry<'_>> {
         self.index.places(hash(name)).map(|place| self.entry(place)).find(|(key, _)| *key == name)
-    }
-
-    /// Has the memory read that [`Table::get`] will read for this name. Of many names that are to be looked
-    /// up, the reads of all then go on at once, where look-ups wait for one another.
-    pub fn touch(&self, name: &[u8]) -> u8 {
-        let place = self.index.places(hash(name)).next();
-        place.and_then(|place| self.entry(place).0.first().copied()).unwrap_or(0)
     }
 
     /// All entries, by name.

@@ -195,9 +195,8 @@ fn fuzz() {
         // A stranger, and who may take zones.
         let source =
             SocketAddr::from((if dice.below(2) == 0 { [192, 0, 2, 9] } else { [127, 0, 0, 1] }, 4711));
-        let query = plain::Query::read(&bytes);
         let snapshot = responder.snapshot.load();
-        responder.respond_udp(&snapshot, (&bytes, query.as_ref()), source, &mut limiter, 0, &mut message);
+        responder.respond_udp(&snapshot, &bytes, source, &mut limiter, 0, &mut message);
         if !message.is_empty() {
             assert!(message.len() <= UDP_BYTES_MAX.into(), "{}", shown());
             let answer = Message::from_vec(&message).unwrap_or_else(|error| panic!("{error}: {}", shown()));
