@@ -1,8 +1,8 @@
 //! From a change to the new answer: at this server, and at each kind of name server that follows it.
 //!
-//! Beside it Knot is changed through its control socket, which is the fastest that an operator's primary is
-//! known to be, with followers of its own. Times with Knot are less what one order takes that changes nothing, since that
-//! is starting `knotc`.
+//! Beside it Knot is changed through its control socket, which is the fastest that an operator's primary
+//! is known to be, with followers of its own. Its times are less what an order takes that changes nothing:
+//! that is starting `knotc`.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -1,13 +1,14 @@
 //! Questions and answers, and changes, beside the name servers that people run.
 //!
-//! `cargo bench -p switchback-dns --bench servers [-- --rounds N] [--changes N] [--only SERVERS] [--beside PROGRAM]`
+//! `cargo bench -p switchback-dns --bench servers [-- --rounds N] [--changes N] [--only SERVERS]
+//! [--beside PROGRAM]`
 //!
-//! This server as it is shipped, BIND, NSD, Knot and PowerDNS hold the same zone, which they take from
-//! it; plain hickory holds it too. Each has one core, the questions come from another; the servers take turns, medians of the
-//! rounds are compared, and every answer is looked at. Then a name is changed, again and again, here and in
-//! a Knot of its own, and everybody who follows is asked until it answers so. Needs two cores and the
-//! servers' packages; those that are not installed are named and left out. With `--beside` another build of
-//! this server is compared too, with `--only` some of the others (`nsd,knot`).
+//! This server as it is shipped, BIND, NSD, Knot and PowerDNS hold the same zone, which they take from it;
+//! plain hickory holds it too. Each has one core, the questions come from another; the servers take turns,
+//! medians of the rounds are compared, and every answer is looked at. Then a name is changed, again and
+//! again, here and in a Knot of its own, and everybody who follows is asked until it answers so. Needs two
+//! cores and the servers' packages; those that are not installed are named and left out. With `--beside`
+//! another build of this server is compared too, with `--only` some of the others (`nsd,knot`).
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
 #[path = "../../tests/broadcaster/mod.rs"]
