@@ -3,7 +3,8 @@
 //! [`apply::decide`] compares what is desired with what is on record; a [`zone::Snapshot`] is
 //! built from the outcome; [`answer::answer`] is a pure function of that snapshot and a question, which
 //! [`plain`] reads and writes, and [`transfer`] of a zone and what a server holds of it. [`follow`] decides whom to tell and to ask,
-//! [`own`] what an operator may add, [`catalogue`] what name servers pick up by themselves, and
+//! [`update`] what to put into zones of others, [`own`] what an operator may add, [`catalogue`] what name
+//! servers pick up by themselves, and
 //! [`cookie`] and [`rate`] who is given how much.
 //! Nothing here knows the DNS library: names and records are plain values.
 
@@ -23,4 +24,5 @@ pub mod rate;
 pub mod record;
 pub mod table;
 pub mod transfer;
+pub mod update;
 pub mod zone;

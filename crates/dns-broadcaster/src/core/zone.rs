@@ -106,6 +106,14 @@ pub struct Place {
     pub generation: u32,
 }
 
+/// Serial, epoch and generation, as words of one text.
+pub(super) fn state(serial: Serial, place: Option<Place>) -> String {
+    let place = place.map_or_else(String::new, |Place { epoch, generation }| {
+        format!(" epoch={epoch} generation={generation}")
+    });
+    format!("switchback serial={}{place}", serial.0)
+}
+
 /// A name server of a zone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NameServer {
@@ -374,12 +382,8 @@ impl System {
 }
 
 impl Tenant {
-    /// Serial, epoch and generation, as words of one text.
     fn state(&self) -> Rdata {
-        let place = self.content.place.map_or_else(String::new, |Place { epoch, generation }| {
-            format!(" epoch={epoch} generation={generation}")
-        });
-        Rdata::text(&format!("switchback serial={}{place}", self.serial.0))
+        Rdata::text(&state(self.serial, self.content.place))
     }
 
     /// Whether name servers that follow this one may take the zone from it: if it follows a link,

@@ -1,0 +1,119 @@
+//! What is to stand in somebody else's zone.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use core::net::IpAddr;
+
+use super::fence::Fence;
+use crate::core::apply::Record;
+use crate::core::name::Name;
+use crate::core::zone::{Place, Serial, Tenant};
+
+/// What is to become of a tenant's names at the targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// They stand there, under this serial.
+    Put(Arc<Content>),
+    /// They stay as they are: what this system has on record may be old.
+    Wait,
+    /// They are no longer this system's to say, and stay as they are: under the other system's domain,
+    /// on no link, the other one numbers them by itself.
+    LetGo,
+    /// They go, where this system has put them.
+    Remove,
+}
+
+/// What stands at a tenant's name, and at the wildcard beneath it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Of the tenant's zone; grows with the epoch of its link, alike on both systems.
+    pub serial: Serial,
+    /// What the serial stands for.
+    pub place: Option<Place>,
+    /// In order and once each; never empty.
+    pub addresses: Arc<[IpAddr]>,
+    /// Seconds that an answer may be kept.
+    pub ttl: u32,
+}
+
+/// What is wished of the tenants of `record` that lie within one of `zones`. `held` are the zones that
+/// nobody has confirmed since the start. A tenant that is not named is to go.
+#[must_use]
+pub fn wishes(record: &Record, held: &BTreeSet<Name>, zones: &BTreeSet<Name>) -> BTreeMap<Name, Wish> {
+    let domain = record.system.as_ref().map(|system| &system.domain);
+    let tenants = record.tenants.values();
+    let within = tenants.filter(|tenant| {
+        // A name that has no room for a fence beneath it cannot be put.
+        Fence::owner(&tenant.name).is_some() && zones.iter().any(|zone| tenant.name.is_within(zone))
+    });
+    within
+        .map(|tenant| {
+            let wish = if held.contains(&tenant.name) {
+                Wish::Wait
+            } else if tenant.is_transferable(domain) {
+                Wish::Put(Arc::new(Content::of(tenant)))
+            } else {
+                Wish::LetGo
+            };
+            (tenant.name.clone(), wish)
+        })
+        .collect()
+}
+
+impl Content {
+    fn of(tenant: &Tenant) -> Self {
+        let addresses = tenant.content.addresses.as_slice().into();
+        Self { serial: tenant.serial, place: tenant.content.place, addresses, ttl: tenant.content.ttl }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::zone::{System, TenantContent};
+    use alloc::string::{String, ToString};
+    use alloc::vec;
+
+    #[test]
+    fn only_what_both_systems_number_alike_is_put() {
+        let name = |text: &str| Name::parse(text).unwrap();
+        let tenant = |text: &str, link: &str| Tenant {
+            name: name(text),
+            serial: Serial(7),
+            content: TenantContent {
+                addresses: vec!["192.0.2.1".parse().unwrap()],
+                name_servers: vec![],
+                ttl: 5,
+                place: None,
+            },
+            link: link.to_string(),
+            target: String::new(),
+        };
+        let tenants = [
+            tenant("own.west.example.com", ""),
+            tenant("linked.east.example.com", "link"),
+            tenant("held.east.example.com", "link"),
+            tenant("theirs.east.example.com", ""),
+            tenant("elsewhere.example.net", "link"),
+        ];
+        let system = System {
+            domain: name("west.example.com"),
+            addresses: vec![],
+            name_server_addresses: vec![],
+            own: [0; 32],
+        };
+        let record = Record {
+            system: Some(system),
+            tenants: tenants.into_iter().map(|tenant| (tenant.name.clone(), tenant)).collect(),
+            ..Record::default()
+        };
+        let wished = wishes(&record, &[name("held.east.example.com")].into(), &[name("example.com")].into());
+        let put = |wish: &Wish| matches!(wish, Wish::Put(content) if content.serial == Serial(7));
+        assert_eq!(wished.len(), 4, "what lies in none of the zones is not mentioned");
+        assert!(
+            put(&wished[&name("own.west.example.com")]) && put(&wished[&name("linked.east.example.com")])
+        );
+        assert_eq!(wished[&name("held.east.example.com")], Wish::Wait);
+        assert_eq!(wished[&name("theirs.east.example.com")], Wish::LetGo);
+    }
+}
