@@ -1,4 +1,4 @@
-//! Who may take zones, and whom they are announced to.
+//! Who may take zones, whom they are announced to, and where names are put.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,6 +15,20 @@ pub struct Secondary {
     pub key: Option<Name>,
     /// Whether it takes the system's catalogue, and the zones that it serves from there.
     pub catalogue: bool,
+}
+
+/// A name server that masters a zone in which this one keeps tenants' names.
+#[derive(Clone, Debug)]
+pub struct UpdateTarget {
+    /// For people.
+    pub name: String,
+    /// Where it takes updates, and is asked for what it serves.
+    pub address: SocketAddr,
+    /// The zone.
+    pub zone: Name,
+    /// The TSIG key that updates are signed with. An address alone, which anybody may write on a
+    /// datagram, is not enough to change a zone.
+    pub key: Name,
 }
 
 /// Whether somebody at `source`, who proved to hold `key`, is one of `secondaries`. One with a key is

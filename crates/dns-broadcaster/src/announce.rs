@@ -3,21 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::RecordType;
 use switchback_kit::drive::{Clock, Shell, drive};
 use switchback_kit::durable::{self, Batch, Db};
 use switchback_machine::{Machine, Outbox, Timestamp};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Secondary;
@@ -28,13 +24,10 @@ use crate::core::follow::{
 use crate::core::name::Name;
 use crate::core::transfer;
 use crate::core::zone::{Serial, Snapshot, Zone};
-use crate::respond::{serial_in, unix_seconds, wire_name, wire_record};
-use crate::tsig::{Key, Keys};
+use crate::correspondent::{Correspondent, Failure, Sending};
+use crate::respond::{serial_in, wire_name, wire_record};
+use crate::tsig::Keys;
 
-/// One exchange: longer than any way there and back on this planet.
-const EXCHANGE_TIME: Duration = Duration::from_secs(2);
-/// An answer with a SOA and a signature has a tenth of it.
-const ANSWER_BYTES_MAX: usize = 4096;
 /// Zones of one name server that are listed because they are not followed; more are counted.
 const LISTED_MAX: usize = 100;
 /// Zones that the core is told of at once: some ten milliseconds of work, in which nobody else is
@@ -205,8 +198,7 @@ impl Announcing {
             self.secondaries.into_iter().map(|secondary| (Target::new(&secondary.name), secondary)).collect();
         let correspondents = secondaries.iter().map(|(target, secondary)| {
             let key = secondary.key.as_ref().and_then(|key| self.keys.get(key)).cloned();
-            let from = source(&self.own, secondary.address);
-            (target.clone(), Arc::new(Correspondent { address: secondary.address, from, key }))
+            (target.clone(), Arc::new(Correspondent::new(secondary.address, &self.own, key)))
         });
         let shell = Hands {
             correspondents: correspondents.collect(),
@@ -224,12 +216,6 @@ impl Announcing {
         };
         (desk, running)
     }
-}
-
-/// The address of this server that a message to `peer` comes from.
-fn source(own: &[IpAddr], peer: SocketAddr) -> IpAddr {
-    let any = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    own.iter().copied().find(|address| address.is_ipv4() == peer.is_ipv4()).unwrap_or(any)
 }
 
 /// Tells the core of each zone that may be taken from here and is another than before.
@@ -312,15 +298,17 @@ impl Hands {
         tokio::spawn(async move {
             // Knot tells the serial of a catalogue by TCP alone, and who has no TCP may yet tell it.
             let by_stream = is_private && exchange == Exchange::Ask;
-            let mut answer = Err(Reason::Unreachable);
+            let mut answer = Err(Failure::Unreachable);
             if by_stream {
-                answer = correspondent.exchange(&message, Transport::Stream).await;
+                answer = correspondent.exchange(&message, Sending::Stream).await;
             }
             if answer.is_err() {
-                answer = correspondent.exchange(&message, Transport::Datagram).await;
+                answer = correspondent.exchange(&message, Sending::Once).await;
             }
             let input = match (exchange, answer) {
-                (_, Err(reason)) => Input::ExchangeFailed { target, zone, exchange, reason },
+                (_, Err(failure)) => {
+                    Input::ExchangeFailed { target, zone, exchange, reason: reason(&failure) }
+                }
                 (Exchange::Notify, Ok(answer)) if answer.response_code == ResponseCode::NoError => {
                     Input::NotifyAcknowledged { target, zone }
                 }
@@ -336,127 +324,12 @@ impl Hands {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Transport {
-    Datagram,
-    Stream,
-}
-
-/// Somebody to exchange messages with.
-struct Correspondent {
-    address: SocketAddr,
-    from: IpAddr,
-    key: Option<Key>,
-}
-
-impl Correspondent {
-    async fn exchange(&self, message: &Message, transport: Transport) -> Result<Message, Reason> {
-        let mut unproven = false;
-        match timeout(EXCHANGE_TIME, self.send_and_receive(message, transport, &mut unproven)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                tracing::debug!(to = %self.address, %error, "nothing exchanged");
-                Err(Reason::Unreachable)
-            }
-            Err(_) => Err(if unproven { Reason::Unproven } else { Reason::TimedOut }),
-        }
+fn reason(failure: &Failure) -> Reason {
+    match failure {
+        Failure::TimedOut => Reason::TimedOut,
+        Failure::Unreachable => Reason::Unreachable,
+        Failure::Unproven(_) => Reason::Unproven,
     }
-
-    /// `unproven` says that something came whose signature was not taken.
-    async fn send_and_receive(
-        &self,
-        message: &Message,
-        transport: Transport,
-        unproven: &mut bool,
-    ) -> io::Result<Message> {
-        let mut bytes = message.to_vec().map_err(io::Error::other)?;
-        let mut checking = None;
-        if let Some(key) = &self.key {
-            let (signed, check) = key.sign_request(bytes, unix_seconds()).map_err(io::Error::other)?;
-            bytes = signed;
-            checking = Some(check);
-        }
-        let mut line = Line::open(transport, self.from, self.address).await?;
-        line.send(&bytes).await?;
-        loop {
-            let mut answer = line.receive().await?;
-            if let Some(checking) = &mut checking {
-                match checking.verify(&answer, unix_seconds()) {
-                    Ok(proven) => match proven.into_iter().next() {
-                        Some(proven) => answer = proven,
-                        None => continue,
-                    },
-                    // Anybody may have sent it; the one that counts may still come.
-                    Err(error) => {
-                        tracing::debug!(from = %self.address, %error, "an answer is not taken");
-                        *unproven = true;
-                        continue;
-                    }
-                }
-            }
-            if let Some(answer) = answer_to(message, &answer) {
-                return Ok(answer);
-            }
-        }
-    }
-}
-
-/// A socket for one exchange, connected, so that the kernel tells when nobody listens there.
-enum Line {
-    Datagram(UdpSocket),
-    Stream(TcpStream),
-}
-
-impl Line {
-    async fn open(transport: Transport, from: IpAddr, to: SocketAddr) -> io::Result<Self> {
-        Ok(match transport {
-            Transport::Datagram => {
-                let socket = UdpSocket::bind((from, 0)).await?;
-                socket.connect(to).await?;
-                Self::Datagram(socket)
-            }
-            Transport::Stream => {
-                let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-                socket.bind((from, 0).into())?;
-                Self::Stream(socket.connect(to).await?)
-            }
-        })
-    }
-
-    async fn send(&mut self, message: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Datagram(socket) => socket.send(message).await.map(drop),
-            Self::Stream(stream) => {
-                let length = u16::try_from(message.len()).map_err(io::Error::other)?;
-                stream.write_all(&[&length.to_be_bytes(), message].concat()).await
-            }
-        }
-    }
-
-    async fn receive(&mut self) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; ANSWER_BYTES_MAX];
-        let length = match self {
-            Self::Datagram(socket) => socket.recv(&mut buffer).await?,
-            Self::Stream(stream) => {
-                let length = usize::from(stream.read_u16().await?);
-                let message = buffer.get_mut(..length).ok_or(io::ErrorKind::InvalidData)?;
-                stream.read_exact(message).await?
-            }
-        };
-        buffer.truncate(length);
-        Ok(buffer)
-    }
-}
-
-/// The message, when it answers `asked`.
-fn answer_to(asked: &Message, bytes: &[u8]) -> Option<Message> {
-    let answer = Message::from_vec(bytes).ok()?;
-    let ours = answer.id == asked.id
-        && answer.message_type == MessageType::Response
-        && answer.op_code == asked.op_code
-        // An error may come without the question.
-        && (answer.queries == asked.queries || answer.queries.is_empty());
-    ours.then_some(answer)
 }
 
 /// RFC 1996 section 3.7: the SOA goes with it, as a hint.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use switchback_kit::config::{Error, Source};
 use switchback_kit::secret::Secret;
 
-use crate::access::Secondary;
+use crate::access::{Secondary, UpdateTarget};
 use crate::core::follow::TARGETS_MAX;
 use crate::core::name::Name;
 use crate::core::rate::Rate;
@@ -55,6 +55,8 @@ struct Raw {
     #[serde(default)]
     secondaries: Vec<RawSecondary>,
     #[serde(default)]
+    update_targets: Vec<RawUpdateTarget>,
+    #[serde(default)]
     zone_files: Vec<PathBuf>,
     #[serde(default = "rate_default")]
     responses_per_second: u32,
@@ -70,6 +72,15 @@ struct RawSecondary {
     key: Option<String>,
     #[serde(default)]
     catalogue: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawUpdateTarget {
+    name: String,
+    address: String,
+    zone: String,
+    key: String,
 }
 
 /// Longer than a link manager takes to reach its peer after a start (`contact_wait`, 5 s) and to
@@ -131,6 +142,8 @@ pub struct Config {
     pub keys: Keys,
     /// Name servers that follow this one.
     pub secondaries: Vec<Secondary>,
+    /// Name servers in whose zones tenants' names are kept.
+    pub update_targets: Vec<UpdateTarget>,
     /// The system's own domain.
     pub domain: Name,
     /// Files of the operator's own records and zones.
@@ -201,6 +214,7 @@ impl Config {
         let keys = keys.and_then(|keys| Keys::new(keys).map_err(|error| format!("tsig_key_files: {error}")));
         let keys = keys.map_err(refuse)?;
         let secondaries = secondaries(raw.secondaries, &keys).map_err(refuse)?;
+        let update_targets = update_targets(raw.update_targets, &keys).map_err(refuse)?;
         let system = source.system()?;
         let domain =
             Name::parse(&system.domain).map_err(|error| refuse(format!("system.domain: {error}")))?;
@@ -214,6 +228,7 @@ impl Config {
             tls,
             keys,
             secondaries,
+            update_targets,
             domain,
             zone_files: raw.zone_files,
             rate: Rate { per_second: raw.responses_per_second, slip: raw.responses_slip },
@@ -244,18 +259,42 @@ fn secondaries(raw: Vec<RawSecondary>, keys: &Keys) -> Result<Vec<Secondary>, St
     let parsed = raw.into_iter().map(|raw| {
         let of = |key: &str| format!("secondaries: {key} of {:?}", raw.name);
         let address = parse(&of("address"), &raw.address)?;
-        let key =
-            raw.key.as_ref().map(|key| Name::parse(key).map_err(|error| format!("{}: {error}", of("key"))));
-        let key = key.transpose()?;
-        if let Some(unknown) = key.as_ref().filter(|key| keys.get(key).is_none()) {
-            return Err(format!("{}: no file in tsig_key_files holds key {unknown}", of("key")));
-        }
+        let key = raw.key.as_ref().map(|key| known_key(&of("key"), key, keys)).transpose()?;
         if !names.insert(raw.name.clone()) {
             return Err(format!("secondaries: two have the name {:?}", raw.name));
         }
         Ok(Secondary { address, key, name: raw.name, catalogue: raw.catalogue })
     });
     parsed.collect()
+}
+
+fn update_targets(raw: Vec<RawUpdateTarget>, keys: &Keys) -> Result<Vec<UpdateTarget>, String> {
+    if raw.len() > TARGETS_MAX {
+        let given = raw.len();
+        return Err(format!(
+            "update_targets: {given} are more than {TARGETS_MAX}; delegate some zones instead"
+        ));
+    }
+    let mut names = BTreeSet::new();
+    let parsed = raw.into_iter().map(|raw| {
+        let of = |key: &str| format!("update_targets: {key} of {:?}", raw.name);
+        let address = parse(&of("address"), &raw.address)?;
+        let zone = Name::parse(&raw.zone).map_err(|error| format!("{}: {error}", of("zone")))?;
+        let key = known_key(&of("key"), &raw.key, keys)?;
+        if !names.insert(raw.name.clone()) {
+            return Err(format!("update_targets: two have the name {:?}", raw.name));
+        }
+        Ok(UpdateTarget { name: raw.name, address, zone, key })
+    });
+    parsed.collect()
+}
+
+fn known_key(key: &str, text: &str, keys: &Keys) -> Result<Name, String> {
+    let name = Name::parse(text).map_err(|error| format!("{key}: {error}"))?;
+    match keys.get(&name) {
+        Some(_) => Ok(name),
+        None => Err(format!("{key}: no file in tsig_key_files holds key {name}")),
+    }
 }
 
 fn parse_all(key: &str, texts: &[String]) -> Result<Vec<SocketAddr>, String> {

@@ -1,5 +1,7 @@
 //! The wire's zones to the core's and back. Parsed once, here; the core trusts its types.
 
+mod target;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use crate::core::own::Digest;
 use crate::core::zone::{
     NAME_SERVER_LABEL, NameServer, Place, SYSTEM_LABELS, Serial, System, Tenant, TenantContent,
 };
+
+pub(crate) use self::target::{trouble_text, update_targets};
 
 /// RFC 2181 section 8.
 const TTL_SECONDS_MAX: u32 = i32::MAX as u32;
@@ -194,9 +198,8 @@ pub(crate) fn overdue((target, delay): (Target, Delay)) -> wire::OverdueSecondar
 }
 
 /// How far everybody has followed, for `ListSecondaries`.
-pub(crate) fn secondaries(view: &View) -> wire::ListSecondariesResponse {
-    let secondaries = view.followers.iter().map(|following| secondary(view, following));
-    wire::ListSecondariesResponse { secondaries: secondaries.collect() }
+pub(crate) fn secondaries(view: &View) -> Vec<wire::Secondary> {
+    view.followers.iter().map(|following| secondary(view, following)).collect()
 }
 
 fn secondary(view: &View, following: &Following) -> wire::Secondary {

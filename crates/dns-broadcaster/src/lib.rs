@@ -3,7 +3,8 @@
 //! It is told every zone by the link manager (`rpc` -> `publisher`), remembers them
 //! (`store`), adds what the operator's own files say (`zone_file`), and answers by UDP (`datagram`), TCP (`stream`) and TLS (`secure`) from an immutable
 //! snapshot (`respond`, and the pure [`core::answer`]). Name servers that follow it take the zones
-//! from it, whole or what changed ([`core::transfer`]). It promises:
+//! from it, whole or what changed ([`core::transfer`]). Into a zone that somebody else masters names go by
+//! dynamic update ([`update`]). It promises:
 //!
 //! - A query is answered from one snapshot: during a change it sees the old zones or the new ones,
 //!   and a name that moves is never absent in between.
@@ -12,8 +13,8 @@
 //! - After a start the zones of links are held (SERVFAIL, so that resolvers ask the other system)
 //!   until somebody confirms them or the hold has passed: a side that returns may hold old answers.
 //!
-//! It is no resolver: other people's names are refused. Updates and signing are not here yet. hickory is named in this crate only, in `respond`, `secure`, [`announce`] and
-//! [`client`].
+//! It is no resolver: other people's names are refused. It takes no updates, and signs nothing, yet. hickory is named in this crate only, in `respond`, `secure`,
+//! `correspondent`, [`announce`], [`update`] and [`client`].
 
 extern crate alloc;
 
@@ -23,6 +24,7 @@ pub mod client;
 pub mod config;
 mod convert;
 pub mod core;
+mod correspondent;
 mod datagram;
 pub mod publisher;
 mod respond;
@@ -31,6 +33,7 @@ mod secure;
 mod store;
 mod stream;
 pub mod tsig;
+pub mod update;
 mod zone_file;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -56,6 +59,7 @@ use crate::core::cookie;
 use crate::core::follow::{self, Followers, Target};
 use crate::publisher::Publisher;
 use crate::respond::Responder;
+use crate::update::Updating;
 
 /// Why the broadcaster cannot do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -218,7 +222,8 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let (idle, tls) = (config.tcp_idle, config.tls.clone());
     let (keys, secondaries, rate) = (config.keys.clone(), config.secondaries.clone(), config.rate);
-    let followers = Followers::new(targets(&secondaries), follow::Policy::default())?;
+    let (targets, system) = (config.update_targets.clone(), config.domain.clone());
+    let followers = Followers::new(followed_by(&secondaries), follow::Policy::default())?;
     let followers = catalogue::origin(&config.domain).into_iter().fold(followers, |followers, catalogue| {
         let others = secondaries.iter().filter(|secondary| !secondary.catalogue);
         others.fold(followers, |followers, other| followers.without(&Target::new(&other.name), &catalogue))
@@ -241,7 +246,8 @@ pub async fn serve(
         let shown = tls::public(&tls.certificate, &tls.key, &[secure::PROTOCOL]).map_err(Error::Secure)?;
         secure.register_tls_listener_with_tls_config(listener, idle, shown).map_err(Error::Answer)?;
     }
-    let own = listeners.tcp.iter().filter_map(|listener| Some(listener.local_addr().ok()?.ip())).collect();
+    let own: Vec<_> =
+        listeners.tcp.iter().filter_map(|listener| Some(listener.local_addr().ok()?.ip())).collect();
     let mut plain = JoinSet::new();
     let threads = datagram::Threads::start(listeners.udp, &responder, &mut plain);
     let limits = Arc::new(stream::Limits::new(idle));
@@ -252,16 +258,18 @@ pub async fn serve(
             Ok(())
         });
     }
-    let (desk, announcing) = Announcing {
+    let (followed, announcing) = Announcing {
         secondaries,
-        keys,
-        own,
+        keys: keys.clone(),
+        own: own.clone(),
         snapshot: publisher.snapshot(),
         published: publisher.published(),
         db: publisher.db(),
     }
     .start(followers, end.clone());
-    let routes = Routes::new(rpc::service(Arc::clone(&publisher), desk));
+    let updating = Updating { targets, keys, own, system, publisher: Arc::clone(&publisher) };
+    let (updated, updating) = updating.start(end.clone())?;
+    let routes = Routes::new(rpc::service(Arc::clone(&publisher), followed, updated));
     let calls = grpc::serve(listeners.grpc, secret, routes, end.clone());
     tokio::pin!(calls);
     let hold = async {
@@ -274,6 +282,7 @@ pub async fn serve(
         ended = &mut calls => return ended,
         Some(ended) = plain.join_next() => ended.map_err(anyhow::Error::from).and_then(|ended| Ok(ended.map_err(Error::Answer)?)),
         ended = announcing => ended.map_err(|error| Error::State(error).into()),
+        ended = updating => ended.map_err(|error| Error::State(error).into()),
         () = publisher.broken() => Err(Error::State(durable::Error::Poisoned).into()),
         () = end.cancelled() => Ok(()),
         () = hold => Ok(()),
@@ -288,6 +297,6 @@ pub async fn serve(
     ended.and(drained)
 }
 
-fn targets(secondaries: &[Secondary]) -> impl Iterator<Item = Target> {
+fn followed_by(secondaries: &[Secondary]) -> impl Iterator<Item = Target> {
     secondaries.iter().map(|secondary| Target::new(&secondary.name))
 }

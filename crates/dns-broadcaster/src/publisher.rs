@@ -23,6 +23,7 @@ use crate::core::catalogue;
 use crate::core::name::Name;
 use crate::core::own::{self, Digest};
 use crate::core::record::Value;
+use crate::core::update::{self, Wish};
 use crate::core::zone::{Policy, Snapshot, System, Tenant, Zone};
 use crate::store::Store;
 use crate::zone_file::ZoneFile;
@@ -110,7 +111,7 @@ impl Publisher {
         self.published.subscribe()
     }
 
-    /// The database, for the loop of a machine that remembers nothing.
+    /// The database, for the loops of other machines: for what they remember, if anything.
     pub(crate) fn db(&self) -> Db {
         self.store.db()
     }
@@ -210,6 +211,12 @@ impl Publisher {
         let state = self.state.lock().await;
         let tenants = state.record.tenants.values().filter(|tenant| tenant.link == link);
         tenants.map(|tenant| tenant.name.clone()).collect()
+    }
+
+    /// What is wished of the tenants within `zones`, which others master.
+    pub(crate) async fn wishes(&self, zones: &BTreeSet<Name>) -> BTreeMap<Name, Wish> {
+        let state = self.state.lock().await;
+        update::wishes(&state.record, &state.held, zones)
     }
 
     /// How long the zones of links are held back after a start.

@@ -11,21 +11,25 @@ use switchback_proto::dns::v1::{
 };
 use tonic::{Code, Request, Response, Status};
 
-use crate::announce::Desk;
 use crate::publisher::Publisher;
-use crate::{Error, convert};
+use crate::{Error, announce, convert, update};
 
 /// A zone takes some 200 bytes: this is room for tens of thousands of tenants.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The service, ready to be routed.
-pub(crate) fn service(publisher: Arc<Publisher>, desk: Desk) -> DnsServiceServer<Rpc> {
-    DnsServiceServer::new(Rpc { publisher, desk }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+pub(crate) fn service(
+    publisher: Arc<Publisher>,
+    followers: announce::Desk,
+    targets: update::Desk,
+) -> DnsServiceServer<Rpc> {
+    DnsServiceServer::new(Rpc { publisher, followers, targets }).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 pub(crate) struct Rpc {
     publisher: Arc<Publisher>,
-    desk: Desk,
+    followers: announce::Desk,
+    targets: update::Desk,
 }
 
 #[tonic::async_trait]
@@ -39,7 +43,7 @@ impl DnsService for Rpc {
         let applied = tokio::spawn(async move { publisher.apply(request.into_inner()).await });
         let applied = applied.await.map_err(|error| Status::internal(error.to_string()))?;
         let mut applied = applied.map_err(|error| status(&error))?;
-        applied.overdue = self.desk.overdue().await.into_iter().map(convert::overdue).collect();
+        applied.overdue = self.followers.overdue().await.into_iter().map(convert::overdue).collect();
         Ok(Response::new(applied))
     }
 
@@ -73,7 +77,11 @@ impl DnsService for Rpc {
     ) -> Result<Response<ListSecondariesResponse>, Status> {
         let link = request.into_inner().link;
         let zones = if link.is_empty() { None } else { Some(self.publisher.zones_of(&link).await) };
-        Ok(Response::new(convert::secondaries(&self.desk.view(zones).await)))
+        let (followers, targets) = tokio::join!(self.followers.view(zones.clone()), self.targets.view(zones));
+        Ok(Response::new(ListSecondariesResponse {
+            secondaries: convert::secondaries(&followers),
+            update_targets: convert::update_targets(&targets),
+        }))
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `zone` | the zone's name | [`ZoneRecord`]: one tenant's zone |
 //! | `desired` | `desired` | [`DesiredRecord`]: the system's zone, and the request heard last |
+//! | `put` | a tenant's name, a target | [`PutRecord`]: names that may stand in a zone of that target |
 //!
 //! A request of many zones takes several commits, the `desired` record in the last one. After a
 //! crash in between some zones are new and some are old; each is true by its own serial, and the
@@ -14,7 +15,7 @@ use std::path::Path;
 use prost::Message;
 use switchback_kit::durable::{Batch, Db};
 use switchback_proto::dns::record::v1::{
-    CatalogueRecord, DesiredRecord, NameServerRecord, SystemRecord, ZoneRecord,
+    CatalogueRecord, DesiredRecord, NameServerRecord, PutRecord, SystemRecord, ZoneRecord,
 };
 
 use crate::Error;
@@ -26,6 +27,7 @@ use crate::core::zone::{NameServer, Serial, System, Tenant, TenantContent};
 
 const ZONE: &str = "zone";
 const DESIRED: &str = "desired";
+const PUT: &str = "put";
 
 /// Operations in one commit; the engine takes a hundred, and the last commit adds one.
 const COMMIT_OPERATIONS_MAX: usize = 90;
@@ -81,6 +83,32 @@ impl Store {
     pub(crate) fn commit_blocking(&self, plan: &Plan) -> Result<(), Error> {
         Ok(batches(plan).try_for_each(|batch| self.0.commit(batch))?)
     }
+}
+
+/// The targets, and the tenants whose names may stand in their zones.
+pub(crate) fn put_names(db: &Db) -> Result<Vec<(String, Name)>, Error> {
+    let decoded = db.scan(PUT)?.into_iter().map(|(key, value)| {
+        let decoded = PutRecord::decode(&*value).map_err(|error| error.to_string());
+        let decoded = decoded.and_then(|record| Ok((record.target, name(&record.tenant)?)));
+        decoded.map_err(|error| damaged(&String::from_utf8_lossy(&key), &error))
+    });
+    decoded.collect()
+}
+
+/// The tenant's names may stand in a zone of `target`.
+pub(crate) fn remember_put(batch: &mut Batch, target: &str, tenant: &Name) {
+    let record = PutRecord { target: target.into(), tenant: tenant.to_string() };
+    batch.put(PUT, put_key(target, tenant).as_bytes(), &record.encode_to_vec());
+}
+
+/// They do not any more.
+pub(crate) fn forget_put(batch: &mut Batch, target: &str, tenant: &Name) {
+    batch.remove(PUT, put_key(target, tenant).as_bytes());
+}
+
+/// A name has no space in it.
+fn put_key(target: &str, tenant: &Name) -> String {
+    format!("{tenant} {target}")
 }
 
 fn batches(plan: &Plan) -> impl Iterator<Item = Batch> {

@@ -54,6 +54,31 @@ fn knot_takes_catalogues_as_the_guide_says() {
 }
 
 #[test]
+fn bind_takes_the_guides_policy_of_updates() {
+    takes("bind-update", "named-checkconf", "named.conf", &["named.conf"]);
+}
+
+#[test]
+fn knot_takes_the_guides_policy_of_updates() {
+    takes("knot-update", "knotc", "knot.conf", &["-c", "knot.conf", "conf-check"]);
+}
+
+#[test]
+fn powerdns_takes_the_guides_configuration_of_updates() {
+    takes("powerdns-update", "pdns_server", "pdns.conf", &["--config-dir=.", "--config=check"]);
+}
+
+#[test]
+fn the_service_takes_the_guides_targets() {
+    let table: toml::Table = block("targets").parse().unwrap();
+    let section = table["dns_broadcaster"].as_table().unwrap();
+    let [target] = &section["update_targets"].as_array().unwrap()[..] else { panic!("{section}") };
+    for key in ["name", "address", "zone", "key"] {
+        assert!(target[key].is_str(), "{key}");
+    }
+}
+
+#[test]
 fn nsd_takes_the_configuration_of_the_guide() {
     takes("nsd", "nsd-checkconf", "nsd.conf", &["nsd.conf"]);
 }

@@ -95,12 +95,17 @@ fn a_configuration_that_cannot_work_is_refused_with_what_to_do() {
     let keys = format!("tsig_key_files = [\"{}\"]", file.display());
     let secondary =
         "secondaries = [{ name = \"ns-a\", address = \"192.0.2.53:53\", key = \"transfer.example.com\" }]";
+    let target = "update_targets = [{ name = \"corp\", address = \"192.0.2.53:53\", zone = \"example.com\", key = \"transfer.example.com\" }]";
 
     mode(0o644);
     let open = judged(folder.path(), &keys).unwrap_err();
     assert!(open.contains("chmod 600"), "{open}");
     mode(0o600);
-    let good = judged(folder.path(), &format!("{keys}\n{secondary}")).unwrap();
+    let good = judged(folder.path(), &format!("{keys}\n{secondary}\n{target}")).unwrap();
+    assert_eq!(
+        (&good.update_targets[0].key, good.update_targets.len()),
+        (good.keys.get(&good.update_targets[0].key).unwrap().name(), 1)
+    );
     assert_eq!(
         good.secondaries[0].key,
         good.keys.get(good.secondaries[0].key.as_ref().unwrap()).map(|key| key.name().clone())
@@ -115,6 +120,10 @@ fn a_configuration_that_cannot_work_is_refused_with_what_to_do() {
             "secondaries = [{ name = \"a\", address = \"192.0.2.1:53\" }, { name = \"a\", address = \"192.0.2.2:53\" }]".into(),
             "two have the name",
         ),
+        (target.to_owned(), "no file in tsig_key_files holds key transfer.example.com"),
+        (target.replace("example.com\", key", "-..-\", key"), "zone of \"corp\""),
+        (target.replace(":53", ""), "is no address"),
+        (target.replace(", key = \"transfer.example.com\"", ""), "missing"),
         ("tls_listen = [\"127.0.0.1:853\"]".into(), "all of them, or none"),
         ("secondarys = []".into(), "secondarys"),
     ] {

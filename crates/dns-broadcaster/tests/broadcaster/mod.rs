@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use switchback_dns::access::Secondary;
+use switchback_dns::access::{Secondary, UpdateTarget};
 use switchback_dns::client;
 use switchback_dns::config::{Config, Tls};
 use switchback_dns::core::name::Name;
@@ -60,6 +60,7 @@ impl Bound {
             tls,
             keys: Keys::default(),
             secondaries: Vec::new(),
+            update_targets: Vec::new(),
             domain: Name::parse("west.example.com").unwrap(),
             zone_files: Vec::new(),
             rate: Rate { per_second: 0, slip: 0 },
@@ -118,6 +119,13 @@ impl Bound {
     /// As [`Bound::followed_by`], by several, without a key.
     pub(crate) fn followed_by_all(mut self, secondaries: Vec<Secondary>) -> Self {
         self.config.secondaries = secondaries;
+        self
+    }
+
+    /// Where else names are put, and the key for it.
+    pub(crate) fn updates(mut self, targets: Vec<UpdateTarget>, key: &Key) -> Self {
+        self.config.keys = Keys::new([key.clone()]).unwrap();
+        self.config.update_targets = targets;
         self
     }
 

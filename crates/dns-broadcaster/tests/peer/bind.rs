@@ -1,4 +1,4 @@
-//! BIND, as secondary and as resolver.
+//! BIND, as secondary, as master and as resolver.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::process::{Control, Port, Setup};
-use super::{Feed, LOOPBACK, LOOPBACKS, TsigKey, bare, write_root_hints};
+use super::{Feed, LOOPBACK, LOOPBACKS, Mastered, TsigKey, bare, write_root_hints};
 
 pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Setup {
     let key = feed.key.map(|key| format!("key {:?}", key.name)).unwrap_or_default();
@@ -56,6 +56,28 @@ pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Se
         )
         .unwrap();
     }
+    setup(home, text)
+}
+
+pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) -> Setup {
+    let Mastered { zone, key, part, .. } = mastered;
+    let file = mastered.write(home);
+    let clause = key_clause(key);
+    let (port, name) = (address.port(), &key.name);
+    let text = format!(
+        "options {{
+    {COMMON}
+    listen-on port {port} {{ 127.0.0.1; }};
+    recursion no;
+    notify no;
+}};
+{clause}zone {zone:?} {{
+    type primary;
+    file {file:?};
+    update-policy {{ grant {name:?} subdomain {part}. A AAAA TXT; }};
+}};
+"
+    );
     setup(home, text)
 }
 

@@ -1,4 +1,4 @@
-//! Knot, as secondary and as the harness's own primary.
+//! Knot, as secondary, as master and as the harness's own primary.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::process::{self, Control, Running, Setup};
-use super::{Feed, LOOPBACKS, TsigKey, bare, eventually};
+use super::{Feed, LOOPBACKS, Mastered, TsigKey, bare, eventually};
 
 pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Setup {
     let mut text = server_section(address);
@@ -49,6 +49,30 @@ zone:
         let options = "catalog-role: interpret\n    catalog-template: default\n    acl: [plain, asked]";
         writeln!(text, "  - domain: {}\n    {options}", bare(catalogue)).unwrap();
     }
+    setup(home, &text)
+}
+
+pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) -> Setup {
+    let Mastered { zone, key, part, .. } = mastered;
+    let file = mastered.write(home);
+    let mut text = server_section(address);
+    text += &key_section(Some(key));
+    text += "acl:\n";
+    text += &acl("update", "update", Some(key));
+    write!(
+        text,
+        "    update-type: [A, AAAA, TXT]
+    update-owner: name
+    update-owner-match: sub-or-equal
+    update-owner-name: {part}.
+zone:
+  - domain: {zone}
+    storage: .
+    file: {file}
+    acl: [update]
+"
+    )
+    .unwrap();
     setup(home, &text)
 }
 

@@ -1,7 +1,8 @@
 //! Real name servers and resolvers for tests: each is written a configuration, started on a free
 //! port of 127.0.0.1 by the user who runs the tests, and ended with its handle.
 //!
-//! A [`Secondary`] fetches zones from hidden primaries, as an operator's name server does; a
+//! A [`Secondary`] fetches zones from hidden primaries, as an operator's name server does; a [`Master`] has
+//! a zone of its own and takes updates of it; a
 //! [`Resolver`] asks the servers of its stub zones as if the world had delegated them; a
 //! [`Primary`] of the harness's own shows that both work before ours is put to the test.
 //!
@@ -31,6 +32,8 @@ use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
 
 pub(crate) use self::knot::Primary;
 use self::process::Running;
@@ -174,6 +177,75 @@ impl Secondary {
     /// Asks it to end and waits until it has; as dropping it does.
     pub(crate) fn stop(self) {
         drop(self);
+    }
+}
+
+/// A zone that somebody else masters, and who may update it.
+struct Mastered<'a> {
+    zone: &'a str,
+    /// Its records, the SOA among them: name, type and value, all names whole and without a final dot, but
+    /// in values.
+    records: &'a [[&'a str; 3]],
+    key: &'a TsigKey,
+    /// The key may change addresses and texts at this name and beneath it.
+    part: &'a str,
+}
+
+impl Mastered<'_> {
+    /// Writes its zone file and returns the file's name.
+    fn write(&self, home: &Path) -> &'static str {
+        let line = |[owner, kind, value]: &[&str; 3]| format!("{owner}. 60 {kind} {value}\n");
+        fs::write(home.join("mastered.zone"), self.records.iter().map(line).collect::<String>()).unwrap();
+        "mastered.zone"
+    }
+}
+
+/// A real server that masters a zone and takes updates of it; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Master {
+    running: Running,
+}
+
+impl Master {
+    /// Starts a server with `zone`, whose `records` are a name, a type and a value each. Who holds `key` may change A, AAAA and TXT
+    /// records at `part` and beneath it; with PowerDNS what the operators' guide allows, and with NSD nothing.
+    pub(crate) async fn start(
+        kind: Kind,
+        folder: &Path,
+        zone: &str,
+        records: &[[&str; 3]],
+        key: &TsigKey,
+        part: &str,
+    ) -> Self {
+        let mastered = Mastered { zone, records, key, part };
+        let running = match kind {
+            Kind::Bind => process::start("bind", folder, |home, at| bind::master(home, at, &mastered)).await,
+            Kind::Nsd => process::start("nsd", folder, |home, at| nsd::master(home, at, &mastered)).await,
+            Kind::Knot => process::start("knot", folder, |home, at| knot::master(home, at, &mastered)).await,
+            Kind::PowerDns => {
+                process::start("powerdns", folder, |home, at| powerdns::master(home, at, &mastered)).await
+            }
+        };
+        Self { running }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running.address()
+    }
+
+    /// All that it said so far.
+    pub(crate) fn log(&self) -> String {
+        self.running.log()
+    }
+
+    /// It stands still: what it is sent waits for it.
+    pub(crate) fn pause(&self) {
+        self.running.signal(Signal::SIGSTOP);
+    }
+
+    /// It goes on.
+    pub(crate) fn resume(&self) {
+        self.running.signal(Signal::SIGCONT);
     }
 }
 

@@ -1,4 +1,4 @@
-//! PowerDNS, as secondary that keeps its zones in SQLite.
+//! PowerDNS, as secondary and as master; it keeps its zones in SQLite.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use super::process::{Control, Setup};
-use super::{Feed, LOOPBACKS, TsigKey, bare};
+use super::{Feed, LOOPBACKS, Mastered, TsigKey, bare};
 
 /// The tables, as its package brings them.
 const SCHEMA: &str = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql";
@@ -16,19 +16,59 @@ const SCHEMA: &str = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql"
 pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Setup {
     fill(home, feed);
     // `xfr-cycle-interval` is how often it looks which zones are due.
+    // Beside another transfer it finds its database locked, and forgets a part of the catalogue.
+    let retrievals = if feed.catalogues.is_empty() { 2 } else { 1 };
+    let own = format!(
+        "secondary=yes
+autosecondary=no
+xfr-cycle-interval=1
+allow-notify-from={LOOPBACKS}
+retrieval-threads={retrievals}
+"
+    );
+    setup(home, address, &own)
+}
+
+pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) -> Setup {
+    let Mastered { zone, records, key, .. } = mastered;
+    let mut sql = insert_key(Some(key));
+    writeln!(sql, "INSERT INTO domains (name, type) VALUES ('{zone}', 'NATIVE');").unwrap();
+    for [owner, kind, value] in *records {
+        // Without the dots at the ends of names.
+        let value = value.split(' ').map(bare).collect::<Vec<_>>().join(" ");
+        writeln!(
+            sql,
+            "INSERT INTO records (domain_id, name, type, content, ttl, auth)
+             SELECT id, '{owner}', '{kind}', '{value}', 60, 1 FROM domains WHERE name = '{zone}';"
+        )
+        .unwrap();
+    }
+    for (kind, content) in [("TSIG-ALLOW-DNSUPDATE", key.name.as_str()), ("ALLOW-DNSUPDATE-FROM", LOOPBACKS)]
+    {
+        sql += &insert_metadata(zone, kind, content);
+    }
+    fill_with(home, &sql);
+    fs::write(home.join("policy.lua"), policy()).unwrap();
+    setup(home, address, "dnsupdate=yes\nlua-dnsupdate-policy-script=policy.lua\n")
+}
+
+/// That of the operators' guide, which none of its tools would check.
+fn policy() -> String {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/dns.md");
+    let guide = fs::read_to_string(guide).unwrap();
+    let (_, rest) = guide.split_once("```lua\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+fn setup(home: &Path, address: SocketAddr, own: &str) -> Setup {
     let text = format!(
         "local-address={}
 local-port={}
 socket-dir=.
 launch=gsqlite3
 gsqlite3-database={}
-secondary=yes
-autosecondary=no
-xfr-cycle-interval=1
-allow-notify-from={LOOPBACKS}
-receiver-threads=1
+{own}receiver-threads=1
 distributor-threads=1
-retrieval-threads={retrievals}
 daemon=no
 guardian=no
 disable-syslog=yes
@@ -38,8 +78,6 @@ loglevel=6
         address.ip(),
         address.port(),
         home.join("zones.sqlite3").display(),
-        // Beside another transfer it finds its database locked, and forgets a part of the catalogue.
-        retrievals = if feed.catalogues.is_empty() { 2 } else { 1 },
     );
     fs::write(home.join("pdns.conf"), text).unwrap();
     let mut server = super::command("pdns_server");
@@ -57,18 +95,9 @@ loglevel=6
 /// Creates the zones by SQL: `pdnsutil create-slave-zone`, whose name changes with versions, is a
 /// process for each zone and each property of it, which 200 zones would wait for.
 fn fill(home: &Path, feed: &Feed<'_>) {
-    let schema = fs::read_to_string(SCHEMA)
-        .unwrap_or_else(|error| panic!("{SCHEMA}: {error}: apt-get install pdns-backend-sqlite3"));
-    let mut sql = format!("PRAGMA journal_mode=WAL;\n{schema}\nBEGIN;\n");
+    let mut sql = insert_key(feed.key);
     let primaries: Vec<_> = feed.primaries.iter().map(ToString::to_string).collect();
     let primaries = primaries.join(",");
-    if let Some(TsigKey { name, algorithm, secret_base64 }) = feed.key {
-        writeln!(
-            sql,
-            "INSERT INTO tsigkeys (name, algorithm, secret) VALUES ('{name}', '{algorithm}', '{secret_base64}');"
-        )
-        .unwrap();
-    }
     let zones = feed.zones.iter().map(|zone| (zone, "SLAVE"));
     for (zone, kind) in zones.chain(feed.catalogues.iter().map(|catalogue| (catalogue, "CONSUMER"))) {
         let zone = bare(zone).to_ascii_lowercase();
@@ -78,15 +107,31 @@ fn fill(home: &Path, feed: &Feed<'_>) {
         // By IXFR its version 4.7 takes a catalogue and loses it again.
         let parts = (kind == "SLAVE").then_some(("IXFR", "1"));
         for (kind, content) in key.into_iter().chain(parts) {
-            writeln!(
-                sql,
-                "INSERT INTO domainmetadata (domain_id, kind, content)
-                 SELECT id, '{kind}', '{content}' FROM domains WHERE name = '{zone}';"
-            )
-            .unwrap();
+            sql += &insert_metadata(&zone, kind, content);
         }
     }
-    sql += "COMMIT;\n";
+    fill_with(home, &sql);
+}
+
+fn insert_key(key: Option<&TsigKey>) -> String {
+    let Some(TsigKey { name, algorithm, secret_base64 }) = key else { return String::new() };
+    format!(
+        "INSERT INTO tsigkeys (name, algorithm, secret) VALUES ('{name}', '{algorithm}', '{secret_base64}');\n"
+    )
+}
+
+fn insert_metadata(zone: &str, kind: &str, content: &str) -> String {
+    format!(
+        "INSERT INTO domainmetadata (domain_id, kind, content)
+         SELECT id, '{kind}', '{content}' FROM domains WHERE name = '{zone}';\n"
+    )
+}
+
+/// Makes its tables, and what `sql` puts into them.
+fn fill_with(home: &Path, sql: &str) {
+    let schema = fs::read_to_string(SCHEMA)
+        .unwrap_or_else(|error| panic!("{SCHEMA}: {error}: apt-get install pdns-backend-sqlite3"));
+    let sql = format!("PRAGMA journal_mode=WAL;\n{schema}\nBEGIN;\n{sql}COMMIT;\n");
     let mut child = super::command("sqlite3")
         .args(["-bail", "zones.sqlite3"])
         .current_dir(home)

@@ -175,10 +175,17 @@ impl Running {
         reply
     }
 
+    /// To all of its processes.
+    pub(super) fn signal(&self, signal: Signal) {
+        processes(&self.home).into_iter().for_each(|id| kill(id, signal).unwrap());
+    }
+
     fn end(&mut self) -> io::Result<()> {
         let id = Pid::from_raw(i32::try_from(self.child.id()).expect("the kernel's ids are small"));
         if self.child.try_wait()?.is_none() {
             kill(id, Signal::SIGTERM)?;
+            // One that stands still does not hear it.
+            kill(id, Signal::SIGCONT)?;
         }
         // NSD's children outlive it by a moment, and by more when it was killed.
         let has_ended = |child: &mut Child| {

@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Command {
     /// What this system's name server holds.
     Zones,
-    /// How far the name servers that follow this one have followed: who serves what changed, and who
-    /// does not.
+    /// How far the name servers that follow this one have followed, and those in whose zones names are
+    /// kept: who serves what changed, and who does not.
     Status,
     /// Read the zone files of this system's own records again. What cannot be served is refused with file
     /// and line, and then everything stays as it was.

@@ -222,22 +222,83 @@ pub struct LaggingView {
     pub reason: String,
 }
 
+/// A name server that masters a zone in which tenants' names are kept.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpdateTargetView {
+    /// As configured.
+    pub name: String,
+    /// `address:port`.
+    pub address: String,
+    /// The zone.
+    pub zone: String,
+    /// Tenants whose names stand there as they should.
+    pub converged: u32,
+    /// Tenants whose names stand there under an older serial, or not at all.
+    pub behind: u32,
+    /// Tenants whose names stand there under a newer serial: this system is the stale one.
+    pub overtaken: u32,
+    /// Tenants in whose place stands what somebody else has put there.
+    pub blocked: u32,
+    /// Tenants whose names are to go.
+    pub leaving: u32,
+    /// Tenants of which nothing is known yet.
+    pub unknown: u32,
+    /// How long it has been silent; absent while it answers.
+    pub unreachable_ms: Option<u64>,
+    /// Since it was last heard; absent: never.
+    pub heard_ms: Option<u64>,
+    /// The slowest answer to what changed last; absent when none has come.
+    pub last_change_slowest_ms: Option<u64>,
+    /// Tenants of the last change that do not stand there yet.
+    pub last_change_open: u32,
+    /// Tenants whose names do not stand there as they should, a hundred at most.
+    pub lagging: Vec<LaggingView>,
+}
+
 /// All of them.
 #[derive(Clone, Debug, Serialize)]
 pub struct SecondariesView {
     /// By name.
     pub secondaries: Vec<SecondaryView>,
+    /// By name.
+    pub update_targets: Vec<UpdateTargetView>,
 }
 
-impl From<proto::ListSecondariesResponse> for SecondariesView {
-    fn from(from: proto::ListSecondariesResponse) -> Self {
-        let lagging = |zone: proto::LaggingZone| LaggingView {
+impl From<proto::LaggingZone> for LaggingView {
+    fn from(zone: proto::LaggingZone) -> Self {
+        Self {
             name: zone.name,
             serial: zone.serial,
             served_serial: zone.served_serial,
             behind_ms: zone.behind_ms,
             reason: zone.reason,
-        };
+        }
+    }
+}
+
+impl From<proto::UpdateTarget> for UpdateTargetView {
+    fn from(target: proto::UpdateTarget) -> Self {
+        Self {
+            name: target.name,
+            address: target.address,
+            zone: target.zone,
+            converged: target.converged,
+            behind: target.behind,
+            overtaken: target.overtaken,
+            blocked: target.blocked,
+            leaving: target.leaving,
+            unknown: target.unknown,
+            unreachable_ms: target.unreachable_ms,
+            heard_ms: target.heard_ms,
+            last_change_slowest_ms: target.last_change.and_then(|change| change.slowest_ms),
+            last_change_open: target.last_change.map_or(0, |change| change.open),
+            lagging: target.lagging.into_iter().map(LaggingView::from).collect(),
+        }
+    }
+}
+
+impl From<proto::ListSecondariesResponse> for SecondariesView {
+    fn from(from: proto::ListSecondariesResponse) -> Self {
         let secondaries = from.secondaries.into_iter().map(|secondary| SecondaryView {
             name: secondary.name,
             address: secondary.address,
@@ -250,9 +311,10 @@ impl From<proto::ListSecondariesResponse> for SecondariesView {
             heard_ms: secondary.heard_ms,
             last_change_slowest_ms: secondary.last_change.and_then(|change| change.slowest_ms),
             last_change_open: secondary.last_change.map_or(0, |change| change.open),
-            lagging: secondary.lagging.into_iter().map(lagging).collect(),
+            lagging: secondary.lagging.into_iter().map(LaggingView::from).collect(),
         });
-        Self { secondaries: secondaries.collect() }
+        let update_targets = from.update_targets.into_iter().map(UpdateTargetView::from);
+        Self { secondaries: secondaries.collect(), update_targets: update_targets.collect() }
     }
 }
 
@@ -305,6 +367,43 @@ fn following(servers: &[SecondaryView]) -> String {
     }
 }
 
+impl UpdateTargetView {
+    fn state(&self) -> String {
+        if let Some(ms) = self.unreachable_ms {
+            return format!("silent for {}", span(ms));
+        }
+        match (self.blocked, self.behind + self.leaving, self.overtaken, self.unknown) {
+            (0, 0, 0, 0) => "converged".into(),
+            (0, 0, 0, _) => "not heard yet".into(),
+            (0, 0, overtaken, _) => format!("overtaken in {overtaken}"),
+            (0, ..) => "behind".into(),
+            (blocked, ..) => format!("blocked in {blocked}"),
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let took = self.last_change_slowest_ms.map_or_else(|| "-".into(), span);
+        let tenants = [self.converged, self.behind, self.overtaken, self.blocked, self.leaving, self.unknown];
+        [self.name.clone(), self.address.clone(), self.zone.clone(), self.state(), took]
+            .into_iter()
+            .chain(tenants.iter().map(u32::to_string))
+            .collect()
+    }
+}
+
+impl LaggingView {
+    fn row(&self, server: &str) -> Vec<String> {
+        vec![
+            server.into(),
+            self.name.clone(),
+            self.serial.to_string(),
+            self.served_serial.map_or_else(|| "-".into(), |serial| serial.to_string()),
+            self.behind_ms.map_or_else(|| "-".into(), span),
+            dash(&self.reason),
+        ]
+    }
+}
+
 fn span(ms: u64) -> String {
     if ms < 1000 { format!("{ms} ms") } else { duration(std::time::Duration::from_millis(ms)) }
 }
@@ -333,20 +432,30 @@ impl Show for SecondariesView {
         ];
         let none = "no name server follows this one; name them in [[dns_broadcaster.secondaries]]";
         let mut text = table(&head, rows.collect(), none);
+        if !self.update_targets.is_empty() {
+            let head = [
+                "updated",
+                "address",
+                "zone",
+                "state",
+                "last change",
+                "converged",
+                "behind",
+                "overtaken",
+                "blocked",
+                "leaving",
+                "unknown",
+            ];
+            text.push('\n');
+            text.push_str(&table(&head, self.update_targets.iter().map(UpdateTargetView::row).collect(), ""));
+        }
         // Of one that is silent, that line says all.
-        let heard = self.secondaries.iter().filter(|secondary| secondary.unreachable_ms.is_none());
-        let lagging = heard.flat_map(|secondary| {
-            secondary.lagging.iter().map(|zone| {
-                vec![
-                    secondary.name.clone(),
-                    zone.name.clone(),
-                    zone.serial.to_string(),
-                    zone.served_serial.map_or_else(|| "-".into(), |serial| serial.to_string()),
-                    zone.behind_ms.map_or_else(|| "-".into(), span),
-                    dash(&zone.reason),
-                ]
-            })
-        });
+        let secondaries = self.secondaries.iter().filter(|secondary| secondary.unreachable_ms.is_none());
+        let secondaries = secondaries.map(|secondary| (&secondary.name, &secondary.lagging));
+        let targets = self.update_targets.iter().filter(|target| target.unreachable_ms.is_none());
+        let targets = targets.map(|target| (&target.name, &target.lagging));
+        let lagging = secondaries.chain(targets);
+        let lagging = lagging.flat_map(|(server, zones)| zones.iter().map(|zone| zone.row(server)));
         let lagging: Vec<_> = lagging.collect();
         if !lagging.is_empty() {
             text.push('\n');
@@ -387,7 +496,8 @@ mod tests {
             proto::Secondary { last_change: slowest(14), ..secondary("good", [1, 0, 0, 0], None) },
             secondary("dead", [0, 0, 0, 1], Some(4200)),
         ];
-        let view = SecondariesView::from(proto::ListSecondariesResponse { secondaries });
+        let answer = proto::ListSecondariesResponse { secondaries, update_targets: Vec::new() };
+        let view = SecondariesView::from(answer);
         let text = following(&view.secondaries);
         assert_eq!(text, "name servers: 2 of 3 follow, the slowest after 14 ms; dead: silent for 4.2 s\n");
         assert_eq!(following(&[]), "");
@@ -402,7 +512,8 @@ mod tests {
             secondary("new", [0, 0, 0, 3], None),
             secondary("dead", [0, 0, 0, 3], Some(4200)),
         ];
-        let text = SecondariesView::from(proto::ListSecondariesResponse { secondaries }).show();
+        let answer = proto::ListSecondariesResponse { secondaries, update_targets: Vec::new() };
+        let text = SecondariesView::from(answer).show();
         for (name, state) in [
             ("good", "converged"),
             ("slow", "behind"),
@@ -414,5 +525,44 @@ mod tests {
             assert!(line.contains(state), "{line}");
         }
         assert!(text.contains("zone-of-slow") && !text.contains("zone-of-dead"), "{text}");
+    }
+    #[test]
+    fn each_target_of_updates_is_told_by_what_keeps_it() {
+        let target = |name: &str, [converged, behind, overtaken, blocked, unknown]: [u32; 5]| {
+            let reason = format!("why-{name}");
+            proto::UpdateTarget {
+                name: name.into(),
+                converged,
+                behind,
+                overtaken,
+                blocked,
+                unknown,
+                unreachable_ms: (name == "dead").then_some(4200),
+                lagging: vec![proto::LaggingZone { reason, ..Default::default() }],
+                ..Default::default()
+            }
+        };
+        let update_targets = vec![
+            target("good", [3, 0, 0, 0, 0]),
+            target("slow", [2, 1, 1, 0, 0]),
+            target("stale", [1, 0, 2, 0, 0]),
+            target("foreign", [1, 1, 1, 1, 1]),
+            target("new", [0, 0, 0, 0, 3]),
+            target("dead", [0, 0, 0, 0, 3]),
+        ];
+        let answer = proto::ListSecondariesResponse { secondaries: Vec::new(), update_targets };
+        let text = SecondariesView::from(answer).show();
+        for (name, state) in [
+            ("good", "converged"),
+            ("slow", "behind"),
+            ("stale", "overtaken in 2"),
+            ("foreign", "blocked in 1"),
+            ("new", "not heard yet"),
+            ("dead", "silent for 4.2 s"),
+        ] {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            assert!(line.contains(state), "{line}");
+        }
+        assert!(text.contains("why-slow") && !text.contains("why-dead"), "{text}");
     }
 }

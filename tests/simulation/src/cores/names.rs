@@ -45,6 +45,7 @@ impl Names {
             tls: None,
             keys: Keys::default(),
             secondaries: Vec::new(),
+            update_targets: Vec::new(),
             domain: Name::parse(&System::East.domain()).map_err(|error| Trouble::Ended(error.to_string()))?,
             zone_files: Vec::new(),
             rate: Rate { per_second: 0, slip: 0 },

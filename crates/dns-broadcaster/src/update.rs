@@ -1,0 +1,368 @@
+//! Keeps names in zones that somebody else masters: carries out what [`crate::core::update`] decides.
+
+mod message;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hickory_proto::op::ResponseCode;
+use switchback_kit::drive::{Clock, Shell, drive};
+use switchback_kit::durable::{self, Batch};
+use switchback_machine::{Machine, Outbox, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::access::UpdateTarget;
+use crate::convert::{millis, trouble_text};
+use crate::core::follow::Target;
+use crate::core::name::Name;
+use crate::core::record::Rdata;
+use crate::core::update::{
+    Change, Declined, Doubt, Exchange, Found, Input, Output, Policy, Put, Standing, State, Summary, Trouble,
+    Updates, Verdict, Wish,
+};
+use crate::correspondent::{Correspondent, Failure, Sending};
+use crate::publisher::Publisher;
+use crate::tsig::{Keys, Mismatch};
+use crate::{Error, store};
+
+/// Tenants of one target that are listed because they do not stand there; more are counted.
+const LISTED_MAX: usize = 100;
+/// Wishes that the core is told of at once: some milliseconds of work.
+const PUBLISHED_MAX: usize = 1000;
+/// Inputs that may wait.
+const INBOX_MAX: usize = 1024;
+
+/// How one target has taken what was put there.
+#[derive(Clone, Debug)]
+pub struct Updated {
+    /// Who it is.
+    pub target: UpdateTarget,
+    /// All its tenants together.
+    pub summary: Summary,
+    /// Tenants whose names do not stand there as they should, some of them when there are many.
+    pub lagging: Vec<(Name, Standing)>,
+}
+
+/// What is known of everybody, and of which instant.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The present, on the clock that the other times are on.
+    pub now: Timestamp,
+    /// In the order of their names.
+    pub targets: Vec<Updated>,
+}
+
+/// Asks for the view. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Desk(mpsc::Sender<Event>);
+
+impl Desk {
+    /// What is known now of all tenants, or of `only` these; nothing while the service ends.
+    pub async fn view(&self, only: Option<BTreeSet<Name>>) -> View {
+        let (reply, answer) = oneshot::channel();
+        if self.0.send(Event::List(only, reply)).await.is_err() {
+            return View::default();
+        }
+        answer.await.unwrap_or_default()
+    }
+}
+
+/// A machine of its own around the core, so that a reader is answered between two steps.
+struct Updater {
+    updates: Updates,
+    targets: BTreeMap<Target, UpdateTarget>,
+}
+
+#[derive(Debug)]
+enum Event {
+    Happened(Input),
+    List(Option<BTreeSet<Name>>, oneshot::Sender<View>),
+}
+
+#[derive(Debug)]
+enum Act {
+    Do(Output),
+    Tell(oneshot::Sender<View>, View),
+}
+
+impl Machine for Updater {
+    type Input = Event;
+    type Change = Change;
+    type Output = Act;
+
+    fn step(&mut self, now: Timestamp, input: Event, outbox: &mut Outbox<Self>) {
+        match input {
+            Event::Happened(input) => {
+                let mut inner = Outbox::new();
+                self.updates.step(now, input, &mut inner);
+                release(inner, outbox);
+            }
+            Event::List(only, reply) => outbox.send(Act::Tell(reply, self.view(now, only.as_ref()))),
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp, outbox: &mut Outbox<Self>) {
+        let mut inner = Outbox::new();
+        self.updates.tick(now, &mut inner);
+        release(inner, outbox);
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.updates.deadline()
+    }
+}
+
+fn release(inner: Outbox<Updates>, outbox: &mut Outbox<Updater>) {
+    outbox.changes.extend(inner.changes);
+    outbox.outputs.extend(inner.outputs.into_iter().map(Act::Do));
+}
+
+impl Updater {
+    fn view(&self, now: Timestamp, only: Option<&BTreeSet<Name>>) -> View {
+        let targets = self.updates.summaries(only).filter_map(|(target, summary)| {
+            let meant = self.updates.standings(target);
+            let meant = meant.filter(|(name, _)| only.is_none_or(|only| only.contains(*name)));
+            let lagging = meant.filter(|(_, standing)| standing.state != State::Converged);
+            Some(Updated {
+                target: self.targets.get(target)?.clone(),
+                summary,
+                lagging: lagging.take(LISTED_MAX).map(|(name, standing)| (name.clone(), standing)).collect(),
+            })
+        });
+        View { now, targets: targets.collect() }
+    }
+}
+
+/// What a run needs.
+pub(crate) struct Updating {
+    pub(crate) targets: Vec<UpdateTarget>,
+    pub(crate) keys: Keys,
+    /// Where this server is asked: what it sends comes from there, for that is whom the others know.
+    pub(crate) own: Vec<IpAddr>,
+    /// This system's domain.
+    pub(crate) system: Name,
+    pub(crate) publisher: Arc<Publisher>,
+}
+
+impl Updating {
+    /// Updates until the shutdown. The desk answers as long as this runs.
+    ///
+    /// # Errors
+    /// What was put in earlier runs cannot be read.
+    pub(crate) fn start(
+        self,
+        shutdown: CancellationToken,
+    ) -> Result<(Desk, impl Future<Output = Result<(), durable::Error>>), Error> {
+        let (inbox, events) = mpsc::channel(INBOX_MAX);
+        let desk = Desk(inbox.clone());
+        let db = self.publisher.db();
+        let targets: BTreeMap<_, _> =
+            self.targets.into_iter().map(|target| (Target::new(&target.name), target)).collect();
+        let remembered = remembered(store::put_names(&db)?, &targets);
+        let names = remembered.iter().map(|(_, name)| name.clone()).collect();
+        let zones: BTreeSet<_> = targets.values().map(|target| target.zone.clone()).collect();
+        let updates = Updates::new(
+            self.system,
+            targets.iter().map(|(target, configured)| (target.clone(), configured.zone.clone())),
+            remembered,
+            Policy::default(),
+        );
+        let masters = targets.iter().map(|(target, configured)| {
+            let key = self.keys.get(&configured.key).cloned();
+            let correspondent = Correspondent::new(configured.address, &self.own, key);
+            (target.clone(), Arc::new(Master { correspondent, zone: configured.zone.clone() }))
+        });
+        let shell = Hands { masters: masters.collect(), inbox: inbox.clone() };
+        let watching = watch_wishes(self.publisher, zones, names, inbox);
+        let driving = drive(Updater { updates, targets }, shell, db, Clock::start(), events, shutdown);
+        let running = async move {
+            tokio::select! {
+                ended = driving => ended,
+                () = watching => Ok(()),
+            }
+        };
+        Ok((desk, running))
+    }
+}
+
+/// What was put at targets that are configured, within the zones that they master.
+fn remembered(put: Vec<(String, Name)>, targets: &BTreeMap<Target, UpdateTarget>) -> Vec<(Target, Name)> {
+    let judged = put.into_iter().filter_map(|(target, name)| {
+        let key = Target::new(&target);
+        let is_there = targets.get(&key).is_some_and(|configured| name.is_within(&configured.zone));
+        if !is_there {
+            tracing::warn!(%target, %name, "names may stand in a zone that is updated no more; remove them there");
+        }
+        is_there.then_some((key, name))
+    });
+    judged.collect()
+}
+
+/// Tells the core of each wish that is another than before. What was put in an earlier run and is wished
+/// no more is to go.
+async fn watch_wishes(
+    publisher: Arc<Publisher>,
+    zones: BTreeSet<Name>,
+    put: BTreeSet<Name>,
+    inbox: mpsc::Sender<Event>,
+) {
+    if zones.is_empty() {
+        return std::future::pending().await;
+    }
+    let mut published = publisher.published();
+    let mut before: BTreeMap<_, _> = put.into_iter().map(|name| (name, Wish::Wait)).collect();
+    loop {
+        published.borrow_and_update();
+        let present = publisher.wishes(&zones).await;
+        let changes = difference(&before, &present);
+        before = present;
+        for changes in changes.chunks(PUBLISHED_MAX) {
+            if inbox.send(Event::Happened(Input::Published(changes.to_vec()))).await.is_err() {
+                return;
+            }
+        }
+        if published.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What is wished anew first: names that move are in a hurry, and those that go are not.
+fn difference(before: &BTreeMap<Name, Wish>, present: &BTreeMap<Name, Wish>) -> Vec<(Name, Wish)> {
+    let changed = present.iter().filter(|&(name, wish)| before.get(name) != Some(wish));
+    let changed = changed.map(|(name, wish)| (name.clone(), wish.clone()));
+    let gone = before.keys().filter(|&name| !present.contains_key(name));
+    changed.chain(gone.map(|name| (name.clone(), Wish::Remove))).collect()
+}
+
+/// A name server that masters a zone which is updated.
+struct Master {
+    correspondent: Correspondent,
+    zone: Name,
+}
+
+struct Hands {
+    masters: BTreeMap<Target, Arc<Master>>,
+    inbox: mpsc::Sender<Event>,
+}
+
+impl Shell<Updater> for Hands {
+    fn persist(&mut self, change: &Change, batch: &mut Batch) {
+        match change {
+            Change::Remember(target, name) => store::remember_put(batch, target.as_str(), name),
+            Change::Forget(target, name) => store::forget_put(batch, target.as_str(), name),
+        }
+    }
+
+    fn perform(&mut self, act: Act) {
+        match act {
+            // Who asked may have gone.
+            Act::Tell(reply, view) => drop(reply.send(view)),
+            Act::Do(Output::Look { target, exchange, name }) => self.look(target, exchange, name),
+            Act::Do(Output::Update { target, exchange, name, demand, put }) => {
+                self.update(target, exchange, name, demand, put);
+            }
+            Act::Do(output) => log(output),
+        }
+    }
+
+    fn publish(&mut self, _: Timestamp, _: &Updater) {}
+}
+
+impl Hands {
+    fn look(&self, target: Target, exchange: Exchange, name: Name) {
+        let Some(master) = self.masters.get(&target).cloned() else { return };
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            let outcome = master.look(&name).await;
+            // The loop has ended: so does this.
+            drop(inbox.send(Event::Happened(Input::Looked { target, exchange, outcome })).await);
+        });
+    }
+
+    fn update(&self, target: Target, exchange: Exchange, name: Name, demand: Vec<Rdata>, put: Option<Put>) {
+        let Some(master) = self.masters.get(&target).cloned() else { return };
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            let outcome = master.update(&name, &demand, put.as_ref()).await;
+            drop(inbox.send(Event::Happened(Input::Updated { target, exchange, outcome })).await);
+        });
+    }
+}
+
+impl Master {
+    async fn look(&self, name: &Name) -> Result<Found, Trouble> {
+        let questions = message::questions(name).ok_or(Trouble::Malformed)?;
+        let asked: Vec<_> = questions.iter().collect();
+        let answers = self.correspondent.exchange_all(&asked, Sending::Again).await;
+        message::found(&questions, &answers.map_err(trouble)?)
+    }
+
+    async fn update(&self, name: &Name, demand: &[Rdata], put: Option<&Put>) -> Result<Verdict, Trouble> {
+        let update = message::update(&self.zone, name, demand, put).ok_or(Trouble::Malformed)?;
+        let answer = self.correspondent.exchange(&update, Sending::Again).await.map_err(trouble)?;
+        match answer.response_code {
+            ResponseCode::NoError => Ok(Verdict::Done),
+            // RFC 2136 section 3.2 has NXRRSET and YXRRSET for these prerequisites; the others say the
+            // same of the name.
+            ResponseCode::NXRRSet
+            | ResponseCode::YXRRSet
+            | ResponseCode::NXDomain
+            | ResponseCode::YXDomain => Ok(Verdict::Overtaken),
+            code => Err(Trouble::Declined(Declined::Update(code.into()))),
+        }
+    }
+}
+
+fn trouble(failure: Failure) -> Trouble {
+    let doubt = match failure {
+        Failure::TimedOut => return Trouble::TimedOut,
+        Failure::Unreachable => return Trouble::Unreachable,
+        Failure::Unproven(Mismatch::Unsigned { code, .. }) => Doubt::Unsigned(code.into()),
+        Failure::Unproven(Mismatch::UnknownKey { .. }) => Doubt::UnknownKey,
+        Failure::Unproven(Mismatch::AnotherSecret { .. }) => Doubt::AnotherSecret,
+        Failure::Unproven(Mismatch::Clocks { server, now }) => Doubt::Clocks(server.abs_diff(now)),
+        Failure::Unproven(
+            Mismatch::Malformed(_)
+            | Mismatch::AnotherId
+            | Mismatch::TooManyUnsigned
+            | Mismatch::AnotherKey { .. }
+            | Mismatch::WrongMac { .. }
+            | Mismatch::Refused { .. },
+        ) => Doubt::Signature,
+    };
+    Trouble::Unproven(doubt)
+}
+
+fn log(output: Output) {
+    match output {
+        Output::Followed { target, name, after, was_late } => {
+            tracing::info!(%target, %name, after_ms = millis(after), was_late, "names stand in the zone");
+        }
+        Output::Late { target, name, behind, trouble } => {
+            let reason = trouble.map(trouble_text).unwrap_or_default();
+            tracing::warn!(%target, %name, behind_ms = millis(behind), reason, "names do not stand in the zone");
+        }
+        Output::Overtaken { target, name, fence } => {
+            let (theirs, system) = (fence.serial.0, fence.system);
+            tracing::warn!(%target, %name, theirs, %system, "names stand in the zone under a newer serial: this system writes nothing");
+        }
+        Output::Declined { target, name, trouble } => {
+            tracing::warn!(%target, %name, reason = trouble_text(trouble), "name server takes no names");
+        }
+        Output::Removed { target, name } => tracing::info!(%target, %name, "names are gone from the zone"),
+        Output::LeftAlone { target, name } => {
+            tracing::warn!(%target, %name, "names stay in the zone: they are not this system's any more");
+        }
+        Output::Full { target, name } => {
+            tracing::error!(%target, %name, "names left out: the zone holds too many; delegate it instead");
+        }
+        Output::Unreachable { target, .. } => tracing::warn!(%target, "name server does not answer"),
+        Output::Reachable { target, after } => {
+            tracing::info!(%target, silent_ms = millis(after), "name server answers again");
+        }
+        Output::Look { .. } | Output::Update { .. } => {}
+    }
+}
