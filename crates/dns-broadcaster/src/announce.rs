@@ -89,6 +89,16 @@ pub enum Delay {
     Late(usize),
 }
 
+impl Delay {
+    pub(crate) fn of(now: Timestamp, (target, overdue): (&Target, Overdue)) -> (Target, Self) {
+        let delay = match overdue {
+            Overdue::Silent { since } => Self::Silent(now.since(since)),
+            Overdue::Late { zones } => Self::Late(zones),
+        };
+        (target.clone(), delay)
+    }
+}
+
 /// A machine of its own around the core, so that a reader is answered between two steps.
 struct Announcer {
     followers: Followers,
@@ -125,13 +135,7 @@ impl Machine for Announcer {
                 outbox.send(Act::Tell(reply, self.view(now, zones.as_ref())));
             }
             Event::ListOverdue(reply) => {
-                let overdue = self.followers.overdue(now).map(|(target, overdue)| {
-                    let delay = match overdue {
-                        Overdue::Silent { since } => Delay::Silent(now.since(since)),
-                        Overdue::Late { zones } => Delay::Late(zones),
-                    };
-                    (target.clone(), delay)
-                });
+                let overdue = self.followers.overdue(now).map(|overdue| Delay::of(now, overdue));
                 outbox.send(Act::TellOverdue(reply, overdue.collect()));
             }
         }

@@ -43,7 +43,8 @@ impl DnsService for Rpc {
         let applied = tokio::spawn(async move { publisher.apply(request.into_inner()).await });
         let applied = applied.await.map_err(|error| Status::internal(error.to_string()))?;
         let mut applied = applied.map_err(|error| status(&error))?;
-        applied.overdue = self.followers.overdue().await.into_iter().map(convert::overdue).collect();
+        let (followers, targets) = tokio::join!(self.followers.overdue(), self.targets.overdue());
+        applied.overdue = followers.into_iter().chain(targets).map(convert::overdue).collect();
         Ok(Response::new(applied))
     }
 

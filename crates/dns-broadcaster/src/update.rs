@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::UpdateTarget;
+use crate::announce::Delay;
 use crate::convert::{millis, trouble_text};
 use crate::core::follow::Target;
 use crate::core::name::Name;
@@ -61,9 +62,18 @@ pub struct Desk(mpsc::Sender<Event>);
 impl Desk {
     /// What is known now of all tenants, or of `only` these; nothing while the service ends.
     pub async fn view(&self, only: Option<BTreeSet<Name>>) -> View {
+        self.ask(|reply| Event::List(only, reply)).await
+    }
+
+    /// Whom somebody should look at.
+    pub async fn overdue(&self) -> Vec<(Target, Delay)> {
+        self.ask(Event::ListOverdue).await
+    }
+
+    async fn ask<T: Default>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> T {
         let (reply, answer) = oneshot::channel();
-        if self.0.send(Event::List(only, reply)).await.is_err() {
-            return View::default();
+        if self.0.send(event(reply)).await.is_err() {
+            return T::default();
         }
         answer.await.unwrap_or_default()
     }
@@ -79,12 +89,14 @@ struct Updater {
 enum Event {
     Happened(Input),
     List(Option<BTreeSet<Name>>, oneshot::Sender<View>),
+    ListOverdue(oneshot::Sender<Vec<(Target, Delay)>>),
 }
 
 #[derive(Debug)]
 enum Act {
     Do(Output),
     Tell(oneshot::Sender<View>, View),
+    TellOverdue(oneshot::Sender<Vec<(Target, Delay)>>, Vec<(Target, Delay)>),
 }
 
 impl Machine for Updater {
@@ -100,6 +112,10 @@ impl Machine for Updater {
                 release(inner, outbox);
             }
             Event::List(only, reply) => outbox.send(Act::Tell(reply, self.view(now, only.as_ref()))),
+            Event::ListOverdue(reply) => {
+                let overdue = self.updates.overdue(now).map(|overdue| Delay::of(now, overdue));
+                outbox.send(Act::TellOverdue(reply, overdue.collect()));
+            }
         }
     }
 
@@ -260,6 +276,7 @@ impl Shell<Updater> for Hands {
         match act {
             // Who asked may have gone.
             Act::Tell(reply, view) => drop(reply.send(view)),
+            Act::TellOverdue(reply, overdue) => drop(reply.send(overdue)),
             Act::Do(Output::Look { target, exchange, name }) => self.look(target, exchange, name),
             Act::Do(Output::Update { target, exchange, name, demand, put }) => {
                 self.update(target, exchange, name, demand, put);

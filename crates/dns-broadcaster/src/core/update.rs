@@ -52,7 +52,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use switchback_machine::{Machine, Outbox, Timestamp};
 
 use self::updater::{Scene, Updater};
-use super::follow::Target;
+use super::follow::{Overdue, Target};
 use super::name::Name;
 
 type Out = Outbox<Updates>;
@@ -92,6 +92,15 @@ impl Updates {
     /// All targets, in the order of their names, as to all tenants or to those of `only`.
     pub fn summaries(&self, only: Option<&BTreeSet<Name>>) -> impl Iterator<Item = (&Target, Summary)> {
         self.updaters.iter().map(move |(target, updater)| (target, updater.summary(only)))
+    }
+
+    /// Targets that somebody should look at: silent, or without names that should stand there, for
+    /// [`Policy::late_after`].
+    pub fn overdue(&self, now: Timestamp) -> impl Iterator<Item = (&Target, Overdue)> {
+        let late_after = self.policy.late_after;
+        self.updaters
+            .iter()
+            .filter_map(move |(target, updater)| Some((target, updater.overdue(now, late_after)?)))
     }
 
     /// Where `target` stands with `name`; `None` when either is unknown.

@@ -6,9 +6,12 @@ mod script;
 
 use std::time::Duration;
 
+use switchback_dns::core::follow::Overdue;
 use switchback_dns::core::update::{
     Change, Declined, Doubt, Found, Input, Output, State, Trouble, Verdict, Wish,
 };
+
+use switchback_machine::Timestamp;
 
 use script::{EAST, HERE, Script, content, fence, found, name, nothing};
 
@@ -271,9 +274,13 @@ fn a_name_that_does_not_stand_there_is_late_once() {
         outputs = script.reply(&next, Err(Trouble::Malformed));
     }
     assert!(matches!(late[..], [Output::Late { trouble: Some(Trouble::Malformed), .. }]), "{late:?}");
+    let overdue =
+        |script: &Script| script.updates.overdue(Timestamp(script.now)).map(|(_, what)| what).next();
+    assert_eq!(overdue(&script), Some(Overdue::Late { zones: 1 }));
     let look = script.next().unwrap();
     let outputs = script.reply(&look, Ok(found(64, EAST)));
     assert!(matches!(outputs[..], [Output::Followed { was_late: true, .. }]), "{outputs:?}");
+    assert_eq!(overdue(&script), None);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(crate) fn txt(text: &str) -> Rdata {
 }
 
 pub(crate) struct Script {
-    updates: Updates,
+    pub(crate) updates: Updates,
     /// Milliseconds.
     pub(crate) now: u64,
     pub(crate) changes: Vec<Change>,

@@ -345,29 +345,70 @@ pub struct FollowedView<V> {
     #[serde(flatten)]
     pub view: V,
     /// Those of this system, for the zones of the link alone; none when names do not move with it.
+    #[serde(flatten)]
+    pub name_servers: NameServersView,
+}
+
+/// How far name servers have followed one link.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct NameServersView {
+    /// Those that take zones from this system.
     pub name_servers: Vec<SecondaryView>,
+    /// Those in whose zones this system keeps names.
+    pub update_targets: Vec<UpdateTargetView>,
+}
+
+impl From<SecondariesView> for NameServersView {
+    fn from(from: SecondariesView) -> Self {
+        Self { name_servers: from.secondaries, update_targets: from.update_targets }
+    }
 }
 
 impl<V: Show> Show for FollowedView<V> {
     fn show(&self) -> String {
-        self.view.show() + &following(&self.name_servers)
+        self.view.show() + &self.name_servers.line()
     }
 }
 
-/// One line; nothing when there are none.
-fn following(servers: &[SecondaryView]) -> String {
-    let (follow, others): (Vec<_>, Vec<_>) = servers.iter().partition(|server| server.follows());
-    let slowest = follow.iter().filter_map(|server| server.last_change_slowest_ms).max();
-    let slowest = slowest.map_or_else(String::new, |ms| format!(", the slowest after {}", span(ms)));
-    let others: String =
-        others.iter().map(|server| format!("; {}: {}", server.name, server.state())).collect();
-    match servers.len() {
-        0 => String::new(),
-        all => format!("name servers: {} of {all} follow{slowest}{others}\n", follow.len()),
+impl NameServersView {
+    /// Nothing of what this system says of the link is missing anywhere, as far as they have said.
+    #[must_use]
+    pub fn follow(&self) -> bool {
+        self.all().all(|(_, _, follows, _)| follows)
+    }
+
+    /// Of each: its name, its state, whether it follows, and how long that took.
+    fn all(&self) -> impl Iterator<Item = (&str, String, bool, Option<u64>)> {
+        let servers = self.name_servers.iter().map(|server| {
+            (&server.name[..], server.state(), server.follows(), server.last_change_slowest_ms)
+        });
+        let targets = self.update_targets.iter().map(|target| {
+            (&target.name[..], target.state(), target.follows(), target.last_change_slowest_ms)
+        });
+        servers.chain(targets)
+    }
+
+    /// One line; nothing when there are none.
+    fn line(&self) -> String {
+        let (follow, others): (Vec<_>, Vec<_>) = self.all().partition(|(_, _, follows, _)| *follows);
+        let slowest = follow.iter().filter_map(|(.., slowest)| *slowest).max();
+        let slowest = slowest.map_or_else(String::new, |ms| format!(", the slowest after {}", span(ms)));
+        let lag: String = others.iter().map(|(name, state, ..)| format!("; {name}: {state}")).collect();
+        match follow.len() + others.len() {
+            0 => String::new(),
+            all => format!("name servers: {} of {all} follow{slowest}{lag}\n", follow.len()),
+        }
     }
 }
 
 impl UpdateTargetView {
+    /// Nothing of what this system says is missing there, as far as it has said.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        let missing = [self.behind, self.blocked, self.leaving, self.unknown];
+        self.unreachable_ms.is_none() && missing == [0; 4]
+    }
+
     fn state(&self) -> String {
         if let Some(ms) = self.unreachable_ms {
             return format!("silent for {}", span(ms));
@@ -497,10 +538,16 @@ mod tests {
             secondary("dead", [0, 0, 0, 1], Some(4200)),
         ];
         let answer = proto::ListSecondariesResponse { secondaries, update_targets: Vec::new() };
-        let view = SecondariesView::from(answer);
-        let text = following(&view.secondaries);
-        assert_eq!(text, "name servers: 2 of 3 follow, the slowest after 14 ms; dead: silent for 4.2 s\n");
-        assert_eq!(following(&[]), "");
+        let mut view = NameServersView::from(SecondariesView::from(answer));
+        let target = |blocked| proto::UpdateTarget { name: "flat".into(), blocked, ..Default::default() };
+        view.update_targets.push(target(1).into());
+        let missing = "; dead: silent for 4.2 s; flat: blocked in 1\n";
+        assert_eq!(view.line(), format!("name servers: 2 of 4 follow, the slowest after 14 ms{missing}"));
+        assert!(!view.follow());
+        view.name_servers.pop();
+        view.update_targets = vec![target(0).into()];
+        assert!(view.follow() && view.line().starts_with("name servers: 3 of 3 follow"), "{}", view.line());
+        assert_eq!(NameServersView::default().line(), "");
     }
 
     #[test]

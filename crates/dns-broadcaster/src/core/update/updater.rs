@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::mem;
+use core::time::Duration;
 
 use switchback_machine::Timestamp;
 
@@ -13,7 +14,7 @@ use super::policy::{NAMES_MAX, Policy};
 use super::track::{Next, Seen, Track};
 use super::view::{Counts, LastChange, Standing, State, Summary};
 use super::wish::Wish;
-use crate::core::follow::Target;
+use crate::core::follow::{Overdue, Target};
 use crate::core::name::Name;
 
 /// What a target's step looks at.
@@ -436,6 +437,17 @@ impl Updater {
     }
 
     /// By going through all tenants: it is asked for by people.
+    /// See [`Overdue`].
+    pub(super) fn overdue(&self, now: Timestamp, late_after: Duration) -> Option<Overdue> {
+        if let Some(outage) = &self.contact.outage {
+            let since = outage.since;
+            return (since + late_after <= now).then_some(Overdue::Silent { since });
+        }
+        let is_late = |track: &&Track| track.behind_since.is_some_and(|since| since + late_after <= now);
+        let zones = self.tracks.values().filter(is_late).count();
+        (zones > 0).then_some(Overdue::Late { zones })
+    }
+
     pub(super) fn summary(&self, only: Option<&BTreeSet<Name>>) -> Summary {
         let is_meant = |name: &Name| only.is_none_or(|only| only.contains(name));
         let tracks = || self.tracks.iter().filter(|(name, _)| is_meant(name)).map(|(_, track)| track);

@@ -10,7 +10,7 @@ use super::{Command, Epochs};
 use crate::client::Operator;
 use crate::view::command::CommandView;
 use crate::view::content::DoneView;
-use crate::view::dns::{FollowedView, SecondariesView, SecondaryView};
+use crate::view::dns::{FollowedView, NameServersView, SecondariesView};
 use crate::view::link::{LinkView, LinksView};
 use crate::view::report::{DivergencesView, RetriesView};
 
@@ -62,7 +62,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
             let Some(view) = Box::pin(change(changing, operator)).await? else { return Ok(()) };
             let name_servers = match &view.link {
                 Some(link) if moves && !view.plan => settled_name_servers(operator, link).await,
-                _ => Vec::new(),
+                _ => NameServersView::default(),
             };
             context.format.print(&FollowedView { view, name_servers });
         }
@@ -72,21 +72,21 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
 
 /// How far those that follow this system have followed the link. A broadcaster that is down is no reason
 /// to show nothing of a link.
-async fn name_servers(operator: &Operator, link: &LinkView) -> Vec<SecondaryView> {
+async fn name_servers(operator: &Operator, link: &LinkView) -> NameServersView {
     if !link.dns_failover {
-        return Vec::new();
+        return NameServersView::default();
     }
     let request = ListSecondariesRequest { link: link.name.clone() };
     let answer = operator.ask(operator.dns().list_secondaries(request)).await.unwrap_or_default();
-    SecondariesView::from(answer).secondaries
+    SecondariesView::from(answer).into()
 }
 
 /// The same once all of them follow, or some time after the failover, which did not wait for them.
-async fn settled_name_servers(operator: &Operator, link: &LinkView) -> Vec<SecondaryView> {
+async fn settled_name_servers(operator: &Operator, link: &LinkView) -> NameServersView {
     let until = Instant::now() + SETTLING;
     loop {
         let seen = name_servers(operator, link).await;
-        if seen.iter().all(SecondaryView::follows) || Instant::now() >= until {
+        if seen.follow() || Instant::now() >= until {
             return seen;
         }
         tokio::time::sleep(SETTLING / 20).await;
