@@ -15,6 +15,12 @@ use crate::{Identity, Link, LinkMachine, Overdue, Severity, ZoneRecord};
 /// Serials an epoch has room for, so that (epoch, generation) grows as RFC 1982 compares.
 const GENERATIONS_PER_EPOCH: u32 = 64;
 
+/// Serials from one generation to the next. Those between are the broadcaster's, which signs the zone
+/// again under them (`renewal` there): a record that is not another one has no other serial here, and
+/// name servers that follow take new signatures only under a newer one. On both systems they are behind
+/// the next generation and the next epoch, so that authority goes before signatures.
+const SERIALS_PER_GENERATION: u32 = 16;
+
 /// A name server of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameServer {
@@ -89,7 +95,7 @@ pub(crate) fn decide(link: &Link, observed: &Observed, own: &Identity) -> Option
 fn serial(link: &Link, record: &ZoneRecord) -> u32 {
     let epoch = u32::try_from(record.epoch.0 % (u64::from(u32::MAX) + 1)).unwrap_or(0);
     let moved = epoch.wrapping_mul(GENERATIONS_PER_EPOCH).wrapping_add(record.generation);
-    link.shared.zone_base.wrapping_add(moved).max(1)
+    link.shared.zone_base.wrapping_add(moved.wrapping_mul(SERIALS_PER_GENERATION)).max(1)
 }
 
 /// The zones of one link's tenants: the primary's names, which move, and the replica's own, which
