@@ -10,6 +10,8 @@ use switchback_kit::config::{Error, Source};
 use switchback_kit::secret::Secret;
 
 use crate::access::{Secondary, UpdateTarget};
+use crate::core::dnssec::Lifetime;
+use crate::core::dnssec::key::Algorithm;
 use crate::core::follow::TARGETS_MAX;
 use crate::core::name::Name;
 use crate::core::rate::Rate;
@@ -19,6 +21,8 @@ use crate::tsig::{Key, Keys};
 /// Beyond it nothing would ever be limited.
 const RESPONSES_MAX: u32 = 1_000_000;
 
+const ECDSA_P256: &str = "ecdsa-p256";
+const ED25519: &str = "ed25519";
 const SECTION: &str = "dns_broadcaster";
 /// RFC 2181 section 8.
 const SECONDS_MAX: u32 = i32::MAX as u32;
@@ -58,6 +62,10 @@ struct Raw {
     update_targets: Vec<RawUpdateTarget>,
     #[serde(default)]
     zone_files: Vec<PathBuf>,
+    #[serde(default)]
+    dnssec: bool,
+    #[serde(default = "algorithm_default")]
+    dnssec_algorithm: String,
     #[serde(default = "rate_default")]
     responses_per_second: u32,
     #[serde(default = "slip_default")]
@@ -116,6 +124,11 @@ fn idle_default() -> u64 {
 fn rate_default() -> u32 {
     2000
 }
+/// Small signatures that every validator knows (RFC 8624 section 3.1).
+fn algorithm_default() -> String {
+    ECDSA_P256.into()
+}
+
 /// So that nobody who is there waits for long.
 fn slip_default() -> u32 {
     2
@@ -148,10 +161,21 @@ pub struct Config {
     pub domain: Name,
     /// Files of the operator's own records and zones.
     pub zone_files: Vec<PathBuf>,
+    /// How zones are signed, if they are.
+    pub dnssec: Option<Dnssec>,
     /// How much is answered by UDP, in each thread.
     pub rate: Rate,
     /// The times in zones.
     pub policy: Policy,
+}
+
+/// How zones are signed.
+#[derive(Clone, Copy, Debug)]
+pub struct Dnssec {
+    /// Of the first key.
+    pub algorithm: Algorithm,
+    /// How long signatures last.
+    pub lifetime: Lifetime,
 }
 
 /// DNS by TLS (RFC 7858).
@@ -210,6 +234,16 @@ impl Config {
                 return Err(refuse(all.into()));
             }
         };
+        let algorithm = match raw.dnssec_algorithm.as_str() {
+            ECDSA_P256 => Algorithm::EcdsaP256,
+            ED25519 => Algorithm::Ed25519,
+            other => {
+                return Err(refuse(format!(
+                    "dnssec_algorithm: expected {ECDSA_P256:?} or {ED25519:?}, not {other:?}"
+                )));
+            }
+        };
+        let dnssec = Dnssec { algorithm, lifetime: Lifetime::of_expire(raw.soa_expire_seconds) };
         let keys = raw.tsig_key_files.iter().map(|file| tsig_key(file)).collect::<Result<Vec<_>, _>>();
         let keys = keys.and_then(|keys| Keys::new(keys).map_err(|error| format!("tsig_key_files: {error}")));
         let keys = keys.map_err(refuse)?;
@@ -231,6 +265,7 @@ impl Config {
             update_targets,
             domain,
             zone_files: raw.zone_files,
+            dnssec: raw.dnssec.then_some(dnssec),
             rate: Rate { per_second: raw.responses_per_second, slip: raw.responses_slip },
             policy: Policy {
                 refresh: raw.soa_refresh_seconds,

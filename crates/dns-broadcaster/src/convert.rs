@@ -6,18 +6,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use switchback_proto::dns::v1 as wire;
 
 use crate::Error;
 use crate::announce::{Delay, Following, View};
 use crate::core::apply::{Desired, Record};
 use crate::core::catalogue;
+use crate::core::dnssec::key::PublicKey;
+use crate::core::dnssec::roll::Stage;
+use crate::core::dnssec::sign::Signer as _;
 use crate::core::follow::{Exchange, Reason, Standing, State, Target};
 use crate::core::name::Name;
 use crate::core::own::Digest;
 use crate::core::zone::{
     NAME_SERVER_LABEL, NameServer, Place, SYSTEM_LABELS, Serial, System, Tenant, TenantContent,
 };
+use crate::signer::{Kept, Keyring};
+
+/// One that signs, one that will and one that did, and another one; a larger set would not fit into an
+/// answer by UDP.
+const PEER_KEYS_MAX: usize = 4;
 
 pub(crate) use self::target::{trouble_text, update_targets};
 
@@ -97,6 +106,7 @@ fn tenant(zone: wire::TenantZone, system: &System, ttl_default: u32) -> Result<T
         name: zone_name,
         link: zone.link,
         target: zone.target,
+        peer_keys: keys(&zone.dnskeys),
     })
 }
 
@@ -121,6 +131,13 @@ fn name_servers(servers: Vec<wire::NameServer>, system: &System) -> Result<Vec<N
 
 pub(crate) fn name(text: &str) -> Result<Name, String> {
     Name::parse(text).map_err(|error| error.to_string())
+}
+
+/// In order and once each. What is no key that this service knows how to publish is left out: names must
+/// be able to move, whatever the other system signs with.
+pub(crate) fn keys(values: &[Bytes]) -> Vec<PublicKey> {
+    let keys: BTreeSet<_> = values.iter().filter_map(|value| PublicKey::of_rdata(value)).collect();
+    keys.into_iter().take(PEER_KEYS_MAX).collect()
 }
 
 /// In order and once each, so that equal sets compare equal.
@@ -186,6 +203,33 @@ fn tenant_zone(tenant: &Tenant) -> wire::TenantZone {
         target: tenant.target.clone(),
         epoch: tenant.content.place.map_or(0, |place| place.epoch),
         generation: tenant.content.place.map_or(0, |place| place.generation),
+        dnskeys: tenant.peer_keys.iter().map(|key| key.rdata().into()).collect(),
+    }
+}
+
+/// The keys of this system and the zones that it signs, for `ListKeys`.
+pub(crate) fn key_listing<'a>(
+    keyring: Option<&Keyring>,
+    zones: impl Iterator<Item = (&'a Name, Vec<PublicKey>)>,
+) -> wire::ListKeysResponse {
+    let key = |kept: &Kept| wire::Key {
+        tag: kept.pair.key().tag().into(),
+        algorithm: kept.pair.key().algorithm().to_string(),
+        stage: match kept.stage {
+            Stage::Active => "active",
+            Stage::Next => "next",
+            Stage::Retired => "retired",
+        }
+        .into(),
+        since_unix_ms: kept.since.saturating_mul(1000),
+    };
+    let zone = |(name, keys): (&Name, Vec<PublicKey>)| wire::SecureZone {
+        name: name.to_string(),
+        ds: keys.iter().map(|key| key.ds_text(name)).collect(),
+    };
+    wire::ListKeysResponse {
+        keys: keyring.into_iter().flat_map(Keyring::keys).map(key).collect(),
+        zones: zones.map(zone).collect(),
     }
 }
 

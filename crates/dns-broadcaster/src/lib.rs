@@ -1,7 +1,8 @@
 //! The DNS broadcaster: what each name answers, following the authority to write.
 //!
 //! It is told every zone by the link manager (`rpc` -> `publisher`), remembers them
-//! (`store`), adds what the operator's own files say (`zone_file`), and answers by UDP (`datagram`), TCP (`stream`) and TLS (`secure`) from an immutable
+//! (`store`), adds what the operator's own files say (`zone_file`), signs them (`edition`, `signer`, and
+//! the pure [`core::dnssec`]), and answers by UDP (`datagram`), TCP (`stream`) and TLS (`secure`) from an immutable
 //! snapshot (`respond`, and the pure [`core::answer`]). Name servers that follow it take the zones
 //! from it, whole or what changed ([`core::transfer`]). Into a zone that somebody else masters names go by
 //! dynamic update ([`update`]). It promises:
@@ -13,7 +14,7 @@
 //! - After a start the zones of links are held (SERVFAIL, so that resolvers ask the other system)
 //!   until somebody confirms them or the hold has passed: a side that returns may hold old answers.
 //!
-//! It is no resolver: other people's names are refused. It takes no updates, and signs nothing, yet. hickory is named in this crate only, in `respond`, `secure`,
+//! It is no resolver: other people's names are refused. It takes no updates yet. hickory is named in this crate only, in `respond`, `secure`,
 //! `correspondent`, [`announce`], [`update`] and [`client`].
 
 extern crate alloc;
@@ -26,10 +27,12 @@ mod convert;
 pub mod core;
 mod correspondent;
 mod datagram;
+mod edition;
 pub mod publisher;
 mod respond;
 pub mod rpc;
 mod secure;
+mod signer;
 mod store;
 mod stream;
 pub mod tsig;
@@ -56,6 +59,8 @@ use crate::announce::Announcing;
 use crate::config::Config;
 use crate::core::catalogue::{self, Unpublishable};
 use crate::core::cookie;
+use crate::core::dnssec::roll::TooEarly;
+use crate::core::dnssec::sign::Unsigned;
 use crate::core::follow::{self, Followers, Target};
 use crate::publisher::Publisher;
 use crate::respond::Responder;
@@ -86,6 +91,15 @@ pub enum Error {
     /// A zone file cannot be served.
     #[error(transparent)]
     ZoneFile(#[from] zone_file::Error),
+    /// A zone cannot be signed.
+    #[error(transparent)]
+    Unsigned(#[from] Unsigned),
+    /// There is no key to roll.
+    #[error("zones are not signed; set dnssec = true in [dns_broadcaster]")]
+    NotSigned,
+    /// A step of a roll would break what somebody holds.
+    #[error(transparent)]
+    TooEarly(#[from] TooEarly),
     /// An address cannot be bound.
     #[error("cannot answer DNS on {address}; is another name server running there, or the port privileged?")]
     Listen {
@@ -274,8 +288,8 @@ pub async fn serve(
     tokio::pin!(calls);
     let hold = async {
         tokio::time::sleep(publisher.hold()).await;
-        publisher.release().await;
-        std::future::pending::<()>().await;
+        publisher.release().await?;
+        std::future::pending::<Result<(), Error>>().await
     };
     let ended = tokio::select! {
         biased;
@@ -285,7 +299,8 @@ pub async fn serve(
         ended = updating => ended.map_err(|error| Error::State(error).into()),
         () = publisher.broken() => Err(Error::State(durable::Error::Poisoned).into()),
         () = end.cancelled() => Ok(()),
-        () = hold => Ok(()),
+        ended = hold => ended.map_err(anyhow::Error::from),
+        ended = publisher.renew() => ended.map_err(anyhow::Error::from),
     };
     end.cancel();
     drop(threads);

@@ -17,14 +17,18 @@ use switchback_proto::dns::v1 as wire;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Dnssec};
 use crate::core::apply::{self, Plan, Record, Verdict};
-use crate::core::catalogue;
+use crate::core::dnssec::renewal::Renewals;
+use crate::core::dnssec::roll::{self, Stage};
+use crate::core::dnssec::{Lifetime, Times};
 use crate::core::name::Name;
 use crate::core::own::{self, Digest};
 use crate::core::record::Value;
 use crate::core::update::{self, Wish};
-use crate::core::zone::{Policy, Snapshot, System, Tenant, Zone};
+use crate::core::zone::{Snapshot, Zone};
+use crate::edition::{Edition, Rules, Shown, Sources};
+use crate::signer::{Kept, KeyPair, Keyring};
 use crate::store::Store;
 use crate::zone_file::ZoneFile;
 use crate::{Error, convert};
@@ -46,14 +50,10 @@ struct State {
     /// Zones of links that nobody has confirmed since the start.
     held: BTreeSet<Name>,
     own: Own,
-    /// What the system's zone in the snapshot was made of.
-    shown: Option<Shown>,
-}
-
-/// See [`State::shown`].
-struct Shown {
-    system: System,
-    tenants: BTreeMap<Name, Tenant>,
+    renewals: Renewals,
+    shown: Option<Arc<Shown>>,
+    /// `None`: zones are not signed.
+    keyring: Option<Keyring>,
 }
 
 /// The operator's own records, as they were read last.
@@ -78,10 +78,10 @@ impl Publisher {
         let mut record = store.load()?;
         let files = read_all(&config.zone_files, &config.domain)?;
         let own = Own::of(files, &config.domain, None)?;
-        if let Some(plan) = apply::with_own(&record, own.digest, own.zones.keys(), now_seconds()) {
-            store.commit_blocking(&plan)?;
-            record = plan.next;
-        }
+        let keyring = config.dnssec.map(|dnssec| keyring(&store, dnssec)).transpose()?;
+        let plan = apply::with_own(&record, own.digest, own.zones.keys(), now_seconds());
+        let plan = plan.unwrap_or_else(|| Plan::nothing(&record));
+        record = plan.next.clone();
         let linked = record.tenants.values().filter(|tenant| !tenant.link.is_empty());
         let held: BTreeSet<_> = linked.map(|tenant| tenant.name.clone()).collect();
         tracing::info!(
@@ -90,10 +90,16 @@ impl Publisher {
             generation = record.generation,
             "zones recovered"
         );
-        let mut state = State { record, held, own, shown: None };
+        let mut state = State { record, held, own, renewals: store.renewals()?, shown: None, keyring };
         state.log_left_out(&config.domain);
-        let snapshot = state.snapshot(&Snapshot::default(), &config.policy);
-        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        let rules = rules(&config, state.keyring.as_ref(), true);
+        let edition = state.sources().edition(&Snapshot::default(), rules)?;
+        if plan.verdict == Verdict::Applied || !edition.renewed.is_empty() {
+            store.commit_blocking(&plan, &edition.renewed)?;
+        }
+        state.renewals.take(edition.renewed);
+        state.shown = edition.shown;
+        let snapshot = Arc::new(ArcSwap::from_pointee(edition.snapshot));
         let broken = CancellationToken::new();
         let published = watch::Sender::new(());
         Ok(Self { config, store, snapshot, state: Mutex::new(state), published, broken })
@@ -133,23 +139,25 @@ impl Publisher {
             tracing::warn!(zone = zone.name, reason = zone.reason, "zone cannot be served");
         }
         let plan = apply::decide(&state.record, desired, state.own.zones.keys(), now_seconds());
-        if plan.verdict == Verdict::Applied {
-            self.store.commit(&plan).await.inspect_err(|_| self.broken.cancel())?;
-        }
         log(&plan);
         let stale_zones = plan.stale.iter().map(|stale| stale.name.to_string()).collect();
         let tenants_before = state.record.tenants.len();
-        if state.take(plan) {
+        let held = state.held_after(&plan);
+        if plan.verdict == Verdict::Applied || held.len() != state.held.len() {
+            self.publish(&mut state, plan, held).await?;
             if state.record.tenants.len() > tenants_before {
                 state.log_left_out(&self.config.domain);
             }
-            self.publish(&mut state);
+        } else {
+            state.record = plan.next;
         }
+        let keys = state.keyring.as_ref().map(Keyring::public).unwrap_or_default();
         Ok(wire::ApplyZonesResponse {
             current_generation: state.record.generation,
             stale_zones,
             refused_zones,
             overdue: Vec::new(),
+            dnskeys: keys.iter().map(|key| key.rdata().into()).collect(),
         })
     }
 
@@ -166,12 +174,14 @@ impl Publisher {
         let files = files.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let mut state = self.state.lock().await;
         let own = Own::of(files, &self.config.domain, Some(&state))?;
-        if let Some(plan) = apply::with_own(&state.record, own.digest, own.zones.keys(), now_seconds()) {
-            self.store.commit(&plan).await.inspect_err(|_| self.broken.cancel())?;
-            state.record = plan.next;
+        let plan = apply::with_own(&state.record, own.digest, own.zones.keys(), now_seconds());
+        let plan = plan.unwrap_or_else(|| Plan::nothing(&state.record));
+        let before = std::mem::replace(&mut state.own, own);
+        let held = state.held.clone();
+        if let Err(error) = self.publish(&mut state, plan, held).await {
+            state.own = before;
+            return Err(error);
         }
-        state.own = own;
-        self.publish(&mut state);
         let (records, zones) =
             (state.own.records.sets().map(|(_, set)| set.len()).sum::<usize>(), state.own.zones.len());
         tracing::info!(records, zones, "zone files read");
@@ -187,9 +197,8 @@ impl Publisher {
         let mut state = self.state.lock().await;
         let plan = apply::with_catalogue(&state.record, state.own.zones.keys(), now_seconds())?;
         if let Some(plan) = plan {
-            self.store.commit(&plan).await.inspect_err(|_| self.broken.cancel())?;
-            state.record = plan.next;
-            self.publish(&mut state);
+            let held = state.held.clone();
+            self.publish(&mut state, plan, held).await?;
         }
         let catalogue = convert::catalogue(&state.record, state.own.zones.keys());
         tracing::info!(
@@ -204,6 +213,33 @@ impl Publisher {
         let state = self.state.lock().await;
         let catalogue = convert::catalogue(&state.record, state.own.zones.keys());
         convert::listing(&state.record, &state.held, catalogue)
+    }
+
+    /// The keys of this system, and what the zones above its own have to say of them.
+    pub async fn keys(&self) -> wire::ListKeysResponse {
+        self.state.lock().await.keys()
+    }
+
+    /// Takes the next step of a roll of the key. Run it to its end, as [`Publisher::apply`].
+    ///
+    /// # Errors
+    /// Zones are not signed, or it is too early and not wanted at once; or as [`Publisher::apply`].
+    pub async fn roll(&self, at_once: bool) -> Result<wire::RollKeyResponse, Error> {
+        let mut state = self.state.lock().await;
+        let (Some(keyring), Some(dnssec)) = (&state.keyring, self.config.dnssec) else {
+            return Err(Error::NotSigned);
+        };
+        let now = unix_ms() / 1000;
+        let wait = if at_once { 0 } else { self.rules(&state).times.margin().into() };
+        let step = roll::next(keyring.keys().map(|kept| (kept.stage, kept.since)), now, wait)?;
+        let next = keyring.after(step, dnssec.algorithm, now)?;
+        self.store.put_keys(&next, keyring).await.inspect_err(|_| self.broken.cancel())?;
+        tracing::info!(?step, keys = ?next, "a step of the roll of the key");
+        state.keyring = Some(next);
+        let (plan, held) = (Plan::nothing(&state.record), state.held.clone());
+        // The disk is ahead now: what cannot be published is published after a start.
+        self.publish(&mut state, plan, held).await.inspect_err(|_| self.broken.cancel())?;
+        Ok(wire::RollKeyResponse { keys: Some(state.keys()) })
     }
 
     /// Those that follow this link.
@@ -227,83 +263,116 @@ impl Publisher {
 
     /// Answers what is still held, once the hold has passed. By then nobody has said that it is
     /// wrong, and a name that answers on neither side helps nobody.
-    pub async fn release(&self) {
+    ///
+    /// # Errors
+    /// As [`Publisher::apply`].
+    pub async fn release(&self) -> Result<(), Error> {
         let mut state = self.state.lock().await;
         if !state.held.is_empty() {
             let zones = state.held.len();
             tracing::warn!(zones, "zones answered from disk: nobody confirmed them since the start");
-            state.held.clear();
-            self.publish(&mut state);
+            let plan = Plan::nothing(&state.record);
+            self.publish(&mut state, plan, BTreeSet::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// Signs again what is due, now and whenever it is, as long as this is polled; for ever when zones
+    /// are not signed.
+    ///
+    /// # Errors
+    /// As [`Publisher::apply`].
+    pub async fn renew(&self) -> Result<(), Error> {
+        let mut published = self.published();
+        loop {
+            let due = {
+                let state = self.state.lock().await;
+                let due = state.renewals.due_in(self.rules(&state).times);
+                due.filter(|_| state.keyring.is_some())
+            };
+            // New zones are due later than those that are there, but for the first.
+            let Some(due) = due else {
+                _ = published.changed().await;
+                continue;
+            };
+            tokio::time::sleep(Duration::from_secs(due.into()).clamp(RENEWAL_PAUSE, RENEWAL_PAUSE_MAX)).await;
+            let mut state = self.state.lock().await;
+            if state.renewals.due_in(self.rules(&state).times) == Some(0) {
+                let (plan, held) = (Plan::nothing(&state.record), state.held.clone());
+                self.publish(&mut state, plan, held).await?;
+            }
         }
     }
 
-    fn publish(&self, state: &mut State) {
-        let next = state.snapshot(&self.snapshot.load(), &self.config.policy);
-        self.snapshot.store(Arc::new(next));
+    fn rules<'a>(&'a self, state: &'a State) -> Rules<'a> {
+        rules(&self.config, state.keyring.as_ref(), false)
+    }
+
+    /// Makes the plan's outcome durable and answers it.
+    async fn publish(&self, state: &mut State, plan: Plan, held: BTreeSet<Name>) -> Result<(), Error> {
+        let sources = Sources { record: &plan.next, held: &held, ..state.sources() };
+        let Edition { snapshot, renewed, shown } =
+            sources.edition(&self.snapshot.load(), self.rules(state))?;
+        if plan.verdict == Verdict::Applied || !renewed.is_empty() {
+            self.store.commit(&plan, &renewed).await.inspect_err(|_| self.broken.cancel())?;
+        }
+        state.record = plan.next;
+        state.held = held;
+        state.renewals.take(renewed);
+        state.shown = shown;
+        self.snapshot.store(Arc::new(snapshot));
         self.published.send_replace(());
+        Ok(())
     }
 }
 
+/// So long at least between two renewals.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+/// So long at most: clocks are set.
+const RENEWAL_PAUSE_MAX: Duration = Duration::from_secs(3600);
+
+fn rules<'a>(config: &'a Config, keyring: Option<&'a Keyring>, is_start: bool) -> Rules<'a> {
+    let expire = config.policy.expire;
+    let lifetime = config.dnssec.map_or_else(|| Lifetime::of_expire(expire), |dnssec| dnssec.lifetime);
+    Rules { policy: &config.policy, keyring, times: Times::at(now_seconds(), lifetime), is_start }
+}
+
+/// The keys on record, or the first one, which is made.
+fn keyring(store: &Store, dnssec: Dnssec) -> Result<Keyring, Error> {
+    if let Some(keyring) = Keyring::of(store.keys()?) {
+        return Ok(keyring);
+    }
+    let pair = Arc::new(KeyPair::generate(dnssec.algorithm)?);
+    tracing::info!(key = ?pair, "made the key that zones are signed with");
+    let kept = Kept { pair, stage: Stage::Active, since: unix_ms() / 1000 };
+    let keyring = Keyring::new(kept, Vec::new());
+    store.put_keys_blocking(&keyring)?;
+    Ok(keyring)
+}
+
 impl State {
-    /// True when what is answered may have changed.
-    fn take(&mut self, plan: Plan) -> bool {
-        let held_before = self.held.len();
-        self.held.retain(|name| plan.next.tenants.contains_key(name) && !plan.confirmed.contains(name));
-        self.record = plan.next;
-        plan.verdict == Verdict::Applied || self.held.len() != held_before
+    /// Zones that are still held once the plan is carried out.
+    fn held_after(&self, plan: &Plan) -> BTreeSet<Name> {
+        let is_held = |name: &&Name| plan.next.tenants.contains_key(*name) && !plan.confirmed.contains(*name);
+        self.held.iter().filter(is_held).cloned().collect()
     }
 
-    /// What is answered now. A zone that is under the same serial as in `before` says the same, and
-    /// is taken from there.
-    fn snapshot(&mut self, before: &Snapshot, policy: &Policy) -> Snapshot {
-        let own = self.system_zone(before, policy);
-        let record = &self.record;
-        let domain = record.system.as_ref().map(|system| &system.domain);
-        let tenants = record.tenants.values().map(|tenant| {
-            let held = self.held.contains(&tenant.name);
-            let transferable = tenant.is_transferable(domain);
-            let same = before.zone(&tenant.name).filter(|zone| {
-                (zone.serial(), zone.is_held(), zone.is_transferable()) == (tenant.serial, held, transferable)
-            });
-            same.map_or_else(
-                || following(Zone::of_tenant(tenant, held, transferable, policy), before),
-                Arc::clone,
-            )
-        });
-        let catalogue = self.catalogue(before, policy);
-        // What is published takes the place of a zone of that name.
-        Snapshot::new(self.own.zones.values().map(Arc::clone).chain(own).chain(tenants).chain(catalogue))
+    /// Its keys, and what the zones above its own have to say of them.
+    fn keys(&self) -> wire::ListKeysResponse {
+        let keyring = self.keyring.as_ref();
+        let zones = keyring.map(|keyring| self.sources().secure_zones(keyring)).unwrap_or_default();
+        convert::key_listing(keyring, zones.iter().map(|(name, keys)| (name, keys.clone())))
     }
 
-    fn catalogue(&self, before: &Snapshot, policy: &Policy) -> Option<Arc<Zone>> {
-        let serial = self.record.catalogue()?.serial;
-        let domain = &self.record.system.as_ref()?.domain;
-        let same = before.zone(&catalogue::origin(domain)?).filter(|zone| zone.serial() == serial);
-        if let Some(same) = same {
-            return Some(Arc::clone(same));
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            record: &self.record,
+            held: &self.held,
+            own_records: &self.own.records,
+            own_zones: &self.own.zones,
+            renewals: &self.renewals,
+            shown: self.shown.as_ref(),
         }
-        let members = self.record.members(self.own.zones.keys());
-        Some(following(Zone::of_catalogue(domain, serial, members, policy)?, before))
-    }
-
-    /// The system's zone: what is there already, or that with other tenants, or a new one.
-    fn system_zone(&mut self, before: &Snapshot, policy: &Policy) -> Option<Arc<Zone>> {
-        let Record { system: Some(system), system_serial: serial, tenants, .. } = &self.record else {
-            return None;
-        };
-        let (serial, own) = (*serial, &self.own.records);
-        let previous = before.zone(&system.domain);
-        if let Some(same) = previous.filter(|zone| zone.serial() == serial) {
-            return Some(Arc::clone(same));
-        }
-        let zone = match (previous, self.shown.take()) {
-            (Some(previous), Some(shown)) if shown.system == *system => {
-                previous.with_tenants(&shown.tenants, (system, serial), tenants, own, policy)
-            }
-            _ => Zone::of_system(system, serial, tenants, own, policy),
-        };
-        self.shown = Some(Shown { system: system.clone(), tenants: tenants.clone() });
-        Some(following(zone, before))
     }
 
     fn log_left_out(&self, domain: &Name) {
@@ -379,15 +448,6 @@ fn digest(records: &own::Records) -> Digest {
         digest.copy_from_slice(context.finish().as_ref());
     }
     digest
-}
-
-/// `zone` with the history of the one whose place it takes.
-fn following(zone: Zone, before: &Snapshot) -> Arc<Zone> {
-    let previous = before.zone(zone.origin()).map(AsRef::as_ref);
-    Arc::new(match previous {
-        Some(previous) => zone.after(previous),
-        None => zone,
-    })
 }
 
 fn log(plan: &Plan) {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use switchback_kit::grpc::refusal;
 use switchback_proto::dns::v1::dns_service_server::{DnsService, DnsServiceServer};
 use switchback_proto::dns::v1::{
-    ApplyZonesRequest, ApplyZonesResponse, ListSecondariesRequest, ListSecondariesResponse, ListZonesRequest,
-    ListZonesResponse, PublishCatalogueRequest, PublishCatalogueResponse, ReloadZoneFilesRequest,
-    ReloadZoneFilesResponse,
+    ApplyZonesRequest, ApplyZonesResponse, ListKeysRequest, ListKeysResponse, ListSecondariesRequest,
+    ListSecondariesResponse, ListZonesRequest, ListZonesResponse, PublishCatalogueRequest,
+    PublishCatalogueResponse, ReloadZoneFilesRequest, ReloadZoneFilesResponse, RollKeyRequest,
+    RollKeyResponse,
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -72,6 +73,17 @@ impl DnsService for Rpc {
         Ok(Response::new(self.publisher.list().await))
     }
 
+    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
+        Ok(Response::new(self.publisher.keys().await))
+    }
+
+    async fn roll_key(&self, request: Request<RollKeyRequest>) -> Result<Response<RollKeyResponse>, Status> {
+        let publisher = Arc::clone(&self.publisher);
+        let rolled = tokio::spawn(async move { publisher.roll(request.into_inner().at_once).await });
+        let rolled = rolled.await.map_err(|error| Status::internal(error.to_string()))?;
+        rolled.map(Response::new).map_err(|error| status(&error))
+    }
+
     async fn list_secondaries(
         &self,
         request: Request<ListSecondariesRequest>,
@@ -92,6 +104,9 @@ fn status(error: &Error) -> Status {
         Error::ZoneFile(_) => (Code::InvalidArgument, "MALFORMED_ZONE_FILE"),
         Error::Catalogue(_) => (Code::FailedPrecondition, "CATALOGUE_WOULD_LACK_ZONES"),
         Error::State(_) => (Code::Unavailable, "STATE_NOT_DURABLE"),
+        Error::NotSigned => (Code::FailedPrecondition, "NOT_SIGNED"),
+        Error::TooEarly(_) => (Code::FailedPrecondition, "TOO_EARLY"),
+        Error::Unsigned(_) => (Code::Unavailable, "ZONE_NOT_SIGNED"),
         Error::Damaged { .. } | Error::Listen { .. } | Error::Answer(_) | Error::Secure(_) => {
             (Code::Internal, "INTERNAL")
         }

@@ -5,29 +5,41 @@
 //! | `zone` | the zone's name | [`ZoneRecord`]: one tenant's zone |
 //! | `desired` | `desired` | [`DesiredRecord`]: the system's zone, and the request heard last |
 //! | `put` | a tenant's name, a target | [`PutRecord`]: names that may stand in a zone of that target |
+//! | `key` | the key's tag | [`KeyRecord`]: a key that zones are signed with |
+//! | `renewal` | the zone's name, as maps of names have it | [`RenewalRecord`]: the serial that a signed zone is served under |
 //!
 //! A request of many zones takes several commits, the `desired` record in the last one. After a
 //! crash in between some zones are new and some are old; each is true by its own serial, and the
 //! caller, who got no answer, asks again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use prost::Message;
 use switchback_kit::durable::{Batch, Db};
 use switchback_proto::dns::record::v1::{
-    CatalogueRecord, DesiredRecord, NameServerRecord, PutRecord, SystemRecord, ZoneRecord,
+    CatalogueRecord, DesiredRecord, KeyRecord, KeyStage, NameServerRecord, PutRecord, RenewalRecord,
+    SystemRecord, ZoneRecord,
 };
 
 use crate::Error;
-use crate::convert::{addresses, name, place, texts};
+use crate::convert::{addresses, keys, name, place, texts};
 use crate::core::apply::{Plan, Record};
 use crate::core::catalogue::{Catalogue, Members};
+use crate::core::dnssec::key::Algorithm;
+use crate::core::dnssec::renewal::{Basis, Changes, Renewal, Renewals};
+use crate::core::dnssec::roll::Stage;
+use crate::core::dnssec::sign::Signer as _;
 use crate::core::name::Name;
 use crate::core::zone::{NameServer, Serial, System, Tenant, TenantContent};
+use crate::signer::{Kept, KeyPair, Keyring};
 
 const ZONE: &str = "zone";
 const DESIRED: &str = "desired";
 const PUT: &str = "put";
+const KEY: &str = "key";
+const RENEWAL: &str = "renewal";
 
 /// Operations in one commit; the engine takes a hundred, and the last commit adds one.
 const COMMIT_OPERATIONS_MAX: usize = 90;
@@ -71,17 +83,65 @@ impl Store {
         Ok(record)
     }
 
-    /// Makes the plan's outcome durable.
-    pub(crate) async fn commit(&self, plan: &Plan) -> Result<(), Error> {
-        for batch in batches(plan) {
+    /// Under which serials zones are served that are signed, or were.
+    pub(crate) fn renewals(&self) -> Result<Renewals, Error> {
+        let mut renewals = BTreeMap::new();
+        for (key, value) in self.0.scan(RENEWAL)? {
+            let shown = key.escape_ascii().to_string();
+            let record = RenewalRecord::decode(&*value).map_err(|error| damaged(&shown, &error))?;
+            let name = Name::of_key(&key).ok_or_else(|| damaged(&shown, &"it is no name"))?;
+            let renewal = Renewal {
+                given: Serial(record.given),
+                served: Serial(record.served),
+                expires: record.expires,
+                basis: Basis(record.basis),
+            };
+            renewals.insert(name, renewal);
+        }
+        Ok(Renewals::new(renewals))
+    }
+
+    /// The keys that zones are signed with.
+    pub(crate) fn keys(&self) -> Result<Vec<Kept>, Error> {
+        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let key = String::from_utf8_lossy(&key);
+            let record = KeyRecord::decode(&*value).map_err(|error| damaged(&key, &error))?;
+            let number = u8::try_from(record.algorithm).ok();
+            let pair = number
+                .and_then(Algorithm::of_number)
+                .and_then(|algorithm| KeyPair::read(algorithm, &record.pkcs8));
+            let pair = pair.ok_or_else(|| damaged(&key, &"it is no key of ours"))?;
+            let stage = match record.stage() {
+                KeyStage::Active => Stage::Active,
+                KeyStage::Next => Stage::Next,
+                KeyStage::Retired => Stage::Retired,
+            };
+            Ok(Kept { pair: Arc::new(pair), stage, since: record.since })
+        };
+        self.0.scan(KEY)?.into_iter().map(read).collect()
+    }
+
+    /// Makes `keyring` durable in the place of `before`, all at once.
+    pub(crate) async fn put_keys(&self, keyring: &Keyring, before: &Keyring) -> Result<(), Error> {
+        Ok(self.0.commit_async(keys_batch(keyring, Some(before))).await?)
+    }
+
+    /// As [`Store::put_keys`], of the first key there is.
+    pub(crate) fn put_keys_blocking(&self, keyring: &Keyring) -> Result<(), Error> {
+        Ok(self.0.commit(keys_batch(keyring, None))?)
+    }
+
+    /// Makes the plan's outcome durable, and with it what serials it is served under.
+    pub(crate) async fn commit(&self, plan: &Plan, renewed: &Changes) -> Result<(), Error> {
+        for batch in batches(plan, renewed) {
             self.0.commit_async(batch).await?;
         }
         Ok(())
     }
 
     /// As [`Store::commit`], before anybody is served.
-    pub(crate) fn commit_blocking(&self, plan: &Plan) -> Result<(), Error> {
-        Ok(batches(plan).try_for_each(|batch| self.0.commit(batch))?)
+    pub(crate) fn commit_blocking(&self, plan: &Plan, renewed: &Changes) -> Result<(), Error> {
+        Ok(batches(plan, renewed).try_for_each(|batch| self.0.commit(batch))?)
     }
 }
 
@@ -111,9 +171,34 @@ fn put_key(target: &str, tenant: &Name) -> String {
     format!("{tenant} {target}")
 }
 
-fn batches(plan: &Plan) -> impl Iterator<Item = Batch> {
+fn keys_batch(keyring: &Keyring, before: Option<&Keyring>) -> Batch {
+    let mut batch = Batch::default();
+    let name = |kept: &Kept| format!("{:04x}", kept.pair.key().tag());
+    for gone in before.into_iter().flat_map(Keyring::keys) {
+        batch.remove(KEY, name(gone).as_bytes());
+    }
+    for kept in keyring.keys() {
+        let stage = match kept.stage {
+            Stage::Active => KeyStage::Active,
+            Stage::Next => KeyStage::Next,
+            Stage::Retired => KeyStage::Retired,
+        };
+        let record = KeyRecord {
+            algorithm: kept.pair.key().algorithm().number().into(),
+            pkcs8: kept.pair.pkcs8().to_vec().into(),
+            stage: stage.into(),
+            since: kept.since,
+        };
+        batch.put(KEY, name(kept).as_bytes(), &record.encode_to_vec());
+    }
+    batch
+}
+
+fn batches<'a>(plan: &'a Plan, renewed: &'a Changes) -> impl Iterator<Item = Batch> + use<'a> {
     let puts = plan.puts.iter().filter_map(|name| plan.next.tenants.get(name)).map(Change::Put);
-    let changes: Vec<_> = puts.chain(plan.removals.iter().map(Change::Remove)).collect();
+    let zones = puts.chain(plan.removals.iter().map(Change::Remove));
+    let changes: Vec<_> =
+        zones.chain(renewed.iter().map(|(name, renewal)| Change::Renew(name, renewal.as_ref()))).collect();
     let count = changes.len().div_ceil(COMMIT_OPERATIONS_MAX).max(1);
     (0..count).map(move |number| {
         let mut batch = Batch::default();
@@ -123,6 +208,10 @@ fn batches(plan: &Plan) -> impl Iterator<Item = Batch> {
                     batch.put(ZONE, tenant.name.to_string().as_bytes(), &encode_zone(tenant));
                 }
                 Change::Remove(name) => batch.remove(ZONE, name.to_string().as_bytes()),
+                Change::Renew(name, Some(renewal)) => {
+                    batch.put(RENEWAL, name.as_bytes(), &encode_renewal(renewal));
+                }
+                Change::Renew(name, None) => batch.remove(RENEWAL, name.as_bytes()),
             }
         }
         if number + 1 == count {
@@ -135,6 +224,12 @@ fn batches(plan: &Plan) -> impl Iterator<Item = Batch> {
 enum Change<'a> {
     Put(&'a Tenant),
     Remove(&'a Name),
+    Renew(&'a Name, Option<&'a Renewal>),
+}
+
+fn encode_renewal(renewal: &Renewal) -> Vec<u8> {
+    let Renewal { given, served, expires, basis } = *renewal;
+    RenewalRecord { given: given.0, served: served.0, expires, basis: basis.0 }.encode_to_vec()
 }
 
 fn damaged(key: &str, error: &impl ToString) -> Error {
@@ -196,6 +291,7 @@ fn encode_zone(tenant: &Tenant) -> Vec<u8> {
         target: tenant.target.clone(),
         epoch: tenant.content.place.map_or(0, |place| place.epoch),
         generation: tenant.content.place.map_or(0, |place| place.generation),
+        dnskeys: tenant.peer_keys.iter().map(|key| key.rdata().into()).collect(),
     }
     .encode_to_vec()
 }
@@ -216,5 +312,6 @@ fn decode_zone(key: &str, record: ZoneRecord) -> Result<Tenant, String> {
         },
         link: record.link,
         target: record.target,
+        peer_keys: keys(&record.dnskeys),
     })
 }

@@ -27,6 +27,7 @@ fn tenant(label: &str, serial: u32, address: &str) -> Tenant {
         },
         link: "link".into(),
         target: "east".into(),
+        peer_keys: Vec::new(),
     }
 }
 

@@ -44,6 +44,7 @@ fn tenant_of(number: u8) -> Tenant {
         },
         link: String::new(),
         target: String::new(),
+        peer_keys: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use switchback_kit::grpc::Channel;
 use switchback_link_core::{Input, LinkMachine, Overdue};
 use switchback_proto::dns::v1::dns_service_client::DnsServiceClient;
@@ -42,12 +43,14 @@ fn overdue_in(secondary: OverdueSecondary) -> (String, Overdue) {
     (secondary.name, overdue)
 }
 
-/// Offers the latest of `desired` until the shutdown. `run` names this run of the link manager:
-/// generations are compared only within one. `inbox` hears of name servers that do not follow.
+/// Offers the latest of `desired` until the shutdown, and notes the keys that the broadcaster says to sign
+/// with. `run` names this run of the link manager: generations are compared only within one. `inbox`
+/// hears of name servers that do not follow.
 pub(crate) async fn publish(
     channel: Channel,
     system: SystemZone,
     mut desired: watch::Receiver<Option<Desired>>,
+    dnskeys: watch::Sender<Option<Vec<Bytes>>>,
     run: String,
     inbox: mpsc::Sender<Input>,
     shutdown: CancellationToken,
@@ -65,6 +68,12 @@ pub(crate) async fn publish(
             match client.apply_zones(request).await {
                 Ok(answer) => {
                     let answer = answer.into_inner();
+                    dnskeys.send_if_modified(|known| {
+                        let told = Some(answer.dnskeys);
+                        let is_other = *known != told;
+                        *known = told;
+                        is_other
+                    });
                     if !answer.stale_zones.is_empty() && !failing {
                         tracing::warn!(
                             zones = answer.stale_zones.join(" "),

@@ -26,6 +26,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context;
+use bytes::Bytes;
 pub use config::Config;
 use switchback_kit::config::Source;
 use switchback_kit::drive::{Clock, INBOX_MAX, drive};
@@ -102,7 +103,9 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
         inbox.clone(),
         shutdown.clone(),
     );
-    let peers = peer::Peers::new(card(&config), identity.clone(), inbox.clone(), shutdown.clone());
+    let (dnskeys, own_dnskeys) = watch::channel(None);
+    let peers =
+        peer::Peers::new(card(&config, own_dnskeys), identity.clone(), inbox.clone(), shutdown.clone());
     let replies = shell::Replies::default();
     let (snapshots, snapshot) = watch::channel(Arc::default());
     let (desired, desired_zones) = watch::channel(None);
@@ -137,10 +140,12 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
         dns_channel,
         system_zone,
         desired_zones,
+        dnskeys,
         format!("{boot:016x}"),
         inbox.clone(),
         shutdown.clone(),
     ));
+    tokio::spawn(peers.clone().greet());
     tokio::spawn(mover.watch());
     tokio::spawn(introduce(config.clone(), identity.clone(), inbox));
     for listener in listeners.peer {
@@ -164,13 +169,14 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     ended
 }
 
-fn card(config: &Config) -> peer::Card {
+fn card(config: &Config, dnskeys: watch::Receiver<Option<Vec<Bytes>>>) -> peer::Card {
     peer::Card {
         name: config.system.name.clone(),
         replication_port: config.replication_port,
         link_address: config.advertise.clone(),
         gateway_addresses: config.gateway_addresses.clone(),
         name_server_addresses: config.name_server_addresses.clone(),
+        dnskeys,
     }
 }
 

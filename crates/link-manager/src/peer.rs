@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use switchback_kit::tls::{self, Expect, IdentityWatch, Limits, Peer, Trouble};
@@ -14,7 +15,7 @@ use switchback_proto::peer::v1 as wire;
 use switchback_proto::peer::v1::peer_message::Body;
 use switchback_proto::peer::v1::peer_service_client::PeerServiceClient;
 use switchback_proto::peer::v1::peer_service_server::PeerService;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -34,6 +35,9 @@ const SILENCE: Duration = Duration::from_secs(4);
 /// Between two dials to one address.
 const REDIAL: Duration = Duration::from_millis(500);
 
+/// Keys that a peer may name: one signs, one will, one did.
+const DNSKEYS_MAX: usize = 8;
+
 /// The protocol spoken here.
 const PROTOCOL: u32 = 1;
 
@@ -45,6 +49,8 @@ pub(crate) struct Card {
     pub(crate) link_address: String,
     pub(crate) gateway_addresses: Vec<String>,
     pub(crate) name_server_addresses: Vec<String>,
+    /// As the DNS broadcaster says once it is asked.
+    pub(crate) dnskeys: watch::Receiver<Option<Vec<Bytes>>>,
 }
 
 /// All streams of this system.
@@ -100,6 +106,20 @@ impl Peers {
                 let cut = self.0.shutdown.child_token();
                 streams.dialers.insert(address.clone(), cut.clone());
                 tokio::spawn(Arc::clone(&self.0).keep_dialling(address.clone(), cut));
+            }
+        }
+    }
+
+    /// Greets every peer again whenever this system's keys are others.
+    pub(crate) async fn greet(self) {
+        let mut keys = self.0.card.dnskeys.clone();
+        while keys.changed().await.is_ok() {
+            let Some(hello) = self.0.hello() else { continue };
+            for stream in self.0.streams().by_domain.values().flatten() {
+                // A full queue means that the stream is given up; the next one begins with a hello.
+                if stream.queue.try_send(hello.clone()).is_err() {
+                    stream.cut.cancel();
+                }
             }
         }
     }
@@ -186,6 +206,7 @@ impl Inner {
             replication_port: u32::from(card.replication_port),
             gateway_addresses: card.gateway_addresses.clone(),
             name_server_addresses: card.name_server_addresses.clone(),
+            dns_keys: card.dnskeys.borrow().clone().map(|dnskeys| wire::DnsKeys { dnskeys }),
             protocol: PROTOCOL,
             link_address: card.link_address.clone(),
         };
@@ -212,7 +233,7 @@ impl Inner {
         let id = self.register(&peer, dialled.is_some(), queue.clone(), cut.clone());
         tracing::info!(domain, dialled = dialled.is_some(), "peer connected");
         self.tell(Input::PeerUp { hello, dialled: dialled.map(String::from) }).await;
-        let ended = self.relay(&domain, &queue, incoming, cut).await;
+        let ended = self.relay(&peer, dialled, &queue, incoming, cut).await;
         if self.deregister(&domain, id) {
             tracing::info!(domain, "peer disconnected");
             self.tell(Input::PeerDown { domain }).await;
@@ -222,11 +243,13 @@ impl Inner {
 
     async fn relay(
         &self,
-        domain: &str,
+        peer: &Peer,
+        dialled: Option<&str>,
         queue: &mpsc::Sender<wire::PeerMessage>,
         mut incoming: Streaming<wire::PeerMessage>,
         cut: CancellationToken,
     ) -> Result<(), Status> {
+        let domain = &peer.domain;
         let mut ping = tokio::time::interval(PING);
         let mut heard = tokio::time::Instant::now();
         loop {
@@ -245,6 +268,11 @@ impl Inner {
             let Some(message) = message else { return Ok(()) };
             heard = tokio::time::Instant::now();
             let Some(body) = message.body else { continue };
+            if let Body::Hello(hello) = body {
+                let hello = parse_hello(&hello, peer, dialled)?;
+                self.tell(Input::PeerUp { hello, dialled: dialled.map(String::from) }).await;
+                continue;
+            }
             match convert::message(body) {
                 Ok(message) => self.tell(Input::MessageReceived { domain: domain.into(), message }).await,
                 Err(malformed) => tracing::warn!(domain, reason = malformed.to_string(), "message ignored"),
@@ -324,6 +352,10 @@ fn parse_hello(hello: &wire::Hello, peer: &Peer, dialled: Option<&str>) -> Resul
         replication_address,
         gateway_addresses: hello.gateway_addresses.clone(),
         name_server_addresses: hello.name_server_addresses.clone(),
+        dnskeys: hello
+            .dns_keys
+            .as_ref()
+            .map(|keys| keys.dnskeys.iter().take(DNSKEYS_MAX).map(|key| key.to_vec()).collect()),
     })
 }
 

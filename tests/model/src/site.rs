@@ -232,6 +232,7 @@ fn hello(index: usize, system: SystemId, incarnation: Incarnation) -> Hello {
         name: other.name,
         gateway_addresses: other.gateway_addresses,
         name_server_addresses: other.name_server_addresses,
+        dnskeys: None,
     }
 }
 

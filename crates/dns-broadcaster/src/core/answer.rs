@@ -30,19 +30,39 @@ pub struct Answer<'a> {
     pub code: Code,
     /// The zone that speaks; `None` with [`Code::Refused`] and [`Code::ServFail`].
     pub zone: Option<&'a Zone>,
-    aliases: [Option<PackedSet<'a>>; ALIASES_MAX],
-    end: End<'a>,
+    aliases: [Option<Held<'a>>; ALIASES_MAX],
+    /// How each name on the way was found, the last one behind the aliases.
+    pub(super) matches: [Match; ALIASES_MAX + 1],
+    pub(super) end: End<'a>,
+}
+
+/// A set, and all that is at its name: with its signature, if there is one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held<'a> {
+    pub(super) set: PackedSet<'a>,
+    pub(super) node: Node<'a>,
+}
+
+/// How a zone has a name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Match {
+    /// As such.
+    Itself,
+    /// By the wildcard beneath its closest ancestor, whose key has so many bytes.
+    Wildcard(u8),
+    /// Not at all; so with its closest ancestor.
+    Nothing(u8),
 }
 
 /// Where a question leads.
 #[derive(Clone, Copy, Debug)]
-enum End<'a> {
+pub(super) enum End<'a> {
     /// To what was asked for.
-    Found(PackedSet<'a>),
+    Found(Held<'a>),
     /// To a name without it, or to no name.
     Absent,
     /// To a zone beneath this one: its key, and its name servers.
-    Referred(&'a [u8], PackedSet<'a>),
+    Referred(&'a [u8], Held<'a>),
     /// To a name that the client has to ask for itself.
     Elsewhere,
 }
@@ -62,8 +82,13 @@ pub struct Authority<'a> {
 /// ([`NameBuf::as_bytes`]).
 #[must_use]
 pub fn answer<'a>(snapshot: &'a Snapshot, name: &[u8], kind: Kind) -> Answer<'a> {
-    let mut found =
-        Answer { code: Code::Refused, zone: None, aliases: [None; ALIASES_MAX], end: End::Elsewhere };
+    let mut found = Answer {
+        code: Code::Refused,
+        zone: None,
+        aliases: [None; ALIASES_MAX],
+        matches: [Match::Itself; ALIASES_MAX + 1],
+        end: End::Elsewhere,
+    };
     let Some(zone) = snapshot.zone_of(name, kind) else { return found };
     // Its serial is no secret, and name servers that follow ask for it as anybody does (RFC 9432 section 7).
     if zone.private && !(kind == Kind::SOA && name == zone.origin.as_bytes()) {
@@ -80,30 +105,32 @@ pub fn answer<'a>(snapshot: &'a Snapshot, name: &[u8], kind: Kind) -> Answer<'a>
     let mut target: NameBuf;
     let mut name = asked;
     loop {
-        let node = match zone.look(name, kind) {
-            Look::Node(node) => node,
+        let (node, found_by) = match zone.look(name, kind) {
+            Look::Node(node, found_by) => (Some(node), found_by),
             Look::Cut(key, servers) => {
                 found.end = End::Referred(key, servers);
                 return found;
             }
-            Look::Nothing if !zone.denies && followed > 0 => return found,
-            Look::Nothing if !zone.denies => {
+            Look::Nothing(_) if !zone.denies && followed > 0 => return found,
+            Look::Nothing(_) if !zone.denies => {
                 (found.code, found.zone) = (Code::ServFail, None);
                 return found;
             }
-            Look::Nothing => {
-                found.code = Code::NxDomain;
-                found.end = End::Absent;
-                return found;
-            }
+            Look::Nothing(found_by) => (None, found_by),
         };
-        // RFC 8482 section 4.1: one set is answer enough, and not the SOA, which nobody looks for.
+        found.matches[followed] = found_by;
+        let Some(node) = node else {
+            found.code = Code::NxDomain;
+            found.end = End::Absent;
+            return found;
+        };
+        // RFC 8482 section 4.1: one set is answer enough, and none that nobody looks for.
         let wanted = |set: &PackedSet<'_>| match kind {
-            Kind::ANY => set.kind() != Kind::SOA,
+            Kind::ANY => !matches!(set.kind(), Kind::SOA | Kind::RRSIG | Kind::NSEC),
             _ => set.kind() == kind,
         };
         if let Some(set) = node.sets().find(wanted) {
-            found.end = End::Found(set);
+            found.end = End::Found(Held { set, node });
             return found;
         }
         let Some(alias) = node.set(Kind::CNAME) else {
@@ -114,8 +141,8 @@ pub fn answer<'a>(snapshot: &'a Snapshot, name: &[u8], kind: Kind) -> Answer<'a>
         let (Some(place), Some(next)) = (found.aliases.get_mut(followed), NameBuf::read(data)) else {
             return found;
         };
-        *place = Some(alias);
-        let mut names = found.aliases[..followed].iter().flatten().map(|alias| alias.first());
+        *place = Some(Held { set: alias, node });
+        let mut names = found.aliases[..followed].iter().flatten().map(|alias| alias.set.first());
         let is_circle =
             next.as_bytes() == asked || names.any(|name| name.as_bytes().eq_ignore_ascii_case(data));
         if is_circle {
@@ -135,14 +162,22 @@ impl<'a> Answer<'a> {
     /// The CNAME sets on the way: the first is of the name that was asked for, each has one value, and
     /// that is the next name.
     pub fn aliases(&self) -> impl Iterator<Item = PackedSet<'a>> {
+        self.held_aliases().map(|alias| alias.set)
+    }
+
+    pub(super) fn held_aliases(&self) -> impl Iterator<Item = Held<'a>> {
         self.aliases.into_iter().map_while(|alias| alias)
     }
 
     /// The records, whose owner is the name that was asked for, or the one to which the aliases lead.
     #[must_use]
     pub fn answer(&self) -> Option<PackedSet<'a>> {
+        self.held_answer().map(|held| held.set)
+    }
+
+    pub(super) fn held_answer(&self) -> Option<Held<'a>> {
         match self.end {
-            End::Found(set) => Some(set),
+            End::Found(held) => Some(held),
             _ => None,
         }
     }
@@ -184,7 +219,7 @@ impl<'a> Answer<'a> {
                 let ttl = soa.first().minimum().map_or(soa.ttl(), |minimum| soa.ttl().min(minimum));
                 Some(Authority { owner: zone.origin.as_bytes(), set: soa, ttl })
             }
-            End::Referred(owner, set) => Some(Authority { owner, set, ttl: set.ttl() }),
+            End::Referred(owner, Held { set, .. }) => Some(Authority { owner, set, ttl: set.ttl() }),
         }
     }
 
@@ -192,7 +227,9 @@ impl<'a> Answer<'a> {
     /// behind the servers' names as the wire carries them.
     pub fn additional(&self) -> impl Iterator<Item = (&'a [u8], PackedSet<'a>)> {
         let servers = match self.end {
-            End::Found(set) | End::Referred(_, set) if set.kind() == Kind::NS => Some(set),
+            End::Found(Held { set, .. }) | End::Referred(_, Held { set, .. }) if set.kind() == Kind::NS => {
+                Some(set)
+            }
             _ => None,
         };
         let zone = self.zone;
@@ -225,10 +262,10 @@ impl Snapshot {
 
 /// What a zone has for a name.
 enum Look<'a> {
-    Node(Node<'a>),
+    Node(Node<'a>, Match),
     /// A zone beneath it has the name: that one's key and name servers.
-    Cut(&'a [u8], PackedSet<'a>),
-    Nothing,
+    Cut(&'a [u8], Held<'a>),
+    Nothing(Match),
 }
 
 impl Zone {
@@ -241,20 +278,24 @@ impl Zone {
         for key in upward(name).take_while(|key| key.len() > apex.len()) {
             let Some((owner, node)) = self.nodes.node(key) else { continue };
             encloser.get_or_insert((key, node));
-            cut = node.set(Kind::NS).map(|servers| (owner, servers)).or(cut);
+            cut = node.set(Kind::NS).map(|set| (owner, Held { set, node })).or(cut);
         }
         if let Some((key, servers)) = cut.filter(|(key, _)| kind != Kind::DS || *key != name) {
             return Look::Cut(key, servers);
         }
-        let node = match encloser {
-            Some((key, node)) if key == name => Some(node),
-            None if name == apex => self.node(apex),
+        let (node, found_by) = match encloser {
+            Some((key, node)) if key == name => (Some(node), Match::Itself),
+            None if name == apex => (self.node(apex), Match::Itself),
             _ => {
                 let encloser = encloser.map_or(apex, |(key, _)| key);
-                NameBuf::wildcard(encloser).and_then(|wildcard| self.node(wildcard.as_bytes()))
+                let wildcard =
+                    NameBuf::wildcard(encloser).and_then(|wildcard| self.node(wildcard.as_bytes()));
+                // A key is no longer than a name.
+                let bytes = encloser.len() as u8;
+                (wildcard, if wildcard.is_some() { Match::Wildcard(bytes) } else { Match::Nothing(bytes) })
             }
         };
-        node.map_or(Look::Nothing, Look::Node)
+        node.map_or(Look::Nothing(found_by), |node| Look::Node(node, found_by))
     }
 
     /// What is known of a name that the zone speaks of.
@@ -262,7 +303,7 @@ impl Zone {
         self.node(name).or_else(|| Some(self.glue.node(name)?.1))
     }
 
-    fn node(&self, name: &[u8]) -> Option<Node<'_>> {
+    pub(super) fn node(&self, name: &[u8]) -> Option<Node<'_>> {
         Some(self.nodes.node(name)?.1)
     }
 }

@@ -177,7 +177,9 @@ impl Record {
 }
 
 impl Plan {
-    fn nothing(record: &Record) -> Self {
+    /// The plan that leaves everything on record.
+    #[must_use]
+    pub fn nothing(record: &Record) -> Self {
         Self {
             verdict: Verdict::Superseded,
             next: record.clone(),
@@ -238,7 +240,8 @@ fn before_links(now_seconds: u32) -> u32 {
 
 impl Tenant {
     /// A newer serial, or the same one saying the same. Link and target are not answered to
-    /// anybody, so they may change under one serial.
+    /// anybody, so they may change under one serial; so may keys, for which the zone takes one that is
+    /// left to it.
     fn is_overruled_by(&self, offered: &Self) -> bool {
         offered.serial.is_newer_than(self.serial)
             || (offered.serial == self.serial && offered.content == self.content)

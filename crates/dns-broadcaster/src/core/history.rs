@@ -74,9 +74,11 @@ impl Zone {
     pub fn after(mut self, previous: &Self) -> Self {
         if self.serial == previous.serial {
             self.history = previous.history.clone();
-        } else if let (true, Some(before), Some(after)) =
-            (self.serial.is_newer_than(previous.serial), previous.soa(), self.soa())
-        {
+        } else if let (true, Some(before), Some(after)) = (
+            self.serial.is_newer_than(previous.serial) && previous.is_unique && self.is_unique,
+            previous.soa(),
+            self.soa(),
+        ) {
             let (removed, added) = compare(previous, &self);
             let (soa_before, soa_after) = (before.into(), after.into());
             let step = Step { from: previous.serial, soa_before, soa_after, removed, added };

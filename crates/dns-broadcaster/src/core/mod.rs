@@ -4,7 +4,7 @@
 //! built from the outcome; [`answer::answer`] is a pure function of that snapshot and a question, which
 //! [`plain`] reads and writes, and [`transfer`] of a zone and what a server holds of it. [`follow`] decides whom to tell and to ask,
 //! [`update`] what to put into zones of others, [`own`] what an operator may add, [`catalogue`] what name
-//! servers pick up by themselves, and
+//! servers pick up by themselves, [`dnssec`] what proves that an answer is the zone's, and
 //! [`cookie`] and [`rate`] who is given how much.
 //! Nothing here knows the DNS library: names and records are plain values.
 
@@ -12,6 +12,7 @@ pub mod answer;
 pub mod apply;
 pub mod catalogue;
 pub mod cookie;
+pub mod dnssec;
 pub mod draft;
 pub mod follow;
 pub mod history;

@@ -90,6 +90,19 @@ impl Name {
         Self(key.into())
     }
 
+    /// The name of this key; `None` when it is no name's.
+    #[must_use]
+    pub fn of_key(key: &[u8]) -> Option<Self> {
+        let mut rest = key;
+        let mut labels = Vec::new();
+        while let Some((&length, tail)) = rest.split_first() {
+            let (label, tail) = tail.split_at_checked(length.into())?;
+            labels.push(label);
+            rest = tail;
+        }
+        Self::from_root(labels.into_iter())
+    }
+
     /// Bytes of the name on the wire.
     pub(crate) fn wire_bytes(&self) -> usize {
         self.0.len() + 1

@@ -49,6 +49,13 @@ impl<'a> Node<'a> {
         self.sets().find(|set| set.kind() == kind)
     }
 
+    /// The signature of the set of this type. A name's signatures are one set.
+    #[must_use]
+    pub fn signature(self, kind: Kind) -> Option<Value<'a>> {
+        let mut signatures = self.set(Kind::RRSIG)?.values();
+        signatures.find(|signature| signature.covers() == Some(kind))
+    }
+
     /// Whether the name has no records.
     #[must_use]
     pub fn is_empty(self) -> bool {

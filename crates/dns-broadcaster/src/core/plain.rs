@@ -6,11 +6,12 @@
 
 use alloc::vec::Vec;
 
-use super::answer::{Answer, Authority, Code};
+use super::answer::{Answer, Authority, Code, Held};
 use super::cookie;
+use super::dnssec::proof::Proof;
 use super::name::{NameBuf, Wire};
-use super::packed::{BEFORE_VALUE, PackedSet, QUESTION};
-use super::record::Kind;
+use super::packed::{BEFORE_VALUE, Node, PackedSet, QUESTION};
+use super::record::{Kind, Value};
 
 /// No UDP answer is larger: it would be fragmented on some path, and fragments are lost or forged
 /// (DNS Flag Day 2020).
@@ -135,6 +136,11 @@ impl<'a> Query<'a> {
         taken.clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX).into()
     }
 
+    /// Whether the client asks for signatures and proofs (RFC 3225 section 3).
+    fn is_dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok != 0)
+    }
+
     /// What the client shows of cookies: `None` for nothing.
     ///
     /// # Errors
@@ -169,20 +175,33 @@ impl<'a> Query<'a> {
         let cookie_bytes = cookie.map_or(0, |cookie| OPTION_BYTES + cookie.len());
         let edns_bytes = self.edns.map_or(0, |_| OPT_BYTES + cookie_bytes);
         let (head, room) = (message.len(), bytes_max.saturating_sub(edns_bytes));
-        let mut writer = Writer { message, question: &self.question[..self.name.wire_bytes()] };
+        let proof = if self.is_dnssec_ok() { Proof::of(found, self.name()) } else { None };
+        let question = &self.question[..self.name.wire_bytes()];
+        let mut writer = Writer { message, question, is_signed: proof.is_some() };
         let mut counts = [0; 3];
         // What a set is of stands in the message already: in the question, or as the value of an alias.
         let mut owner = QUESTION;
-        for alias in found.aliases() {
+        for alias in found.held_aliases() {
             let value = POINTER | (writer.message.len() + BEFORE_VALUE) as u16;
-            counts[0] += writer.set(Owner::Pointer(owner), alias, alias.ttl());
+            counts[0] += writer.held(Owner::Pointer(owner), alias, alias.set.ttl());
             owner = value;
         }
-        if let Some(set) = found.answer() {
-            counts[0] += writer.set(Owner::Pointer(owner), set, set.ttl());
+        if let Some(held) = found.held_answer() {
+            counts[0] += writer.held(Owner::Pointer(owner), held, held.set.ttl());
         }
         if let Some(Authority { owner, set, ttl }) = found.authority() {
-            counts[1] = writer.set(Owner::Name(Wire::of(owner).as_slice()), set, ttl);
+            let name = Wire::of(owner);
+            counts[1] = writer.set(Owner::Name(name.as_slice()), set, ttl);
+            if let Some(node) = found.zone.and_then(|zone| zone.node(owner)).filter(|_| writer.is_signed) {
+                counts[1] += writer.signature(Owner::Name(name.as_slice()), node, set.kind(), ttl);
+                // At the edge of the zone: that the one beneath it is signed.
+                if let (Kind::NS, Some(set)) = (set.kind(), node.set(Kind::DS)) {
+                    counts[1] += writer.held(Owner::Name(name.as_slice()), Held { set, node }, set.ttl());
+                }
+            }
+        }
+        for (owner, denial) in proof.iter().flat_map(Proof::denials) {
+            counts[1] += writer.held(Owner::Name(Wire::of(owner).as_slice()), denial, denial.set.ttl());
         }
         if writer.message.len() > room || is_cut {
             writer.message.truncate(head);
@@ -192,6 +211,11 @@ impl<'a> Query<'a> {
             let needed = writer.message.len();
             for (owner, set) in found.additional() {
                 counts[2] += writer.set(Owner::Name(owner), set, set.ttl());
+                let key = NameBuf::read(owner).filter(|_| writer.is_signed);
+                let node = key.and_then(|key| found.zone?.node(key.as_bytes()));
+                let signed =
+                    node.map(|node| writer.signature(Owner::Name(owner), node, set.kind(), set.ttl()));
+                counts[2] += signed.unwrap_or(0);
             }
             if writer.message.len() > room {
                 writer.message.truncate(needed);
@@ -267,11 +291,13 @@ impl<'a> Edns<'a> {
     }
 }
 
-/// Whether values of this type begin with names that may be compressed, or have them behind two bytes.
-fn has_names(kind: Kind) -> bool {
-    matches!(kind, Kind::NS | Kind::CNAME | Kind::PTR | Kind::SOA | Kind::MX)
+/// Whether records of this type go out as they are packed: their values hold no names that may be compressed,
+/// and they have the time to live of their set.
+fn is_copied(kind: Kind) -> bool {
+    !matches!(kind, Kind::NS | Kind::CNAME | Kind::PTR | Kind::SOA | Kind::MX | Kind::RRSIG)
 }
 
+#[derive(Clone, Copy)]
 enum Owner<'a> {
     /// A name that stands in the question.
     Pointer(u16),
@@ -283,30 +309,49 @@ struct Writer<'a> {
     message: &'a mut Vec<u8>,
     /// The name in the question.
     question: &'a [u8],
+    /// Whether signatures go with what they sign.
+    is_signed: bool,
 }
 
 impl Writer<'_> {
+    /// Appends the records of a set, with its signature if that is asked for, and counts them.
+    fn held(&mut self, owner: Owner<'_>, held: Held<'_>, ttl: u32) -> u16 {
+        let count = self.set(owner, held.set, ttl);
+        if self.is_signed { count + self.signature(owner, held.node, held.set.kind(), ttl) } else { count }
+    }
+
+    /// Appends the signature of the set of a type, if `node` has one, and counts it.
+    fn signature(&mut self, owner: Owner<'_>, node: Node<'_>, kind: Kind, ttl: u32) -> u16 {
+        let Some(signature) = node.signature(kind) else { return 0 };
+        self.record(owner, (Kind::RRSIG, ttl), signature);
+        1
+    }
+
     /// Appends the records of `set`, and counts them.
     fn set(&mut self, owner: Owner<'_>, set: PackedSet<'_>, ttl: u32) -> u16 {
         let kind = set.kind();
-        if let (Owner::Pointer(QUESTION), false) = (&owner, has_names(kind)) {
+        if let (Owner::Pointer(QUESTION), true) = (owner, is_copied(kind)) {
             self.message.extend_from_slice(set.records());
             return set.len() as u16;
         }
-        let ([kind_high, kind_low], [a, b, c, d]) = (kind.0.to_be_bytes(), ttl.to_be_bytes());
         for value in set.values() {
-            match owner {
-                Owner::Pointer(pointer) => self.message.extend_from_slice(&pointer.to_be_bytes()),
-                Owner::Name(name) => _ = self.name(name),
-            }
-            self.message.extend_from_slice(&[kind_high, kind_low, 0, 1, a, b, c, d, 0, 0]);
-            let length = self.message.len() - 2;
-            self.data(kind, value.as_bytes());
-            // A value came from the wire or keeps its limits, and compression only shortens it.
-            let bytes = (self.message.len() - length - 2) as u16;
-            self.message[length..length + 2].copy_from_slice(&bytes.to_be_bytes());
+            self.record(owner, (kind, value.ttl(kind, ttl)), value);
         }
         set.len() as u16
+    }
+
+    fn record(&mut self, owner: Owner<'_>, (kind, ttl): (Kind, u32), value: Value<'_>) {
+        let ([kind_high, kind_low], [a, b, c, d]) = (kind.0.to_be_bytes(), ttl.to_be_bytes());
+        match owner {
+            Owner::Pointer(pointer) => self.message.extend_from_slice(&pointer.to_be_bytes()),
+            Owner::Name(name) => _ = self.name(name),
+        }
+        self.message.extend_from_slice(&[kind_high, kind_low, 0, 1, a, b, c, d, 0, 0]);
+        let length = self.message.len() - 2;
+        self.data(kind, value.as_bytes());
+        // A value came from the wire or keeps its limits, and compression only shortens it.
+        let bytes = (self.message.len() - length - 2) as u16;
+        self.message[length..length + 2].copy_from_slice(&bytes.to_be_bytes());
     }
 
     /// RFC 3597 section 4: only in the types of RFC 1035 may names be compressed.

@@ -32,6 +32,16 @@ impl Kind {
     pub const AAAA: Self = Self(28);
     /// The parent's half of a signed delegation (RFC 4034 section 5).
     pub const DS: Self = Self(43);
+    /// A signature (RFC 4034 section 3).
+    pub const RRSIG: Self = Self(46);
+    /// What there is at a name, and the next name (RFC 4034 section 4).
+    pub const NSEC: Self = Self(47);
+    /// A key of a zone (RFC 4034 section 2).
+    pub const DNSKEY: Self = Self(48);
+    /// The DS that the parent shall have (RFC 7344 section 3.1).
+    pub const CDS: Self = Self(59);
+    /// The key of the DS that the parent shall have (RFC 7344 section 3.2).
+    pub const CDNSKEY: Self = Self(60);
     /// A question for whatever there is.
     pub const ANY: Self = Self(255);
 }
@@ -125,6 +135,31 @@ impl<'a> Value<'a> {
         Some(Serial(u32::from_be_bytes(*numbers.first_chunk()?)))
     }
 
+    /// A SOA record's with another serial; any other as it is.
+    #[must_use]
+    pub fn with_serial(self, serial: Serial) -> Rdata {
+        let mut bytes = self.0.to_vec();
+        if let Some(numbers) = bytes.last_chunk_mut::<20>() {
+            numbers[..4].copy_from_slice(&serial.0.to_be_bytes());
+        }
+        Rdata(bytes.into())
+    }
+
+    /// The type that it signs, if it is a RRSIG record's.
+    #[must_use]
+    pub fn covers(self) -> Option<Kind> {
+        self.0.first_chunk().map(|kind| Kind(u16::from_be_bytes(*kind)))
+    }
+
+    /// Seconds that a record of `kind` with this value may be kept, whose set has `ttl`: a signature has the
+    /// time of what it signs, and says it (RFC 4034 section 3.1.4).
+    #[must_use]
+    pub fn ttl(self, kind: Kind, ttl: u32) -> u32 {
+        let signed = self.0.get(4..).and_then(|behind| behind.first_chunk());
+        let signed = signed.filter(|_| kind == Kind::RRSIG);
+        signed.map_or(ttl, |signed| u32::from_be_bytes(*signed))
+    }
+
     /// Seconds that a denial may be kept, if it is a SOA record's.
     #[must_use]
     pub fn minimum(self) -> Option<u32> {
@@ -155,6 +190,11 @@ impl fmt::Display for Kind {
             Self::TXT => "TXT",
             Self::AAAA => "AAAA",
             Self::DS => "DS",
+            Self::RRSIG => "RRSIG",
+            Self::NSEC => "NSEC",
+            Self::DNSKEY => "DNSKEY",
+            Self::CDS => "CDS",
+            Self::CDNSKEY => "CDNSKEY",
             Self::ANY => "ANY",
             Self(number) => return write!(f, "TYPE{number}"),
         };

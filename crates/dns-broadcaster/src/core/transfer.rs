@@ -20,6 +20,12 @@ pub struct Record<'a> {
     pub data: Value<'a>,
 }
 
+impl<'a> Record<'a> {
+    fn of(owner: &'a [u8], (kind, ttl): (Kind, u32), data: Value<'a>) -> Self {
+        Self { owner, kind, ttl: data.ttl(kind, ttl), data }
+    }
+}
+
 /// The records of a transfer, in their order.
 pub type Records<'a> = Box<dyn Iterator<Item = Record<'a>> + Send + 'a>;
 
@@ -58,9 +64,9 @@ fn pieces(pieces: &[Piece]) -> impl Iterator<Item = Record<'_>> + Send {
 }
 
 fn records<'a>(owner: &'a [u8], set: &'a Set) -> impl Iterator<Item = Record<'a>> + Send {
-    set.data.iter().map(move |data| Record { owner, kind: set.kind, ttl: set.ttl, data: data.value() })
+    set.data.iter().map(move |data| Record::of(owner, (set.kind, set.ttl), data.value()))
 }
 
 fn packed<'a>(owner: &'a [u8], set: PackedSet<'a>) -> impl Iterator<Item = Record<'a>> + Send {
-    set.values().map(move |data| Record { owner, kind: set.kind(), ttl: set.ttl(), data })
+    set.values().map(move |data| Record::of(owner, (set.kind(), set.ttl()), data))
 }

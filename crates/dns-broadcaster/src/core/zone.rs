@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::ops::Bound;
 
+use super::dnssec::key::PublicKey;
+use super::dnssec::sign::Signed;
 use super::history::History;
 use super::name::Name;
 use super::own::{self, Digest, Nodes};
@@ -81,6 +83,9 @@ pub struct Tenant {
     pub link: String,
     /// The system that the names lead to, for people.
     pub target: String,
+    /// Keys of the other system, which answers for the zone too and signs with them; in order and once
+    /// each.
+    pub peer_keys: Vec<PublicKey>,
 }
 
 /// The part of a tenant's zone that a serial stands for.
@@ -144,6 +149,7 @@ pub struct Policy {
 pub struct Zone {
     pub(super) origin: Name,
     pub(super) serial: Serial,
+    pub(super) is_unique: bool,
     pub(super) held: bool,
     /// Whether name servers that follow this one may take the zone from it.
     pub(super) transferable: bool,
@@ -159,6 +165,8 @@ pub struct Zone {
     pub(super) start: Box<[u8]>,
     /// How the zone came to this serial.
     pub(super) history: History,
+    /// `None` while it is not signed.
+    pub(super) signed: Option<Signed>,
 }
 
 /// Every zone, at one instant. A query reads one snapshot from beginning to end.
@@ -327,6 +335,7 @@ impl Zone {
         Self {
             origin: origin.clone(),
             serial,
+            is_unique: true,
             held: false,
             transferable: true,
             private: false,
@@ -335,7 +344,29 @@ impl Zone {
             nodes,
             glue: Table::default(),
             history: History::default(),
+            signed: None,
         }
+    }
+
+    /// This zone under another serial.
+    #[must_use]
+    pub fn under(&self, serial: Serial) -> Self {
+        let mut nodes = self.nodes.clone();
+        if let Some(soa) = self.soa() {
+            let start = Set::new(Kind::SOA, soa.ttl(), [soa.first().with_serial(serial)]);
+            nodes.take(self.origin.as_bytes(), Kind::SOA);
+            nodes.add(&self.origin, &self.origin, &[start]);
+        }
+        let Self { held, transferable, private, denies, .. } = *self;
+        let glue = self.glue.clone();
+        Self { held, transferable, private, denies, glue, ..Self::of_table(&self.origin, serial, nodes) }
+    }
+
+    /// This zone, from which no differences lead on: under its serial another system, or an earlier run
+    /// of this one, gives the same with other signatures.
+    #[must_use]
+    pub fn without_differences(self) -> Self {
+        Self { is_unique: false, ..self }
     }
 
     /// The zone's name.
@@ -348,6 +379,19 @@ impl Zone {
     #[must_use]
     pub fn serial(&self) -> Serial {
         self.serial
+    }
+
+    /// Whether its serial stands for these very records, wherever and whenever they were taken. If not,
+    /// no differences lead on from it.
+    #[must_use]
+    pub fn is_unique(&self) -> bool {
+        self.is_unique
+    }
+
+    /// What it has beyond its records when it is signed.
+    #[must_use]
+    pub fn signed_state(&self) -> Option<&Signed> {
+        self.signed.as_ref()
     }
 
     /// Whether nothing is answered from it for now.
@@ -382,6 +426,12 @@ impl System {
 }
 
 impl Tenant {
+    /// Whether the other system answers for the zone too.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.content.name_servers.len() > 1
+    }
+
     fn state(&self) -> Rdata {
         Rdata::text(&state(self.serial, self.content.place))
     }
@@ -455,7 +505,10 @@ mod tests {
                 place: None,
             };
             let (link, target) = (String::new(), String::new());
-            (name(text), Tenant { name: name(text), serial: Serial(1), content, link, target })
+            (
+                name(text),
+                Tenant { name: name(text), serial: Serial(1), content, link, target, peer_keys: Vec::new() },
+            )
         };
         chosen.iter().map(of).collect()
     }

@@ -49,6 +49,7 @@ fn responder() -> Responder {
         },
         link: "link".into(),
         target: String::new(),
+        peer_keys: Vec::new(),
     };
     let system = System {
         domain: name("east.test"),

@@ -52,6 +52,7 @@ fn tenant(zone: &str, serial: u32, addresses: &[IpAddr], servers: &[&str]) -> Te
         },
         link: String::new(),
         target: String::new(),
+        peer_keys: Vec::new(),
     }
 }
 

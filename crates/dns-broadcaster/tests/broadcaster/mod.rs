@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use switchback_dns::access::{Secondary, UpdateTarget};
 use switchback_dns::client;
-use switchback_dns::config::{Config, Tls};
+use switchback_dns::config::{Config, Dnssec, Tls};
 use switchback_dns::core::name::Name;
 use switchback_dns::core::rate::Rate;
 use switchback_dns::core::zone::Policy;
@@ -63,6 +63,7 @@ impl Bound {
             update_targets: Vec::new(),
             domain: Name::parse("west.example.com").unwrap(),
             zone_files: Vec::new(),
+            dnssec: None,
             rate: Rate { per_second: 0, slip: 0 },
             policy: POLICY,
         };
@@ -88,6 +89,12 @@ impl Bound {
     /// With zone files of the operator's own.
     pub(crate) fn zone_files(mut self, files: Vec<PathBuf>) -> Self {
         self.config.zone_files = files;
+        self
+    }
+
+    /// Zones are signed.
+    pub(crate) fn dnssec(mut self, dnssec: Dnssec) -> Self {
+        self.config.dnssec = Some(dnssec);
         self
     }
 
@@ -213,5 +220,6 @@ pub(crate) fn zone(name: &str, serial: u32, addresses: &[&str], link: &str) -> T
         target: "east".into(),
         epoch: if link.is_empty() { 0 } else { (serial / 64).saturating_sub(1).into() },
         generation: if link.is_empty() { 0 } else { serial % 64 },
+        dnskeys: Vec::new(),
     }
 }

@@ -12,6 +12,7 @@ use switchback_model::{
 
 use crate::Message;
 use crate::state::{ConflictPolicy, Identity, Settings};
+use crate::zone::DnsKey;
 
 /// Names a waiting caller in the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,6 +165,8 @@ pub struct Hello {
     pub gateway_addresses: Vec<String>,
     /// Of its name server.
     pub name_server_addresses: Vec<String>,
+    /// That its name server signs with; `None` before it has said so.
+    pub dnskeys: Option<Vec<DnsKey>>,
 }
 
 /// A new link.

@@ -393,6 +393,9 @@ impl LinkMachine {
                 link.peer.replication_address = replication_address(&link.peer_address, &hello);
                 link.peer.gateway_addresses = hello.gateway_addresses.clone();
                 link.peer.name_server_addresses = hello.name_server_addresses.clone();
+                if let Some(keys) = &hello.dnskeys {
+                    link.peer.dnskeys.clone_from(keys);
+                }
                 if link.peer != told {
                     self.put(link.clone(), out);
                 }

@@ -9,6 +9,7 @@ use switchback_machine::Timestamp;
 use switchback_model::{Content, ContentId, Epoch, Incarnation, LinkId, RequestId, Side, SystemId};
 
 use crate::Change;
+use crate::zone::DnsKey;
 
 /// Where a link stands in the workflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,6 +111,8 @@ pub struct Peer {
     pub gateway_addresses: Vec<String>,
     /// Of its name server, as last told.
     pub name_server_addresses: Vec<String>,
+    /// That its name server signs with, as last told.
+    pub dnskeys: Vec<DnsKey>,
 }
 
 /// A proposal that the other side has not answered yet.

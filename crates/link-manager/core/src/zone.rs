@@ -30,6 +30,9 @@ pub struct NameServer {
     pub addresses: Vec<String>,
 }
 
+/// The value of a DNSKEY record: a key that a name server signs zones with.
+pub type DnsKey = Vec<u8>;
+
 /// `<tenant>.<domain>` and everything beneath it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantZone {
@@ -47,6 +50,9 @@ pub struct TenantZone {
     pub target: String,
     /// What the serial stands for: an epoch of the link, and changes within it.
     pub place: Option<(Epoch, u32)>,
+    /// Keys of the other system, which answers for the zone too: each publishes the keys of both, so that
+    /// what either of them signs is valid whoever was asked for the keys (RFC 8901 section 2.1.2).
+    pub dnskeys: Vec<DnsKey>,
 }
 
 /// The next record of where a link's names lead, if it differs from the present one or a side writes in
@@ -126,6 +132,7 @@ pub(crate) fn of_link(link: &Link, own: &Identity) -> Vec<TenantZone> {
                 link: link.shared.name.clone(),
                 target: target.clone(),
                 place: Some((record.epoch, record.generation)),
+                dnskeys: peer.dnskeys.clone(),
             };
             let fixed = TenantZone {
                 name: format!("{}.{}", tenant.name, replica.0),
@@ -135,6 +142,7 @@ pub(crate) fn of_link(link: &Link, own: &Identity) -> Vec<TenantZone> {
                 link: String::new(),
                 target: replica.1.clone(),
                 place: None,
+                dnskeys: peer.dnskeys.clone(),
             };
             [moving, fixed]
         })
@@ -186,5 +194,6 @@ pub(crate) fn of_tenant(tenant: &str, own: &Identity) -> TenantZone {
         link: String::new(),
         target: own.name.clone(),
         place: None,
+        dnskeys: Vec::new(),
     }
 }

@@ -258,6 +258,10 @@ fn a_zones_serial_grows_alike_on_both_systems_with_each_change_of_authority() {
             world.run(2_000);
             let serials = [EAST, WEST].map(|at| zone(&world, at).unwrap().serial);
             assert_eq!(serials[0], serials[1], "round {round}, step {step}");
+            for at in [EAST, WEST] {
+                let keys = zone(&world, at).unwrap().dnskeys;
+                assert_eq!(keys, [[1 - at as u8]], "{at} publishes the keys of the other system");
+            }
             assert!(serials[0] > last, "round {round}, step {step}: {} after {last}", serials[0]);
             last = serials[0];
         }

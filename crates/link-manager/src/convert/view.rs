@@ -117,5 +117,6 @@ pub(crate) fn zone_out(zone: &TenantZone, ttl_seconds: u32) -> dns::TenantZone {
         target: zone.target.clone(),
         epoch: zone.place.map_or(0, |(epoch, _)| epoch.0),
         generation: zone.place.map_or(0, |(_, generation)| generation),
+        dnskeys: zone.dnskeys.iter().map(|key| key.clone().into()).collect(),
     }
 }

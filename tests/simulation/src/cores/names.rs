@@ -48,6 +48,7 @@ impl Names {
             update_targets: Vec::new(),
             domain: Name::parse(&System::East.domain()).map_err(|error| Trouble::Ended(error.to_string()))?,
             zone_files: Vec::new(),
+            dnssec: None,
             rate: Rate { per_second: 0, slip: 0 },
             policy: Policy { refresh: 30, retry: 10, expire: 604_800, system_ttl: 60, negative_ttl: 5 },
         };

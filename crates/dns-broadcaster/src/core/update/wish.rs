@@ -88,6 +88,7 @@ mod tests {
             },
             link: link.to_string(),
             target: String::new(),
+            peer_keys: Vec::new(),
         };
         let tenants = [
             tenant("own.west.example.com", ""),

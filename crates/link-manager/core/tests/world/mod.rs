@@ -465,6 +465,7 @@ impl World {
                 replication_address: address.replace("5748", "5749"),
                 gateway_addresses: other.gateway_addresses,
                 name_server_addresses: other.name_server_addresses,
+                dnskeys: Some(vec![vec![1 - at as u8]]),
             };
             self.input(at, Input::PeerUp { hello, dialled: Some(address) });
         }

@@ -311,6 +311,7 @@ impl Stage {
             replication_address: format!("{system}:{REPLICATION_PORT}"),
             gateway_addresses: identity.gateway_addresses,
             name_server_addresses: identity.name_server_addresses,
+            dnskeys: None,
         })
     }
 

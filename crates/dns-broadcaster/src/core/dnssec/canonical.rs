@@ -1,0 +1,176 @@
+//! The form in which names and values are signed and put in order (RFC 4034 section 6).
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use super::super::name::Wire;
+use super::super::record::{Kind, Set};
+
+/// The order of names by their keys: label by label from the root, each as bytes (RFC 4034 section
+/// 6.1). The order of keys is another one, where a label's length comes first.
+pub(super) fn compare(one: &[u8], other: &[u8]) -> Ordering {
+    let (mut one, mut other) = (one, other);
+    loop {
+        match (split(one), split(other)) {
+            (Some((label, rest)), Some((other_label, other_rest))) => match label.cmp(other_label) {
+                Ordering::Equal => (one, other) = (rest, other_rest),
+                order => return order,
+            },
+            (one, other) => return one.is_some().cmp(&other.is_some()),
+        }
+    }
+}
+
+/// The label that a key begins with, and what follows.
+fn split(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&length, rest) = key.split_first()?;
+    rest.split_at_checked(length.into())
+}
+
+/// Labels that an RRSIG of the name with this key counts: neither the root nor a leading `*`
+/// (RFC 4034 section 3.1.3).
+pub(super) fn labels(key: &[u8]) -> u8 {
+    let (mut count, mut rest, mut last) = (0, key, &[][..]);
+    while let Some((label, tail)) = split(rest) {
+        (count, rest, last) = (count + 1, tail, label);
+    }
+    count - u8::from(last == b"*")
+}
+
+/// Appends the records of `set` at the name whose key is `owner`, as they are signed (RFC 4034
+/// section 3.1.8.1): each whole, in the order of their values, once each.
+pub(super) fn write(owner: &[u8], set: &Set, bytes: &mut Vec<u8>) {
+    let mut values: Vec<Vec<u8>> = set.data.iter().map(|data| value(set.kind, data.as_bytes())).collect();
+    values.sort();
+    values.dedup();
+    let owner = Wire::of(owner);
+    for value in values {
+        bytes.extend(owner.as_slice());
+        bytes.extend(set.kind.0.to_be_bytes());
+        bytes.extend([0, 1]);
+        bytes.extend(set.ttl.to_be_bytes());
+        // A value keeps the limits of the wire.
+        bytes.extend((value.len() as u16).to_be_bytes());
+        bytes.extend(value);
+    }
+}
+
+/// The value with its names in lower case, in the types that RFC 4034 section 6.2 lists and RFC 6840
+/// section 5.1 leaves; but for A6, which is history (RFC 6563).
+fn value(kind: Kind, data: &[u8]) -> Vec<u8> {
+    let mut value = data.to_vec();
+    let (start, names) = match kind.0 {
+        NS | MD | MF | CNAME | MB | MG | MR | PTR | DNAME => (0, 1),
+        SOA | MINFO | RP => (0, 2),
+        MX | AFSDB | RT | KX => (2, 1),
+        PX => (2, 2),
+        SRV => (6, 1),
+        NAPTR => (after_strings(data, 4, 3), 1),
+        _ => return value,
+    };
+    let mut at = start;
+    for _ in 0..names {
+        while let Some(&length @ 1..) = value.get(at) {
+            let end = at + 1 + usize::from(length);
+            if let Some(label) = value.get_mut(at + 1..end) {
+                label.make_ascii_lowercase();
+            }
+            at = end;
+        }
+        at += 1;
+    }
+    value
+}
+
+/// Where so many character-strings end that begin at `at` (RFC 1035 section 3.3).
+fn after_strings(data: &[u8], at: usize, count: usize) -> usize {
+    (0..count).fold(at, |at, _| at + 1 + data.get(at).copied().map_or(0, usize::from))
+}
+
+const NS: u16 = Kind::NS.0;
+const MD: u16 = 3;
+const MF: u16 = 4;
+const CNAME: u16 = Kind::CNAME.0;
+const SOA: u16 = Kind::SOA.0;
+const MB: u16 = 7;
+const MG: u16 = 8;
+const MR: u16 = 9;
+const PTR: u16 = Kind::PTR.0;
+const MINFO: u16 = 14;
+const MX: u16 = Kind::MX.0;
+const RP: u16 = 17;
+const AFSDB: u16 = 18;
+const RT: u16 = 21;
+const PX: u16 = 26;
+const SRV: u16 = 33;
+const NAPTR: u16 = 35;
+const KX: u16 = 36;
+const DNAME: u16 = 39;
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::name::Name;
+    use super::super::super::record::Rdata;
+    use super::*;
+
+    fn key(labels: &[&[u8]]) -> Name {
+        Name::from_root(labels.iter().rev().copied()).unwrap()
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_the_rfcs_example() {
+        // RFC 4034 section 6.1.
+        let sorted: [&[&[u8]]; 9] = [
+            &[b"example"],
+            &[b"a", b"example"],
+            &[b"yljkjljk", b"a", b"example"],
+            &[b"Z", b"a", b"example"],
+            &[b"zABC", b"a", b"EXAMPLE"],
+            &[b"z", b"example"],
+            &[b"\x01", b"z", b"example"],
+            &[b"*", b"z", b"example"],
+            &[b"\xc8", b"z", b"example"],
+        ];
+        let keys: Vec<_> = sorted.iter().map(|labels| key(labels)).collect();
+        for pair in keys.windows(2) {
+            assert_eq!(compare(pair[0].as_bytes(), pair[1].as_bytes()), Ordering::Less, "{pair:?}");
+            assert_eq!(compare(pair[1].as_bytes(), pair[0].as_bytes()), Ordering::Greater, "{pair:?}");
+            assert_eq!(compare(pair[0].as_bytes(), pair[0].as_bytes()), Ordering::Equal);
+        }
+    }
+
+    #[test]
+    fn a_wildcard_counts_one_label_less() {
+        assert_eq!(labels(&[]), 0);
+        assert_eq!(labels(key(&[b"a", b"example"]).as_bytes()), 2);
+        assert_eq!(labels(key(&[b"*", b"a", b"example"]).as_bytes()), 2);
+        assert_eq!(labels(key(&[b"a", b"*", b"example"]).as_bytes()), 3);
+    }
+
+    #[test]
+    fn names_in_values_are_signed_in_lower_case_and_nothing_else_is() {
+        for (kind, spelled, signed) in [
+            (NS, &b"\x02Ns\x01X\0"[..], &b"\x02ns\x01x\0"[..]),
+            (SOA, b"\x01A\0\x01B\0AAAABBBBCCCCDDDDEEEE", b"\x01a\0\x01b\0AAAABBBBCCCCDDDDEEEE"),
+            (MX, b"AA\x01A\0", b"AA\x01a\0"),
+            (SRV, b"AABBCC\x01A\0", b"AABBCC\x01a\0"),
+            (NAPTR, b"AAAA\x01U\x03E2U\x00\x01A\0", b"AAAA\x01U\x03E2U\x00\x01a\0"),
+            (16, b"\x03TXT", b"\x03TXT"),
+            // RFC 6840 section 5.1.
+            (47, b"\x01A\0\x00\x01\x40", b"\x01A\0\x00\x01\x40"),
+        ] {
+            assert_eq!(value(Kind(kind), spelled), signed, "{kind}");
+        }
+    }
+
+    #[test]
+    fn values_that_are_the_same_without_case_are_signed_once_and_in_order() {
+        let data = [&b"\x01b\0"[..], b"\x01B\0", b"\x01a\0"].map(|data| Rdata::from_wire(data.to_vec()));
+        let mut bytes = Vec::new();
+        write(key(&[b"Z"]).as_bytes(), &Set::new(Kind::NS, 7, data), &mut bytes);
+        assert_eq!(
+            bytes,
+            b"\x01z\0\0\x02\0\x01\0\0\0\x07\0\x03\x01a\0\x01z\0\0\x02\0\x01\0\0\0\x07\0\x03\x01b\0"
+        );
+    }
+}

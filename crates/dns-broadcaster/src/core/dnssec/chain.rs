@@ -1,0 +1,126 @@
+//! The names of a zone that own something, in a circle: what a denial is proved from (RFC 4034
+//! section 4).
+//!
+//! NSEC, and the whole chain, rather than answers made up for each question (RFC 9824): those need the
+//! private key at the moment of the question, and a name server that follows and has no key has to
+//! prove its denials from what it was transferred. That the chain lets everybody list the zone's names
+//! is no loss for names of systems and tenants, whose certificates are in public logs.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::super::name::Wire;
+use super::super::record::{Kind, Rdata};
+use super::canonical;
+
+/// See the module. In one piece of memory, since a look-up walks about in it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Chain {
+    /// The names' keys.
+    keys: Box<[u8]>,
+    /// Where each begins.
+    starts: Box<[u32]>,
+}
+
+impl Chain {
+    /// The chain of these names, which are in canonical order; the first is the zone's own.
+    pub(super) fn of<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let (mut keys, mut starts) = (Vec::new(), Vec::new());
+        for name in names {
+            // More do not fit into memory.
+            starts.push(keys.len() as u32);
+            keys.extend(name);
+        }
+        Self { keys: keys.into(), starts: starts.into() }
+    }
+
+    /// The name of the chain that is `name` or comes last before it: its NSEC matches the name, or
+    /// covers it. The zone's own name comes before every other.
+    pub(super) fn last_until(&self, name: &[u8]) -> &[u8] {
+        let behind = self.partition_point(name);
+        self.key(behind.saturating_sub(1))
+    }
+
+    /// How many names are not behind `name`.
+    fn partition_point(&self, name: &[u8]) -> usize {
+        let (mut low, mut high) = (0, self.starts.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if canonical::compare(self.key(middle), name).is_le() {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    fn key(&self, position: usize) -> &[u8] {
+        self.keys.get(self.range(position)).unwrap_or_default()
+    }
+
+    fn range(&self, position: usize) -> Range<usize> {
+        let start = |at| self.starts.get(at).map_or(self.keys.len(), |&start| start as usize);
+        start(position)..start(position + 1)
+    }
+}
+
+/// The value of the NSEC record of a name that has records of `kinds`, when `next` is the key of the next one
+/// (RFC 4034 section 4.1).
+pub(super) fn nsec(next: &[u8], kinds: &mut [Kind]) -> Rdata {
+    let mut data = Wire::of(next).as_slice().to_vec();
+    kinds.sort_unstable();
+    for window in kinds.chunk_by(|one, other| one.0 >> 8 == other.0 >> 8) {
+        let mut map = [0_u8; 32];
+        let mut bytes = 0;
+        for kind in window {
+            let [number, low] = kind.0.to_be_bytes();
+            let at = usize::from(low / 8);
+            map[at] |= 0x80 >> (low % 8);
+            if bytes == 0 {
+                data.push(number);
+            }
+            bytes = at + 1;
+        }
+        data.push(bytes as u8);
+        data.extend(&map[..bytes]);
+    }
+    Rdata::from_wire(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::name::Name;
+
+    #[test]
+    fn a_value_is_the_one_of_the_rfcs_example() {
+        // RFC 4034 section 4.3.
+        let next = Name::parse("host.example.com").unwrap();
+        let mut kinds = [Kind(1234), Kind::A, Kind::MX, Kind::NSEC, Kind::RRSIG];
+        let mut expected = b"\x04host\x07example\x03com\0\x00\x06\x40\x01\x00\x00\x00\x03\x04\x1b".to_vec();
+        expected.extend([0; 26]);
+        expected.push(0x20);
+        assert_eq!(nsec(next.as_bytes(), &mut kinds).as_bytes(), expected);
+    }
+
+    #[test]
+    fn the_name_before_is_found() {
+        let names = ["z", "a.z", "bb.z", "c.bb.z", "c.z"].map(|name| Name::parse(name).unwrap());
+        let chain = Chain::of(names.iter().map(Name::as_bytes));
+        for (asked, found) in [
+            ("z", "z"),
+            ("0.z", "z"),
+            ("a.z", "a.z"),
+            ("x.a.z", "a.z"),
+            ("b.z", "a.z"),
+            ("bbb.z", "c.bb.z"),
+            ("b.bb.z", "bb.z"),
+            ("d.z", "c.z"),
+        ] {
+            let key = |text| Name::parse(text).unwrap();
+            assert_eq!(chain.last_until(key(asked).as_bytes()), key(found).as_bytes(), "{asked}");
+        }
+    }
+}

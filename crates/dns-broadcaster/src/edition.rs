@@ -1,0 +1,269 @@
+//! The next edition of what is served: every zone under its serial, and signed when zones are signed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::core::apply::Record;
+use crate::core::catalogue;
+use crate::core::dnssec::Times;
+use crate::core::dnssec::key::PublicKey;
+use crate::core::dnssec::renewal::{Basis, Changes, Renewals, Wanted};
+use crate::core::dnssec::sign::{Signing, Unsigned};
+use crate::core::name::{Name, upward};
+use crate::core::own;
+use crate::core::zone::{Policy, Serial, Snapshot, System, Tenant, Zone};
+use crate::signer::Keyring;
+
+/// What zones are made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Sources<'a> {
+    pub(crate) record: &'a Record,
+    /// Zones of links that nobody has confirmed since the start.
+    pub(crate) held: &'a BTreeSet<Name>,
+    /// The operator's own records in the system's zone.
+    pub(crate) own_records: &'a own::Records,
+    /// The operator's own zones.
+    pub(crate) own_zones: &'a BTreeMap<Name, Arc<Zone>>,
+    /// What is remembered of the zones that are signed, or were.
+    pub(crate) renewals: &'a Renewals,
+    /// What the system's zone was made of last.
+    pub(crate) shown: Option<&'a Arc<Shown>>,
+}
+
+/// The system's zone, before it was signed, and what it was made of: with other tenants it is made from
+/// that, in the time that those take.
+pub(crate) struct Shown {
+    zone: Arc<Zone>,
+    system: System,
+    tenants: BTreeMap<Name, Tenant>,
+}
+
+/// How zones are published.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    pub(crate) policy: &'a Policy,
+    /// `None`: zones are not signed.
+    pub(crate) keyring: Option<&'a Keyring>,
+    pub(crate) times: Times,
+    /// Nothing was served before it in this run.
+    pub(crate) is_start: bool,
+}
+
+/// See the module.
+pub(crate) struct Edition {
+    pub(crate) snapshot: Snapshot,
+    /// What has to be durable before it is served.
+    pub(crate) renewed: Changes,
+    pub(crate) shown: Option<Arc<Shown>>,
+}
+
+/// A zone that is to be served.
+struct Plot<'a> {
+    source: Source<'a>,
+    keys: Vec<PublicKey>,
+    /// Whether every server of the zone signs it, as far as is known: else the zone above must not say
+    /// that it is signed, or the answers of the others would be refused.
+    is_secure: bool,
+    /// Zones right beneath it that are secure.
+    children: Vec<(Name, Vec<PublicKey>)>,
+}
+
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Own(&'a Arc<Zone>),
+    System(&'a System, Serial),
+    Tenant(&'a Tenant),
+    /// Which nobody asks for anything: it is not signed.
+    Catalogue(&'a Name, Serial),
+}
+
+impl Source<'_> {
+    fn given(self) -> Serial {
+        match self {
+            Self::Own(zone) => zone.serial(),
+            Self::System(_, serial) | Self::Catalogue(_, serial) => serial,
+            Self::Tenant(tenant) => tenant.serial,
+        }
+    }
+
+    fn is_linked(self) -> bool {
+        matches!(self, Self::Tenant(tenant) if !tenant.link.is_empty())
+    }
+}
+
+impl<'a> Sources<'a> {
+    /// The edition that follows `before`. A zone that is under the same serial there says the same,
+    /// and is taken from there.
+    pub(crate) fn edition(self, before: &Snapshot, rules: Rules<'_>) -> Result<Edition, Unsigned> {
+        let plots = self.plots(rules.keyring);
+        let wanted: Vec<_> = plots.iter().map(|(name, plot)| plot.wanted(name, rules.keyring)).collect();
+        let mut renewed = self.renewals.settle(&wanted, rules.times, rules.is_start);
+        let mut zones = Vec::with_capacity(plots.len());
+        let mut shown = self.shown.cloned();
+        for (name, plot) in &plots {
+            let change = renewed.get_mut(name);
+            let served = match &change {
+                None => self.renewals.served(name, plot.source.given()),
+                Some(change) => change.as_ref().map_or(plot.source.given(), |renewal| renewal.served),
+            };
+            let same = if change.is_none() { self.same(name, plot, served, before) } else { None };
+            let zone = same.map_or_else(
+                || self.zone(name, plot, served, before, rules, &mut shown),
+                |same| Ok(Some(same)),
+            )?;
+            let Some(zone) = zone else { continue };
+            if let (Some(Some(renewal)), Some(signed)) = (change, zone.signed_state()) {
+                renewal.expire_by(signed.expires());
+                if before.zone(name).is_some_and(|before| before.serial() == served) {
+                    tracing::warn!(
+                        zone = %name,
+                        serial = served.0,
+                        "signed again without another serial, for the link leaves no more: have the name servers that follow take the zone anew"
+                    );
+                }
+            }
+            zones.push(zone);
+        }
+        Ok(Edition { snapshot: Snapshot::new(zones), renewed, shown })
+    }
+
+    /// What is published takes the place of a zone of that name.
+    fn plots(self, keyring: Option<&Keyring>) -> BTreeMap<Name, Plot<'a>> {
+        let Self { record, own_zones, .. } = self;
+        let own = own_zones.iter().map(|(name, zone)| (name, Source::Own(zone)));
+        let system = record.system.iter();
+        let system = system.map(|system| (&system.domain, Source::System(system, record.system_serial)));
+        let tenants = record.tenants.iter().map(|(name, tenant)| (name, Source::Tenant(tenant)));
+        let keys = keyring.map(Keyring::public).unwrap_or_default();
+        let plot = |(name, source): (&Name, Source<'a>)| {
+            let mut keys = keys.clone();
+            let mut is_secure = !keys.is_empty();
+            if let (Source::Tenant(tenant), true) = (source, is_secure) {
+                keys.extend(tenant.peer_keys.iter().cloned());
+                keys.sort();
+                keys.dedup();
+                is_secure = !tenant.is_shared() || !tenant.peer_keys.is_empty();
+            }
+            (name.clone(), Plot { source, keys, is_secure, children: Vec::new() })
+        };
+        let mut plots: BTreeMap<_, _> = own.chain(system).chain(tenants).map(plot).collect();
+        plots.extend(self.catalogue());
+        if keyring.is_some() {
+            let parent = |name: &Name| {
+                let mut above = upward(name.as_bytes()).skip(1);
+                above.find_map(|key| plots.get_key_value(key)).map(|(parent, _)| parent.clone())
+            };
+            let pairs: Vec<_> = plots.keys().filter_map(|name| Some((name.clone(), parent(name)?))).collect();
+            for (name, parent) in pairs {
+                let keys = plots.get(&name).filter(|plot| plot.is_secure).map(|plot| plot.keys.clone());
+                if let (Some(keys), Some(parent)) = (keys, plots.get_mut(&parent)) {
+                    parent.children.push((name, keys));
+                }
+            }
+        }
+        plots
+    }
+
+    fn catalogue(self) -> Option<(Name, Plot<'a>)> {
+        let serial = self.record.catalogue()?.serial;
+        let domain = &self.record.system.as_ref()?.domain;
+        let source = Source::Catalogue(domain, serial);
+        let plot = Plot { source, keys: Vec::new(), is_secure: false, children: Vec::new() };
+        Some((catalogue::origin(domain)?, plot))
+    }
+
+    /// The signed zones whose parents are not among them, with their keys.
+    pub(crate) fn secure_zones(self, keyring: &Keyring) -> Vec<(Name, Vec<PublicKey>)> {
+        let plots = self.plots(Some(keyring));
+        let has_parent = |name: &Name| upward(name.as_bytes()).skip(1).any(|key| plots.contains_key(key));
+        let tops = plots.iter().filter(|(name, plot)| plot.is_secure && !has_parent(name));
+        tops.map(|(name, plot)| (name.clone(), plot.keys.clone())).collect()
+    }
+
+    fn standing(self, name: &Name, plot: &Plot<'_>) -> (bool, bool) {
+        let domain = self.record.system.as_ref().map(|system| &system.domain);
+        match plot.source {
+            Source::Tenant(tenant) => (self.held.contains(name), tenant.is_transferable(domain)),
+            Source::Own(_) | Source::System(..) | Source::Catalogue(..) => (false, true),
+        }
+    }
+
+    fn same(self, name: &Name, plot: &Plot<'_>, served: Serial, before: &Snapshot) -> Option<Arc<Zone>> {
+        // It has a history of its own.
+        if let Source::Own(zone) = plot.source
+            && plot.keys.is_empty()
+            && zone.serial() == served
+        {
+            return Some(Arc::clone(zone));
+        }
+        let (held, transferable) = self.standing(name, plot);
+        let same = before.zone(name).filter(|zone| {
+            (zone.serial(), zone.is_held(), zone.is_transferable()) == (served, held, transferable)
+        });
+        same.map(Arc::clone)
+    }
+
+    fn zone(
+        self,
+        name: &Name,
+        plot: &Plot<'_>,
+        served: Serial,
+        before: &Snapshot,
+        rules: Rules<'_>,
+        shown: &mut Option<Arc<Shown>>,
+    ) -> Result<Option<Arc<Zone>>, Unsigned> {
+        let Rules { policy, keyring, times, is_start } = rules;
+        let (held, transferable) = self.standing(name, plot);
+        let mut zone = match plot.source {
+            Source::Own(zone) => zone.under(served),
+            Source::System(system, _) => {
+                let (tenants, own) = (&self.record.tenants, self.own_records);
+                let zone = match shown.take().filter(|shown| shown.system == *system) {
+                    Some(shown) => {
+                        shown.zone.with_tenants(&shown.tenants, (system, served), tenants, own, policy)
+                    }
+                    None => Zone::of_system(system, served, tenants, own, policy),
+                };
+                *shown = Some(Arc::new(Shown {
+                    zone: Arc::new(zone.clone()),
+                    system: system.clone(),
+                    tenants: tenants.clone(),
+                }));
+                zone
+            }
+            Source::Tenant(tenant) => {
+                let tenant = Tenant { serial: served, ..tenant.clone() };
+                Zone::of_tenant(&tenant, held, transferable, policy)
+            }
+            Source::Catalogue(domain, _) => {
+                let members = self.record.members(self.own_zones.keys());
+                let Some(zone) = Zone::of_catalogue(domain, served, members, policy) else { return Ok(None) };
+                zone
+            }
+        };
+        let previous = before.zone(name).map(AsRef::as_ref);
+        if let Some(keyring) = keyring.filter(|_| !plot.keys.is_empty()) {
+            let Plot { source, ref keys, is_secure, ref children } = *plot;
+            let times = if source.is_linked() { times.seldom() } else { times };
+            zone = zone
+                .signed(previous, &Signing { signer: keyring.signer(), keys, is_secure, children, times })?;
+            if is_start || source.is_linked() {
+                zone = zone.without_differences();
+            }
+        }
+        Ok(Some(Arc::new(match previous {
+            Some(previous) => zone.after(previous),
+            None => zone,
+        })))
+    }
+}
+
+impl Plot<'_> {
+    fn wanted<'p>(&self, name: &'p Name, keyring: Option<&Keyring>) -> Wanted<'p> {
+        let keyring = keyring.filter(|_| !self.keys.is_empty());
+        let basis = keyring
+            .map(|keyring| Basis::of(keyring.signer().key(), &self.keys, self.is_secure, &self.children));
+        let basis = basis.unwrap_or_default();
+        Wanted { name, given: self.source.given(), basis, is_linked: self.source.is_linked() }
+    }
+}
