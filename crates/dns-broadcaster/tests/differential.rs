@@ -6,11 +6,11 @@
 
 mod broadcaster;
 mod peer;
+mod random;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -20,99 +20,15 @@ use broadcaster::Bound;
 use hickory_proto::op::{Edns, Message, Query};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use peer::{Kind, PATIENCE, Primary, Secondary, eventually};
+use random::{Dice, owner, zone_text};
+use switchback_dns::config::Dnssec;
+use switchback_dns::core::dnssec::Lifetime;
+use switchback_dns::core::dnssec::key::Algorithm;
 use switchback_dns::{access, client};
 
 /// Questions in a test run.
 const SAMPLE: usize = 3_000;
 const ZONES: usize = 24;
-
-/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn one_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-}
-
-const LABELS: [&str; 8] = ["a", "b", "c", "*", "ns", "x-1", "_tcp", "d"];
-
-/// A name beneath `zone`, of one to four labels.
-fn owner(dice: &mut Dice, zone: &str, asked: bool) -> String {
-    let depth = 1 + dice.below(if asked { 4 } else { 3 });
-    let labels: Vec<&str> = (0..depth).map(|_| *dice.pick(&LABELS)).collect();
-    // A wildcard is the first label, or no wildcard; that too is asked for.
-    let labels: Vec<&str> = labels
-        .iter()
-        .enumerate()
-        .map(|(at, label)| if at > 0 && !asked && *label == "*" { "w" } else { label })
-        .collect();
-    format!("{}.{zone}", labels.join("."))
-}
-
-/// The text of a zone.
-fn zone_text(dice: &mut Dice, zone: &str) -> String {
-    let mut nodes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for _ in 0..3 + dice.below(14) {
-        let name = owner(dice, zone, false);
-        let is_wildcard = name.starts_with("*.");
-        let target = if dice.one_in(4) { "out.example.net".to_owned() } else { owner(dice, zone, false) };
-        let number = dice.below(250);
-        let records = nodes.entry(name.clone()).or_default();
-        match dice.below(12) {
-            0..=2 => _ = records.insert(format!("A 192.0.2.{number}")),
-            3 => _ = records.insert(format!("AAAA 2001:db8::{number:x}")),
-            4 => _ = records.insert(format!("TXT \"t{number}\" \"second; string\"")),
-            5 => _ = records.insert(format!("MX {number} {target}.")),
-            6 => _ = records.insert(format!("SRV 1 2 {number} {target}.")),
-            7 => _ = records.insert("CAA 0 issue \"ca.example.net\"".to_owned()),
-            8 | 9 => *records = [format!("CNAME {target}.")].into(),
-            // A wildcard that delegates is undefined (RFC 4592 section 4.2).
-            10 | 11 if !is_wildcard => {
-                let server = if dice.one_in(2) { format!("ns.{name}") } else { target };
-                records.insert(format!("NS {server}."));
-                if server.ends_with(&format!(".{name}")) {
-                    nodes.entry(server).or_default().insert(format!("A 192.0.2.{number}"));
-                }
-            }
-            _ => _ = records.insert(format!("A 192.0.2.{number}")),
-        }
-    }
-    // An alias is alone.
-    for records in nodes.values_mut() {
-        if records.len() > 1 {
-            records.retain(|record| !record.starts_with("CNAME"));
-        }
-    }
-    let ttl = 60 + dice.below(100);
-    let mut text = format!(
-        "$ORIGIN {zone}.\n$TTL {ttl}\n@ 300 SOA ns1 admin 1 3600 600 86400 {}\n",
-        5 + dice.below(400)
-    );
-    text += "@ NS ns1\n@ NS ns.elsewhere.test.\nns1 A 192.0.2.53\n";
-    for (name, records) in nodes {
-        for record in records {
-            writeln!(text, "{name}. {record}").unwrap();
-        }
-    }
-    text
-}
 
 /// What of an answer must be the same.
 #[derive(PartialEq, Eq)]
@@ -120,7 +36,8 @@ struct Said {
     code: String,
     is_authoritative: bool,
     answers: BTreeSet<String>,
-    /// Of denials and referrals. Some servers name the zone's servers with an answer, which nobody needs.
+    /// Of denials and referrals, and proofs. Some servers name the zone's servers with an answer, which
+    /// nobody needs.
     authorities: BTreeSet<String>,
     /// Addresses that a referral cannot do without: of servers within the zone that it leads to.
     glue: BTreeSet<String>,
@@ -138,17 +55,40 @@ impl fmt::Debug for Said {
 
 fn text(record: &Record) -> String {
     let name = record.name.to_lowercase();
-    format!("{name} {} {} {}", record.ttl, record.record_type(), record.data.to_string().to_lowercase())
+    let kind = record.record_type();
+    if let Some(data) = opaque(record) {
+        return format!("{name} {} {kind} {}", record.ttl, data.escape_ascii());
+    }
+    format!("{name} {} {kind} {}", record.ttl, record.data.to_string().to_lowercase())
+}
+
+/// The value of a record that DNSSEC adds.
+fn opaque(record: &Record) -> Option<&[u8]> {
+    match &record.data {
+        RData::Unknown { rdata, .. } => Some(&rdata.anything),
+        _ => None,
+    }
+}
+
+/// Whether it is a denial, or the signature of one.
+fn is_proof(record: &Record) -> bool {
+    let nsec = RecordType::NSEC;
+    let signs_nsec = || opaque(record).is_some_and(|data| data.starts_with(&u16::from(nsec).to_be_bytes()));
+    record.record_type() == nsec || record.record_type() == RecordType::RRSIG && signs_nsec()
 }
 
 impl Said {
     fn of(message: &Message) -> Self {
         let is_referral = message.authorities.iter().any(|record| record.record_type() == RecordType::NS)
             && !message.authorities.iter().any(|record| record.record_type() == RecordType::SOA)
-            && !message.answers.iter().any(|record| record.record_type() != RecordType::CNAME)
+            && message
+                .answers
+                .iter()
+                .all(|record| matches!(record.record_type(), RecordType::CNAME | RecordType::RRSIG))
             && !message.metadata.authoritative;
         let is_denial = message.authorities.iter().any(|record| record.record_type() == RecordType::SOA);
-        let authorities = message.authorities.iter().filter(|_| is_referral || is_denial).map(text).collect();
+        let said = |record: &&Record| is_referral || is_denial || is_proof(record);
+        let authorities = message.authorities.iter().filter(said).map(text).collect();
         let cut = message.authorities.first().map(|record| record.name.to_lowercase());
         let servers: BTreeSet<_> = message
             .authorities
@@ -176,14 +116,16 @@ impl Said {
 struct Asker {
     socket: UdpSocket,
     id: u16,
+    /// Whether proofs are asked for.
+    dnssec_ok: bool,
 }
 
 impl Asker {
-    fn new(server: SocketAddr) -> Self {
+    fn new(server: SocketAddr, dnssec_ok: bool) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-        Self { socket, id: 0 }
+        Self { socket, id: 0, dnssec_ok }
     }
 
     fn ask(&mut self, name: &Name, kind: RecordType) -> Message {
@@ -193,7 +135,7 @@ impl Asker {
             query.metadata.id = self.id;
             query.add_query(Query::query(name.clone(), kind));
             let mut edns = Edns::new();
-            edns.set_max_payload(1232);
+            edns.set_max_payload(1232).set_dnssec_ok(self.dnssec_ok);
             query.edns = Some(edns);
             self.socket.send(&query.to_vec().unwrap()).unwrap();
             let mut buffer = [0; 4096];
@@ -212,9 +154,11 @@ impl Asker {
 fn leads_nowhere(message: &Message) -> bool {
     let owners: BTreeSet<_> = message.answers.iter().map(|record| record.name.to_lowercase()).collect();
     !message.answers.is_empty()
-        && message.answers.iter().all(|record| match &record.data {
-            RData::CNAME(target) => owners.contains(&target.0.to_lowercase()),
-            _ => false,
+        && message.answers.iter().filter(|record| record.record_type() != RecordType::RRSIG).all(|record| {
+            match &record.data {
+                RData::CNAME(target) => owners.contains(&target.0.to_lowercase()),
+                _ => false,
+            }
         })
 }
 
@@ -234,6 +178,18 @@ const KINDS: [RecordType; 11] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_server_says_the_same() {
+    says_the_same(None).await;
+}
+
+/// The others prove what they say with the records that ours gave them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_server_proves_the_same() {
+    let lifetime = Lifetime::of_expire(86400);
+    says_the_same(Some(Dnssec { algorithm: Algorithm::EcdsaP256, lifetime })).await;
+}
+
+async fn says_the_same(dnssec: Option<Dnssec>) {
+    let is_signed = dnssec.is_some();
     let servers = [Kind::Bind, Kind::Nsd, Kind::Knot];
     if !servers.iter().all(|kind| kind.is_installed()) {
         return;
@@ -259,7 +215,8 @@ async fn every_server_says_the_same() {
         catalogue: false,
     };
     let bound = Bound::at(&folder.path().join("state"), ([127, 0, 0, 1], 0).into()).await;
-    let ours = bound.zone_files(files.clone()).followed_by(&follower, None).serve();
+    let bound = bound.zone_files(files.clone()).followed_by(&follower, None);
+    let ours = dnssec.into_iter().fold(bound, Bound::dnssec).serve();
     let names: Vec<&str> = zones.iter().map(String::as_str).collect();
     let mut peers = Vec::new();
     for kind in servers {
@@ -278,8 +235,9 @@ async fn every_server_says_the_same() {
     let addresses: Vec<_> = peers.iter().map(|(kind, peer)| (*kind, peer.address())).collect();
     let dns = ours.dns;
     let differences = tokio::task::spawn_blocking(move || {
-        let mut ours = Asker::new(dns);
-        let mut askers: Vec<_> = addresses.iter().map(|(kind, at)| (*kind, Asker::new(*at))).collect();
+        let mut ours = Asker::new(dns, is_signed);
+        let asker = |(kind, at): &(Kind, SocketAddr)| (*kind, Asker::new(*at, is_signed));
+        let mut askers: Vec<_> = addresses.iter().map(asker).collect();
         let (mut differences, mut circles) = (Vec::new(), 0);
         let is_soa = |record: &Record| record.record_type() == RecordType::SOA;
         for _ in 0..questions {
@@ -299,6 +257,13 @@ async fn every_server_says_the_same() {
                 let mut other = Said::of(&asker.ask(&asked, kind));
                 // BIND lets nobody keep that there is no SOA (`zero-no-soa-ttl`, its own invention).
                 if *server == Kind::Bind && kind == RecordType::SOA && !message.answers.iter().any(is_soa) {
+                    other.authorities.clone_from(&said.authorities);
+                }
+                // Knot 3.2 leaves out, of a name that begins with `*`, that no name is closer than the
+                // wildcard that stands for it (RFC 4035 section 3.1.3.3).
+                let leads_to_wildcard = |text: &String| text.starts_with("*.") || text.contains(" CNAME *.");
+                let is_wildcard = name.starts_with("*.") || said.answers.iter().any(leads_to_wildcard);
+                if *server == Kind::Knot && is_signed && is_wildcard {
                     other.authorities.clone_from(&said.authorities);
                 }
                 if other != said {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::process::{Control, Port, Setup};
-use super::{Feed, LOOPBACK, LOOPBACKS, Mastered, TsigKey, bare, write_root_hints};
+use super::{Anchor, Feed, LOOPBACK, LOOPBACKS, Mastered, TsigKey, bare, write_root_hints};
 
 pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Setup {
     let key = feed.key.map(|key| format!("key {:?}", key.name)).unwrap_or_default();
@@ -36,6 +36,7 @@ pub(super) fn secondary(home: &Path, address: SocketAddr, feed: &Feed<'_>) -> Se
     {catalogues}
     listen-on port {port} {{ 127.0.0.1; }};
     recursion no;
+    dnssec-validation no;
     notify no;
     allow-notify {{ {LOOPBACKS}; {notifiers} }};
     serial-query-rate 1000;
@@ -67,6 +68,7 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
     let text = format!(
         "options {{
     {COMMON}
+    dnssec-validation no;
     listen-on port {port} {{ 127.0.0.1; }};
     recursion no;
     notify no;
@@ -87,7 +89,12 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
 /// So servers that are to be told apart need addresses of their own and a port in common. Where
 /// the ports differ it forwards (`forward only`) instead, as does many a company's resolver: with
 /// RD = 1, and the answers are believed as they are.
-pub(super) fn resolver(home: &Path, address: SocketAddr, stubs: &[(&str, &[SocketAddr])]) -> Setup {
+pub(super) fn resolver(
+    home: &Path,
+    address: SocketAddr,
+    stubs: &[(&str, &[SocketAddr])],
+    anchors: &[Anchor],
+) -> Setup {
     let ports: BTreeSet<u16> =
         stubs.iter().flat_map(|(_, servers)| servers.iter().map(SocketAddr::port)).collect();
     let port = match ports.len() {
@@ -100,13 +107,19 @@ pub(super) fn resolver(home: &Path, address: SocketAddr, stubs: &[(&str, &[Socke
     {port}
     listen-on port {} {{ 127.0.0.1; }};
     recursion yes;
+    dnssec-validation {};
     allow-recursion {{ {LOOPBACKS}; }};
     empty-zones-enable no;
 }};
 zone \".\" {{ type hint; file \"{}\"; }};\n",
         address.port(),
+        if anchors.is_empty() { "no" } else { "yes" },
         write_root_hints(home),
     );
+    for Anchor { zone, ds } in anchors {
+        let (numbers, digest) = ds.rsplit_once(' ').unwrap();
+        writeln!(text, "trust-anchors {{ {:?} static-ds {numbers} {digest:?}; }};", bare(zone)).unwrap();
+    }
     for (zone, servers) in stubs {
         let zone = bare(zone);
         let text = &mut text;
@@ -125,8 +138,7 @@ zone \".\" {{ type hint; file \"{}\"; }};\n",
 
 /// Nothing is kept outside its own folder, which is its working directory; nobody on the Internet is
 /// asked for the keys of the root.
-const COMMON: &str = "directory \".\"; pid-file none; session-keyfile none; listen-on-v6 { none; };
-    dnssec-validation no;";
+const COMMON: &str = "directory \".\"; pid-file none; session-keyfile none; listen-on-v6 { none; };";
 
 fn key_clause(key: &TsigKey) -> String {
     let TsigKey { name, algorithm, secret_base64 } = key;

@@ -5,13 +5,18 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::bare;
 use super::process::Setup;
+use super::{Anchor, bare};
 
 /// A resolver that forwards: it asks with RD = 1. Of its two policies that ask given servers this is
 /// the one that caches; after `STUB`, version 5.6 keeps an answer for the least time to live that
 /// is configured, whatever its own.
-pub(super) fn resolver(home: &Path, address: SocketAddr, stubs: &[(&str, &[SocketAddr])]) -> Setup {
+pub(super) fn resolver(
+    home: &Path,
+    address: SocketAddr,
+    stubs: &[(&str, &[SocketAddr])],
+    anchors: &[Anchor],
+) -> Setup {
     // Its floor under times to live is five seconds by default. Without its trust anchor nothing
     // is validated, and without these modules nothing is asked of the root.
     let mut text = format!(
@@ -27,6 +32,11 @@ cache.min_ttl(0)
         address.ip(),
         address.port(),
     );
+    // In one piece: what is added for a zone a second time takes the place of the first.
+    let records = anchors.iter().map(|Anchor { zone, ds }| format!("{}. DS {ds}\\n", bare(zone)));
+    if !anchors.is_empty() {
+        writeln!(text, "trust_anchors.add('{}')", records.collect::<String>()).unwrap();
+    }
     for (zone, servers) in stubs {
         let servers: Vec<_> =
             servers.iter().map(|server| format!("'{}@{}'", server.ip(), server.port())).collect();

@@ -38,7 +38,7 @@ use nix::sys::signal::Signal;
 pub(crate) use self::knot::Primary;
 use self::process::Running;
 pub(crate) use self::process::processes;
-pub(crate) use self::question::{PATIENCE, address_of, eventually, notify, question};
+pub(crate) use self::question::{PATIENCE, address_of, eventually, notify, question, secure_question};
 
 /// The secret that the servers of a zone share (RFC 8945).
 #[derive(Clone, Debug)]
@@ -100,6 +100,8 @@ struct Feed<'a> {
     zones: &'a [&'a str],
     /// Zones that say which others it fetches from the same primaries (RFC 9432).
     catalogues: &'a [&'a str],
+    /// Whether the zones come signed.
+    is_signed: bool,
     primaries: &'a [SocketAddr],
     key: Option<&'a TsigKey>,
 }
@@ -122,7 +124,17 @@ impl Secondary {
         primaries: &[SocketAddr],
         key: Option<&TsigKey>,
     ) -> Self {
-        Self::fed(kind, folder, &Feed { zones, catalogues: &[], primaries, key }).await
+        Self::fed(kind, folder, &Feed { zones, catalogues: &[], is_signed: false, primaries, key }).await
+    }
+
+    /// As [`Secondary::start`], for zones that come signed.
+    pub(crate) async fn of_signed(
+        kind: Kind,
+        folder: &Path,
+        zones: &[&str],
+        primaries: &[SocketAddr],
+    ) -> Self {
+        Self::fed(kind, folder, &Feed { zones, catalogues: &[], is_signed: true, primaries, key: None }).await
     }
 
     /// As [`Secondary::start`], for whatever zones the catalogues of these names list.
@@ -133,7 +145,7 @@ impl Secondary {
         primaries: &[SocketAddr],
         key: Option<&TsigKey>,
     ) -> Self {
-        Self::fed(kind, folder, &Feed { zones: &[], catalogues, primaries, key }).await
+        Self::fed(kind, folder, &Feed { zones: &[], catalogues, is_signed: false, primaries, key }).await
     }
 
     async fn fed(kind: Kind, folder: &Path, feed: &Feed<'_>) -> Self {
@@ -255,6 +267,14 @@ pub(crate) struct Resolver {
     running: Running,
 }
 
+/// The key of a zone that a resolver believes.
+#[derive(Clone, Debug)]
+pub(crate) struct Anchor {
+    pub(crate) zone: String,
+    /// Tag, algorithm, kind of digest and digest, as a DS record has them in a zone file.
+    pub(crate) ds: String,
+}
+
 impl Resolver {
     /// Starts a resolver that asks the servers of `stubs` for what lies at or below their zones,
     /// and waits until it answers. It caches as in production and validates nothing.
@@ -262,15 +282,27 @@ impl Resolver {
     /// BIND asks the servers of a stub zone as a resolver does (RD = 0, whatever delegation they
     /// give is followed) only at one port for all: see `bind::resolver` for what it does otherwise.
     pub(crate) async fn start(kind: ResolverKind, folder: &Path, stubs: &[(&str, &[SocketAddr])]) -> Self {
+        Self::validating(kind, folder, stubs, &[]).await
+    }
+
+    /// As [`Resolver::start`], and what lies at or below the zones of `anchors` is validated.
+    pub(crate) async fn validating(
+        kind: ResolverKind,
+        folder: &Path,
+        stubs: &[(&str, &[SocketAddr])],
+        anchors: &[Anchor],
+    ) -> Self {
         let running = match kind {
             ResolverKind::Unbound => {
-                process::start("unbound", folder, |home, at| unbound::resolver(home, at, stubs)).await
+                process::start("unbound", folder, |home, at| unbound::resolver(home, at, stubs, anchors))
+                    .await
             }
             ResolverKind::Bind => {
-                process::start("bind", folder, |home, at| bind::resolver(home, at, stubs)).await
+                process::start("bind", folder, |home, at| bind::resolver(home, at, stubs, anchors)).await
             }
             ResolverKind::Knot => {
-                process::start("kresd", folder, |home, at| knot_resolver::resolver(home, at, stubs)).await
+                process::start("kresd", folder, |home, at| knot_resolver::resolver(home, at, stubs, anchors))
+                    .await
             }
         };
         Self { running }
@@ -309,7 +341,8 @@ pub(crate) fn require(programs: &[&str]) -> bool {
 fn package(program: &str) -> &'static str {
     match program {
         "named" => "bind9",
-        "rndc" | "named-checkconf" | "named-checkzone" => "bind9-utils",
+        "rndc" | "named-checkconf" | "named-checkzone" | "dnssec-verify" => "bind9-utils",
+        "dig" => "bind9-dnsutils",
         "nsd" | "nsd-control" | "nsd-checkconf" => "nsd",
         "knotd" | "knotc" => "knot",
         "pdns_server" | "pdns_control" => "pdns-server pdns-backend-sqlite3",

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use hickory_proto::op::{Message, OpCode, Query};
+use hickory_proto::op::{Edns, Message, OpCode, Query};
 use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep, timeout};
@@ -35,6 +35,16 @@ pub(crate) async fn eventually<T>(
 pub(crate) async fn question(server: SocketAddr, name: &str, kind: RecordType) -> Option<Message> {
     let mut message = Message::query();
     message.metadata.recursion_desired = true;
+    exchange(server, message, name, kind).await
+}
+
+/// As [`question`], and for what proves the answer: a resolver that validates says by AD whether it holds.
+pub(crate) async fn secure_question(server: SocketAddr, name: &str, kind: RecordType) -> Option<Message> {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    let mut edns = Edns::new();
+    edns.set_max_payload(4096).set_dnssec_ok(true);
+    message.edns = Some(edns);
     exchange(server, message, name, kind).await
 }
 

@@ -6,10 +6,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::process::Setup;
-use super::{LOOPBACKS, bare, write_root_hints};
+use super::{Anchor, LOOPBACKS, bare, write_root_hints};
 
-pub(super) fn resolver(home: &Path, address: SocketAddr, stubs: &[(&str, &[SocketAddr])]) -> Setup {
-    // The iterator alone: no validation. Time to live has no floor, which is also its default.
+pub(super) fn resolver(
+    home: &Path,
+    address: SocketAddr,
+    stubs: &[(&str, &[SocketAddr])],
+    anchors: &[Anchor],
+) -> Setup {
+    // The iterator alone does no validation. Time to live has no floor, which is also its default.
     let mut text = format!(
         "server:
     interface: {}
@@ -26,14 +31,18 @@ pub(super) fn resolver(home: &Path, address: SocketAddr, stubs: &[(&str, &[Socke
     verbosity: 1
     access-control: {LOOPBACKS} allow
     do-not-query-localhost: no
-    module-config: \"iterator\"
+    module-config: \"{}\"
     cache-min-ttl: 0
 ",
         address.ip(),
         address.port(),
         home.display(),
         write_root_hints(home),
+        if anchors.is_empty() { "iterator" } else { "validator iterator" },
     );
+    for Anchor { zone, ds } in anchors {
+        writeln!(text, "    trust-anchor: \"{}. DS {ds}\"", bare(zone)).unwrap();
+    }
     text += "remote-control:\n    control-enable: no\n";
     for (zone, servers) in stubs {
         writeln!(text, "stub-zone:\n    name: \"{}.\"", bare(zone)).unwrap();
