@@ -7,13 +7,15 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use switchback_dns::client;
 use switchback_proto::dns::v1::{
-    ListSecondariesRequest, ListZonesRequest, ListZonesResponse, PublishCatalogueRequest,
-    ReloadZoneFilesRequest,
+    ListKeysRequest, ListSecondariesRequest, ListZonesRequest, ListZonesResponse, PublishCatalogueRequest,
+    ReloadZoneFilesRequest, RollKeyRequest,
 };
 
 use super::Context;
 use crate::client::Operator;
-use crate::view::dns::{CatalogueView, LookupView, LookupsView, ReloadView, SecondariesView, ZonesView};
+use crate::view::dns::{
+    CatalogueView, KeysView, LookupView, LookupsView, ReloadView, SecondariesView, ZonesView,
+};
 
 /// How long a name server is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,6 +27,16 @@ pub enum Command {
     /// How far the name servers that follow this one have followed, and those in whose zones names are
     /// kept: who serves what changed, and who does not.
     Status,
+    /// The keys that zones are signed with (DNSSEC), and the DS records that the zones above them need.
+    Keys,
+    /// Take the next step from the present key to a new one: the new key is published, then it signs, then the
+    /// old one is withdrawn. Before the second step the zones above need the DS records that are shown.
+    Roll {
+        /// Also when name servers and resolvers may still hold what was before the last step, and will find
+        /// that it does not validate.
+        #[arg(long)]
+        at_once: bool,
+    },
     /// Read the zone files of this system's own records again. What cannot be served is refused with file
     /// and line, and then everything stays as it was.
     Reload,
@@ -56,6 +68,14 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
             let answer =
                 operator.ask(operator.dns().list_secondaries(ListSecondariesRequest::default())).await?;
             context.format.print(&SecondariesView::from(answer));
+        }
+        Command::Keys => {
+            let answer = operator.ask(operator.dns().list_keys(ListKeysRequest {})).await?;
+            context.format.print(&KeysView::from(answer));
+        }
+        Command::Roll { at_once } => {
+            let answer = operator.ask(operator.dns().roll_key(RollKeyRequest { at_once })).await?;
+            context.format.print(&KeysView::from(answer.keys.unwrap_or_default()));
         }
         Command::Reload => {
             let answer = operator.ask(operator.dns().reload_zone_files(ReloadZoneFilesRequest {})).await?;

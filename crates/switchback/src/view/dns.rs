@@ -4,7 +4,7 @@ use serde::Serialize;
 use switchback_proto::dns::v1 as proto;
 
 use crate::output::{Show, dash, table};
-use crate::time::duration;
+use crate::time::{ago, duration};
 
 /// A tenant's zone.
 #[derive(Clone, Debug, Serialize)]
@@ -82,6 +82,70 @@ impl Show for CatalogueView {
             ),
             _ => format!("{name} lists {members} zones, serial {serial}"),
         }
+    }
+}
+
+/// A key that zones are signed with.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyView {
+    /// Its number (RFC 4034 appendix B).
+    pub tag: u32,
+    /// `ecdsa-p256` or `ed25519`.
+    pub algorithm: String,
+    /// `active`, `next` or `retired`.
+    pub stage: String,
+    /// Since when, Unix milliseconds.
+    pub since_unix_ms: u64,
+}
+
+/// What the zone above a signed zone has to say of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct SecureZoneView {
+    /// The zone.
+    pub name: String,
+    /// Values of DS records, as in a zone file.
+    pub ds: Vec<String>,
+}
+
+/// The keys of a system, and what the zones above its own need.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeysView {
+    /// None: zones are not signed.
+    pub keys: Vec<KeyView>,
+    /// Those whose parents are not served here.
+    pub zones: Vec<SecureZoneView>,
+}
+
+impl From<proto::ListKeysResponse> for KeysView {
+    fn from(from: proto::ListKeysResponse) -> Self {
+        let keys = from.keys.into_iter().map(|key| KeyView {
+            tag: key.tag,
+            algorithm: key.algorithm,
+            stage: key.stage,
+            since_unix_ms: key.since_unix_ms,
+        });
+        let zones = from.zones.into_iter().map(|zone| SecureZoneView { name: zone.name, ds: zone.ds });
+        Self { keys: keys.collect(), zones: zones.collect() }
+    }
+}
+
+impl Show for KeysView {
+    fn show(&self) -> String {
+        let rows = self.keys.iter().map(|key| {
+            let since = ago(i64::try_from(key.since_unix_ms).unwrap_or(i64::MAX));
+            vec![key.tag.to_string(), key.algorithm.clone(), key.stage.clone(), since]
+        });
+        let none = "zones are not signed; set dnssec = true in [dns_broadcaster]";
+        let mut text = table(&["key", "algorithm", "stage", "since"], rows.collect(), none);
+        if !self.zones.is_empty() {
+            text.push_str("\nFor the zones above these, which are not served here:\n");
+        }
+        for SecureZoneView { name, ds } in &self.zones {
+            for ds in ds {
+                text.push_str(&format!("{name}. DS {ds}\n"));
+            }
+        }
+        text
     }
 }
 
@@ -548,6 +612,19 @@ mod tests {
         view.update_targets = vec![target(0).into()];
         assert!(view.follow() && view.line().starts_with("name servers: 3 of 3 follow"), "{}", view.line());
         assert_eq!(NameServersView::default().line(), "");
+    }
+
+    #[test]
+    fn keys_are_shown_with_what_to_write_above_the_zones() {
+        let key =
+            proto::Key { tag: 7, algorithm: "ed25519".into(), stage: "active".into(), since_unix_ms: 0 };
+        let zone = proto::SecureZone { name: "east.example.com".into(), ds: vec!["7 15 2 AB".into()] };
+        let view = KeysView::from(proto::ListKeysResponse { keys: vec![key], zones: vec![zone] });
+        let text = view.show();
+        assert!(text.contains("7    ed25519    active"), "{text}");
+        assert!(text.ends_with("\neast.example.com. DS 7 15 2 AB\n"), "{text}");
+        let unsigned = KeysView::from(proto::ListKeysResponse::default()).show();
+        assert!(unsigned.contains("dnssec = true"), "{unsigned}");
     }
 
     #[test]
