@@ -38,6 +38,17 @@ impl Load {
         };
         Self((0..names.max(4096)).map(one).collect())
     }
+
+    /// The same, for answers with their signatures.
+    pub(crate) fn signed(mut self) -> Self {
+        for (question, (_, answers)) in &mut self.0 {
+            // DO, of the flags of the OPT record with which the question ends.
+            let flags = question.len() - 4;
+            question[flags] |= 0x80;
+            *answers *= 2;
+        }
+        self
+    }
 }
 
 fn found(names: usize, number: usize) -> (Vec<u8>, (u8, u8)) {

@@ -3,12 +3,13 @@
 //! `cargo bench -p switchback-dns --bench servers [-- --rounds N] [--changes N] [--only SERVERS]
 //! [--beside PROGRAM]`
 //!
-//! This server as it is shipped, BIND, NSD, Knot and PowerDNS hold the same zone, which they take from it;
-//! plain hickory holds it too. Each has one core, the questions come from another; the servers take turns,
-//! medians of the rounds are compared, and every answer is looked at. Then a name is changed, again and
-//! again, here and in a Knot of its own, and everybody who follows is asked until it answers so. Needs two
-//! cores and the servers' packages; those that are not installed are named and left out. With `--beside`
-//! another build of this server is compared too, with `--only` some of the others (`nsd,knot`).
+//! This server as it is shipped, BIND, NSD, Knot and PowerDNS hold the same zone, which they take from it,
+//! once unsigned and once signed; plain hickory holds the unsigned one. Each has one core, the questions
+//! come from another; the servers take turns, medians of the rounds are compared, and every answer is
+//! looked at. Then a name is changed, again and again, here and in a Knot of its own, and everybody who
+//! follows is asked until it answers so. Needs two cores and the servers' packages; those that are not
+//! installed are named and left out. With `--beside` another build of this server is compared too, with
+//! `--only` some of the others (`nsd,knot`).
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
 #[path = "../../tests/broadcaster/mod.rs"]
@@ -22,7 +23,7 @@ mod server;
 
 use load::{Load, compare};
 use nix::unistd::Pid;
-use server::{CLIENT_CORE, pin, start};
+use server::{CLIENT_CORE, Signed, pin, start};
 
 const ZONE: &str = "bench.test";
 
@@ -64,10 +65,14 @@ fn answers(rounds: usize) {
     );
     for names in [1_000, 100_000] {
         let folder = tempfile::tempdir().unwrap();
-        let servers = runtime.block_on(start(folder.path(), names));
+        let servers = runtime.block_on(start(folder.path(), names, Signed::No));
         for (label, load) in [("plain", Load::plain(names)), ("mixed", Load::mixed(names))] {
             compare((names, label), &servers, &load, rounds);
         }
+        drop(servers);
+        let folder = tempfile::tempdir().unwrap();
+        let servers = runtime.block_on(start(folder.path(), names, Signed::Yes));
+        compare((names, "signed"), &servers, &Load::plain(names).signed(), rounds);
     }
 }
 

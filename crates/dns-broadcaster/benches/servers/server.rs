@@ -36,9 +36,17 @@ enum Running {
     Peer(#[allow(dead_code, reason = "ends when it is dropped")] Secondary),
 }
 
-pub(crate) async fn start(folder: &Path, names: usize) -> Vec<Server> {
+/// Whether the zone is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signed {
+    No,
+    Yes,
+}
+
+pub(crate) async fn start(folder: &Path, names: usize, signed: Signed) -> Vec<Server> {
     let mut servers: Vec<Server> = Vec::new();
-    let (few, all) = (started(&folder.join("few"), 1).await, started(&folder.join("all"), names).await);
+    let few = started(&folder.join("few"), 1, signed).await;
+    let all = started(&folder.join("all"), names, signed).await;
     for (few, mut server) in few.into_iter().zip(all) {
         server.grown = memory(&server.folder).saturating_sub(memory(&few.folder));
         server.loading -= few.loading;
@@ -53,18 +61,20 @@ pub(crate) async fn start(folder: &Path, names: usize) -> Vec<Server> {
 }
 
 /// All servers with a zone of so many names.
-async fn started(folder: &Path, names: usize) -> Vec<Server> {
+async fn started(folder: &Path, names: usize, signed: Signed) -> Vec<Server> {
     let ours = env!("CARGO_BIN_EXE_switchback-dns-broadcaster");
     let mut servers =
-        vec![child("ours", &folder.join("ours"), |home| Started::ours(ours, home, names)).await];
+        vec![child("ours", &folder.join("ours"), |home| Started::ours(ours, home, names, signed)).await];
     let primary = servers[0].address;
     if let Some(program) = argument("--beside") {
-        servers
-            .push(child("beside", &folder.join("beside"), |home| Started::ours(&program, home, names)).await);
+        servers.push(
+            child("beside", &folder.join("beside"), |home| Started::ours(&program, home, names, signed))
+                .await,
+        );
     }
     let only = argument("--only");
     let wanted = |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|other| other == name));
-    if wanted("hickory") {
+    if wanted("hickory") && signed == Signed::No {
         servers.push(child("hickory", &folder.join("hickory"), |home| Started::hickory(home, names)).await);
     }
     for (name, kind) in
@@ -113,7 +123,7 @@ struct Started {
 
 impl Started {
     /// This server, built as `program`.
-    fn ours(program: &str, home: &Path, names: usize) -> Self {
+    fn ours(program: &str, home: &Path, names: usize, signed: Signed) -> Self {
         Secret::create(&home.join("secret")).unwrap();
         fs::write(home.join("bench.zone"), zone(names)).unwrap();
         let (address, grpc) = (free(), free());
@@ -121,10 +131,11 @@ impl Started {
             "[system]\nname = \"bench\"\ndomain = \"system.test\"\nid = \"0123456789abcdef0123456789abcdef\"\n\
              secret_file = {:?}\ndata_dir = {:?}\n[dns_broadcaster]\nlisten = \"{grpc}\"\n\
              dns_listen = [\"{address}\"]\nresponses_per_second = 0\nzone_files = [{:?}]\n\
-             secondaries = [{{ name = \"all\", address = \"127.0.0.1:9\" }}]\n",
+             secondaries = [{{ name = \"all\", address = \"127.0.0.1:9\" }}]\ndnssec = {}\n",
             home.join("secret"),
             home.join("data"),
             home.join("bench.zone"),
+            signed == Signed::Yes,
         );
         fs::write(home.join("switchback.toml"), config).unwrap();
         Self::at(home, address, program, &["--config", "switchback.toml"])
