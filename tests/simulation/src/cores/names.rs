@@ -64,8 +64,11 @@ impl Names {
     }
 
     /// The hold has passed.
-    pub fn release(&self) {
-        at_once(self.publisher.release());
+    ///
+    /// # Errors
+    /// What follows could not be made durable.
+    pub fn release(&self) -> Result<(), Trouble> {
+        at_once(self.publisher.release()).map_err(|error| Trouble::Ended(error.to_string()))
     }
 
     /// Takes what the link manager of `system` wants in its run `run`.

@@ -259,7 +259,8 @@ impl Stage {
             Event::Zones(system, run, generation, zones) => self.tell_names(system, run, generation, zones),
             Event::Release(system, run) => {
                 if let Some(names) = self.site(system).names.as_ref().filter(|names| names.run == run) {
-                    names.release();
+                    let released = names.release();
+                    self.outcome(Place(system, Service::DnsBroadcaster), released);
                 }
             }
             Event::Certified(system) => self.certified(system),
