@@ -26,7 +26,7 @@ use crate::core::name::Name;
 use crate::core::own::{self, Digest};
 use crate::core::record::Value;
 use crate::core::update::{self, Wish};
-use crate::core::zone::{Snapshot, Zone};
+use crate::core::zone::{Serial, Snapshot, Zone};
 use crate::edition::{Edition, Rules, Shown, Sources};
 use crate::signer::{Kept, KeyPair, Keyring};
 use crate::store::Store;
@@ -206,6 +206,15 @@ impl Publisher {
             "catalogue published"
         );
         Ok(wire::PublishCatalogueResponse { catalogue })
+    }
+
+    /// The newest serial of these zones, on record or as they are served; none when none of them is here.
+    pub async fn newest_serial(&self, names: &[Name]) -> Option<Serial> {
+        let state = self.state.lock().await;
+        let snapshot = self.snapshot.load();
+        let given = names.iter().filter_map(|name| Some(state.record.tenants.get(name)?.serial));
+        let served = names.iter().filter_map(|name| Some(snapshot.zone(name)?.serial()));
+        given.chain(served).reduce(|one, other| if other.is_newer_than(one) { other } else { one })
     }
 
     /// Everything on record.

@@ -6,9 +6,9 @@ use switchback_kit::grpc::refusal;
 use switchback_proto::dns::v1::dns_service_server::{DnsService, DnsServiceServer};
 use switchback_proto::dns::v1::{
     ApplyZonesRequest, ApplyZonesResponse, ListKeysRequest, ListKeysResponse, ListSecondariesRequest,
-    ListSecondariesResponse, ListZonesRequest, ListZonesResponse, PublishCatalogueRequest,
-    PublishCatalogueResponse, ReloadZoneFilesRequest, ReloadZoneFilesResponse, RollKeyRequest,
-    RollKeyResponse,
+    ListSecondariesResponse, ListZonesRequest, ListZonesResponse, NewestSerialRequest, NewestSerialResponse,
+    PublishCatalogueRequest, PublishCatalogueResponse, ReloadZoneFilesRequest, ReloadZoneFilesResponse,
+    RollKeyRequest, RollKeyResponse,
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -67,6 +67,17 @@ impl DnsService for Rpc {
         let published = tokio::spawn(async move { publisher.publish_catalogue().await });
         let published = published.await.map_err(|error| Status::internal(error.to_string()))?;
         published.map(Response::new).map_err(|error| status(&error))
+    }
+
+    async fn newest_serial(
+        &self,
+        request: Request<NewestSerialRequest>,
+    ) -> Result<Response<NewestSerialResponse>, Status> {
+        // A name that cannot be has no zone.
+        let names: Vec<_> =
+            request.into_inner().names.iter().filter_map(|name| convert::name(name).ok()).collect();
+        let serial = self.publisher.newest_serial(&names).await.map_or(0, |serial| serial.0);
+        Ok(Response::new(NewestSerialResponse { serial }))
     }
 
     async fn list_zones(&self, _: Request<ListZonesRequest>) -> Result<Response<ListZonesResponse>, Status> {

@@ -118,12 +118,14 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
         dials: BTreeSet::new(),
         ttl_seconds: config.ttl_seconds,
     };
+    let dns_channel = grpc::channel(&config.services.dns_broadcaster, &secret)?;
     let rpc = rpc::Rpc {
         config: config.clone(),
         db: db.clone(),
         identity: identity.clone(),
         inbox: inbox.clone(),
         mover: mover.clone(),
+        dns: dns_channel.clone(),
         replies,
         snapshot,
         shutdown: shutdown.clone(),
@@ -135,7 +137,6 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
         addresses: config.gateway_addresses.clone(),
         name_server_addresses: config.name_server_addresses.clone(),
     };
-    let dns_channel = grpc::channel(&config.services.dns_broadcaster, &secret)?;
     tokio::spawn(dns::publish(
         dns_channel,
         system_zone,

@@ -6,13 +6,17 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use switchback_kit::durable::Db;
+use switchback_kit::grpc::Channel;
 use switchback_kit::tls::IdentityWatch;
 use switchback_kit::world::time::unix_ms;
 use switchback_kit::world::{aside, random};
 use switchback_link_core::{Command, CommandKind, Done, Error, Input};
 use switchback_model::LinkId;
+use switchback_proto::dns::v1::NewestSerialRequest;
+use switchback_proto::dns::v1::dns_service_client::DnsServiceClient;
 use switchback_proto::link::v1 as wire;
 use switchback_proto::link::v1::link_service_server::LinkService;
+use switchback_proto::model::v1::{Content, ContentKind};
 use switchback_proto::mover::v1 as mover_wire;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -36,6 +40,9 @@ const RECORDS_MAX: u32 = 1000;
 /// How long a command waits for news of content that is not known yet.
 const NEWS_TIME: Duration = Duration::from_millis(500);
 
+/// How long a command waits for the DNS broadcaster.
+const SERIAL_TIME: Duration = Duration::from_secs(2);
+
 /// Between two looks.
 const NEWS_PAUSE: Duration = Duration::from_millis(50);
 
@@ -48,6 +55,7 @@ pub(crate) struct Rpc {
     pub(crate) identity: IdentityWatch,
     pub(crate) inbox: mpsc::Sender<Input>,
     pub(crate) mover: Mover,
+    pub(crate) dns: Channel,
     pub(crate) replies: Replies,
     pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(crate) shutdown: CancellationToken,
@@ -56,6 +64,28 @@ pub(crate) struct Rpc {
 type Answer = Result<Response<wire::CommandResponse>, Status>;
 
 impl Rpc {
+    /// The newest serial of the zones of these contents; 0 when there is none. A broadcaster that cannot say
+    /// keeps nobody from making a link: its serials begin at the clock, as a rule ahead of all.
+    async fn zone_floor(&self, contents: &[Content]) -> u32 {
+        let tenants = contents.iter().filter(|content| content.kind() == ContentKind::Tenant);
+        let names = tenants.map(|tenant| format!("{}.{}", tenant.name, self.config.system.domain));
+        let names: Vec<_> = names.collect();
+        if names.is_empty() {
+            return 0;
+        }
+        let mut client = DnsServiceClient::new(self.dns.clone());
+        let asked = client.newest_serial(NewestSerialRequest { names });
+        match tokio::time::timeout(SERIAL_TIME, asked).await {
+            Ok(Ok(answer)) => answer.into_inner().serial,
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(
+                    "DNS broadcaster does not say which serials names have; a link's begin at the clock"
+                );
+                0
+            }
+        }
+    }
+
     /// Hands a command to the machine and answers with what it did.
     async fn run(&self, request_id: &str, plan: bool, link: &str, kind: CommandKind) -> Answer {
         let started = Instant::now();
@@ -135,7 +165,8 @@ impl LinkService for Rpc {
         let request = request.into_inner();
         let mut id = LinkId::default();
         random::fill(&mut id.0).map_err(|error| Status::internal(error.to_string()))?;
-        let kind = convert::command::create(&request, id)?;
+        let zone_floor = self.zone_floor(&request.contents).await;
+        let kind = convert::command::create(&request, id, zone_floor)?;
         self.run(&request.request_id, request.plan, &request.name, kind).await
     }
 
@@ -182,7 +213,8 @@ impl LinkService for Rpc {
 
     async fn update_link(&self, request: Request<wire::UpdateLinkRequest>) -> Answer {
         let request = request.into_inner();
-        let kind = convert::command::update(&request)?;
+        let zone_floor = self.zone_floor(&request.add_contents).await;
+        let kind = convert::command::update(&request, zone_floor)?;
         self.run(&request.request_id, request.plan, &request.link, kind).await
     }
 

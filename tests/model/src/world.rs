@@ -557,6 +557,7 @@ pub(crate) fn create() -> Input {
         peer_address: "west:5748".into(),
         contents: vec![Content { id: ContentId::default(), ..content() }],
         settings: Settings::default(),
+        zone_floor: 0,
     };
     let command = switchback_link_core::Command {
         token: switchback_link_core::Token(0),

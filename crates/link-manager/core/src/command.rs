@@ -9,11 +9,11 @@ use alloc::vec::Vec;
 use switchback_machine::Timestamp;
 use switchback_model::{Content, Side};
 
-use crate::Error;
 use crate::input::{Command, CommandKind, Update};
 use crate::machine::{LinkMachine, Out, Waiting, same_name};
 use crate::output::{Done, Output};
 use crate::state::{Goal, Link, LinkState, Severity};
+use crate::{Error, zone};
 
 impl LinkMachine {
     pub(crate) fn command(&mut self, now: Timestamp, command: &Command, out: &mut Out) {
@@ -174,6 +174,8 @@ impl LinkMachine {
             next.shared.contents.push(self.linkable(content)?);
             steps.push(format!("protect {content}"));
         }
+        next.shared.zone_base =
+            zone::base_after(link.shared.zone_base, link.zone.as_ref(), update.zone_floor);
         next.shared.contents.sort();
         next.shared.contents.dedup();
         if next.shared.contents.is_empty() {

@@ -182,6 +182,9 @@ pub struct Create {
     pub contents: Vec<Content>,
     /// See [`Settings`].
     pub settings: Settings,
+    /// The newest serial of the contents' zones, from before they are on the link; 0 when there is none,
+    /// or it is not known.
+    pub zone_floor: u32,
 }
 
 /// Changes to a link; `None` leaves a thing as it is.
@@ -203,6 +206,8 @@ pub struct Update {
     pub add: Vec<Content>,
     /// By kind and name.
     pub remove: Vec<Content>,
+    /// As [`Create::zone_floor`], of what is added.
+    pub zone_floor: u32,
 }
 
 /// What an operator wants of a link.

@@ -13,7 +13,7 @@ use crate::message::{Header, Message, Proposal};
 use crate::output::{Done, Output};
 use crate::policy::LINKS_MAX;
 use crate::state::{Goal, Link, LinkState, Peer, Proposing, Severity, Shared};
-use crate::{Change, Error};
+use crate::{Change, Error, zone};
 
 /// 2020-01-01 in Unix seconds: the zero of [`Shared::zone_base`].
 const ZONE_BASE_UNIX_SECONDS: u64 = 1_577_836_800;
@@ -150,6 +150,7 @@ impl LinkMachine {
             return Ok(());
         }
         let nonce = self.nonce();
+        let by_clock = u32::try_from((now.0 / 1000).saturating_sub(ZONE_BASE_UNIX_SECONDS)).unwrap_or(0);
         let link = Link {
             id: create.id,
             side: Side::Primary,
@@ -161,7 +162,7 @@ impl LinkMachine {
                 revision: 1,
                 state: LinkState::Replicating,
                 edited: (Epoch(0), 1),
-                zone_base: u32::try_from((now.0 / 1000).saturating_sub(ZONE_BASE_UNIX_SECONDS)).unwrap_or(0),
+                zone_base: zone::base_after(by_clock, None, create.zone_floor),
                 suspended: false,
                 name: create.name.clone(),
                 contents: create.contents.clone(),

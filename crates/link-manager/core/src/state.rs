@@ -80,7 +80,8 @@ pub struct Shared {
     pub state: LinkState,
     /// The epoch of the last edit, then its number: the higher pair wins.
     pub edited: (Epoch, u64),
-    /// Added to the serials of the link's zones: seconds from 2020 to the link's creation.
+    /// Added to the serials of the link's zones: seconds from 2020 to the link's creation, or so many that
+    /// they are ahead of what the names had before they came to the link.
     pub zone_base: u32,
     /// By the operator; nothing flows.
     pub suspended: bool,

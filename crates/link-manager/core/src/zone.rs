@@ -97,11 +97,27 @@ pub(crate) fn decide(link: &Link, observed: &Observed, own: &Identity) -> Option
     Some(ZoneRecord { target, epoch: of, generation, addresses: addresses.clone() })
 }
 
+/// The base of a link's serials from which those of the place `record` are ahead of `floor`: names that come to
+/// a link may have been on another one, whose serials are ahead of the clock after many failovers, and name
+/// servers do not go back.
+pub(crate) fn base_after(base: u32, record: Option<&ZoneRecord>, floor: u32) -> u32 {
+    let moved = record.map_or(0, moved);
+    // RFC 1982 section 3.2.
+    let ahead = base.wrapping_add(moved).wrapping_sub(floor);
+    let is_ahead = ahead != 0 && ahead < 1 << 31;
+    if floor == 0 || is_ahead { base } else { floor.wrapping_add(1).wrapping_sub(moved) }
+}
+
 /// The serial of a record: it grows with (epoch, generation) alike on both systems.
 fn serial(link: &Link, record: &ZoneRecord) -> u32 {
+    link.shared.zone_base.wrapping_add(moved(record)).max(1)
+}
+
+/// How far the place is from the link's beginning, in serials.
+fn moved(record: &ZoneRecord) -> u32 {
     let epoch = u32::try_from(record.epoch.0 % (u64::from(u32::MAX) + 1)).unwrap_or(0);
     let moved = epoch.wrapping_mul(GENERATIONS_PER_EPOCH).wrapping_add(record.generation);
-    link.shared.zone_base.wrapping_add(moved.wrapping_mul(SERIALS_PER_GENERATION)).max(1)
+    moved.wrapping_mul(SERIALS_PER_GENERATION)
 }
 
 /// The zones of one link's tenants: the primary's names, which move, and the replica's own, which
@@ -195,5 +211,40 @@ pub(crate) fn of_tenant(tenant: &str, own: &Identity) -> TenantZone {
         target: own.name.clone(),
         place: None,
         dnskeys: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchback_model::Epoch;
+
+    #[test]
+    fn a_links_serials_begin_ahead_of_those_that_its_names_had() {
+        let record = |epoch, generation| ZoneRecord {
+            target: Side::Primary,
+            epoch: Epoch(epoch),
+            generation,
+            addresses: vec![],
+        };
+        for (base, floor, place) in [
+            (1_000, 0, None),
+            (1_000, 999, None),
+            (1_000, 1_000, None),
+            (1_000, 50_000, None),
+            (1_000, 50_000, Some(record(3, 2))),
+            (50_000, 1_000, Some(record(3, 2))),
+            // Around the circle.
+            (5, u32::MAX - 3, None),
+            (u32::MAX - 3, 5, None),
+        ] {
+            let after = base_after(base, place.as_ref(), floor);
+            let serial = after.wrapping_add(place.as_ref().map_or(0, moved));
+            let ahead = serial.wrapping_sub(floor);
+            assert!(floor == 0 || ahead != 0 && ahead < 1 << 31, "{serial} after {floor}");
+            // One that is ahead already is left alone.
+            let before = base.wrapping_add(place.as_ref().map_or(0, moved)).wrapping_sub(floor);
+            assert!(after == base || before == 0 || before >= 1 << 31, "{base} {floor}");
+        }
     }
 }

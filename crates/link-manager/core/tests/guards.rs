@@ -36,6 +36,20 @@ fn seal(world: &World) -> Sealed {
     }
 }
 
+/// Names that come from another link, whose serials many failovers have carried ahead of the clock.
+#[test]
+fn a_links_serials_begin_ahead_of_those_that_its_names_had() {
+    for floor in [1, u32::MAX / 4] {
+        let mut world = World::new();
+        world.zone_floor = floor;
+        world.create("acme").unwrap();
+        world.run(2_000);
+        let serials = [EAST, WEST].map(|at| zone(&world, at).unwrap().serial);
+        assert_eq!(serials[0], serials[1]);
+        assert!(serials[0] > floor, "{serials:?} after {floor}");
+    }
+}
+
 /// A failover waits for no name server; who does not follow is told of once, and once that it does.
 #[test]
 fn a_name_server_that_does_not_follow_is_told_of_once() {

@@ -53,17 +53,22 @@ pub(crate) fn address(text: &str) -> Result<String, Malformed> {
     }
 }
 
-pub(crate) fn create(request: &wire::CreateLinkRequest, id: LinkId) -> Result<CommandKind, Malformed> {
+pub(crate) fn create(
+    request: &wire::CreateLinkRequest,
+    id: LinkId,
+    zone_floor: u32,
+) -> Result<CommandKind, Malformed> {
     Ok(CommandKind::Create(Box::new(Create {
         id,
         name: request.name.clone(),
         peer_address: address(&request.peer_address)?,
         contents: contents(&request.contents)?,
         settings: settings(request.settings.as_ref()),
+        zone_floor,
     })))
 }
 
-pub(crate) fn update(request: &wire::UpdateLinkRequest) -> Result<CommandKind, Malformed> {
+pub(crate) fn update(request: &wire::UpdateLinkRequest, zone_floor: u32) -> Result<CommandKind, Malformed> {
     Ok(CommandKind::Update(Box::new(Update {
         peer_address: request.peer_address.as_deref().map(address).transpose()?,
         dns_failover: request.dns_failover,
@@ -73,6 +78,7 @@ pub(crate) fn update(request: &wire::UpdateLinkRequest) -> Result<CommandKind, M
         conflict_policy: request.conflict_policy.map(|_| policy(request.conflict_policy())),
         add: contents(&request.add_contents)?,
         remove: contents(&request.remove_contents)?,
+        zone_floor,
     })))
 }
 

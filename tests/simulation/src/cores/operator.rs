@@ -270,6 +270,7 @@ impl Stage {
             peer_address: format!("{}:{LINK_PORT}", System::West),
             contents: vec![tenant()],
             settings: Settings { dns_failover: true, conflict_policy: policy, ..Settings::default() },
+            zone_floor: 0,
         };
         self.order(System::East, CommandKind::Create(Box::new(create)))
     }

@@ -50,6 +50,8 @@ pub struct World {
     pub now: Timestamp,
     pub systems: [System; 2],
     pub connected: bool,
+    /// Of the zone, before it is on a link.
+    pub zone_floor: u32,
     pub wires: [VecDeque<Message>; 2],
     tokens: u64,
     next_write: u64,
@@ -109,6 +111,7 @@ impl World {
             now,
             systems,
             connected: false,
+            zone_floor: 0,
             wires: [VecDeque::new(), VecDeque::new()],
             tokens: 0,
             next_write: 0,
@@ -167,6 +170,7 @@ impl World {
             peer_address: "west:5748".into(),
             contents: vec![Content { id: ContentId::default(), ..acme() }],
             settings: Settings { dns_failover: true, ..Settings::default() },
+            zone_floor: self.zone_floor,
         };
         self.command(EAST, CommandKind::Create(Box::new(create)))
     }
