@@ -136,3 +136,23 @@ def test_an_operators_own_records_are_read_again_and_a_mistake_is_told_with_its_
         lab.at("east", "dns", "reload")
     print(refused.value)
     assert ask(east, "www.east.example.com")[1] == ["192.0.2.81"], "everything is as it was"
+
+
+def test_names_follow_a_link_that_is_made_again_right_after_failovers(lab):
+    """Each failover carries the serials ahead of the clock; those of the new link begin ahead of them."""
+    west = lab.system("west")["address"]
+    for _ in range(2):
+        lab.fail_over()
+        lab.recover()
+    before = lab.serial("acme.east.example.com", "east")
+    lab.at("east", "link", "delete", "acme")
+    # On the replica it stays read-only until somebody says that it is nobody's any more.
+    eventually(lambda: lab.at("west", "tenant", "release", "acme"))
+    peer = lab.system("east")["peer"]
+    words = ("link", "create", "acme", "--peer", peer, "--tenant", "acme", "--dns-failover")
+    eventually(lambda: lab.at("east", *words))
+    lab.wait_healthy()
+    lab.fail_over()
+    for server in ("east", "west"):
+        eventually(lambda: expect(lab.answer("photos.acme.east.example.com", server) == [west]))
+        assert lab.serial("acme.east.example.com", server) > before
