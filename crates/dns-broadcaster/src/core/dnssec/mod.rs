@@ -1,7 +1,7 @@
 //! Zones that are signed (RFC 4033, 4034, 4035).
 //!
-//! A [`key`] is published by each zone, [`sign`] makes the signatures in the form that [`canonical`]
-//! gives, over the records and the [`chain`] of the names, from which [`proof`] picks what an
+//! A [`key`] is published by each zone, [`sign`] makes the signatures in the form that `canonical`
+//! gives, over the records and the `chain` of the names, from which `proof` picks what an
 //! answer has to prove. [`renewal`] says under which serial a zone is signed again, [`roll`] what becomes of keys.
 
 mod canonical;
