@@ -3,8 +3,11 @@
 import pathlib
 import re
 import signal
+import ssl
 import subprocess
 
+import dns.message
+import dns.query
 import pytest
 
 from lab import Refused, eventually, expect
@@ -70,10 +73,15 @@ def followed(lab, tmp_path):
 
 def configure(lab, system, address, zone_file=None):
     """Names the name server to a system, which is started again for it."""
-    path = pathlib.Path(lab.dir) / system / "switchback.toml"
     lines = [f'secondaries = [{{ name = "ns-a", address = "{address}:53", catalogue = true }}]']
     if zone_file:
         lines.append(f'zone_files = ["{zone_file}"]')
+    configure_lines(lab, system, lines)
+
+
+def configure_lines(lab, system, lines):
+    """Adds lines for the broadcaster of a system, which is started again for it."""
+    path = pathlib.Path(lab.dir) / system / "switchback.toml"
     section = "[dns_broadcaster]\n"
     path.write_text(path.read_text().replace(section, section + "\n".join(lines) + "\n", 1))
     lab.lab("kill", system, "dns-broadcaster")
@@ -156,3 +164,38 @@ def test_names_follow_a_link_that_is_made_again_right_after_failovers(lab):
     for server in ("east", "west"):
         eventually(lambda: expect(lab.answer("photos.acme.east.example.com", server) == [west]))
         assert lab.serial("acme.east.example.com", server) > before
+
+
+def test_names_are_answered_encrypted_before_and_after_a_failover(lab, tmp_path):
+    host, authority = "ns1.east.example.com", tmp_path / "tls.pem"
+    address = lab.system("east")["address"]
+    make = f"""openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={host}
+        -addext subjectAltName=DNS:{host} -addext basicConstraints=critical,CA:FALSE
+        -keyout {tmp_path}/tls.key -out {authority}"""
+    subprocess.run(make.split(), check=True, capture_output=True)
+    configure_lines(lab, "east", [
+        f'tls_listen = ["{address}:853"]',
+        f'quic_listen = ["{address}:853"]',
+        f'https_listen = ["{address}:443"]',
+        f'tls_certificate_file = "{authority}"',
+        f'tls_key_file = "{tmp_path}/tls.key"',
+    ])
+    trust = {"verify": str(authority), "timeout": 5}
+    context = {"verify": ssl.create_default_context(cafile=authority), "timeout": 5, "bootstrap_address": address}
+    url = f"https://{host}/dns-query"
+    ways = {
+        "tls": lambda query: dns.query.tls(query, address, server_hostname=host, **trust),
+        "quic": lambda query: dns.query.quic(query, address, server_hostname=host, **trust),
+        "https": lambda query: dns.query.https(query, url, **context),
+        "https, GET": lambda query: dns.query.https(query, url, post=False, **context),
+    }
+
+    def leads_to(system):
+        for way, ask_by in ways.items():
+            query = dns.message.make_query("photos.acme.east.example.com", "A", pad=128)
+            answer = ask_by(query)
+            assert [record.address for rrset in answer.answer for record in rrset] == [lab.system(system)["address"]], way
+
+    eventually(lambda: leads_to("east"))
+    lab.fail_over()
+    eventually(lambda: leads_to("west"))

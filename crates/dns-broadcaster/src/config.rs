@@ -51,6 +51,10 @@ struct Raw {
     #[serde(default)]
     tls_listen: Vec<String>,
     #[serde(default)]
+    https_listen: Vec<String>,
+    #[serde(default)]
+    quic_listen: Vec<String>,
+    #[serde(default)]
     tls_certificate_file: PathBuf,
     #[serde(default)]
     tls_key_file: PathBuf,
@@ -149,7 +153,7 @@ pub struct Config {
     pub ttl: u32,
     /// A TCP connection without a query for this long is closed.
     pub tcp_idle: Duration,
-    /// DNS by TLS, if it is served.
+    /// Encrypted DNS, if it is served.
     pub tls: Option<Tls>,
     /// TSIG keys shared with other name servers.
     pub keys: Keys,
@@ -178,15 +182,25 @@ pub struct Dnssec {
     pub lifetime: Lifetime,
 }
 
-/// DNS by TLS (RFC 7858).
+/// DNS by TLS (RFC 7858), HTTPS (RFC 8484) and QUIC (RFC 9250).
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// Where it is answered.
+    /// Where it is answered by TLS.
     pub listen: Vec<SocketAddr>,
+    /// Where it is answered by HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// Where it is answered by QUIC.
+    pub quic: Vec<SocketAddr>,
     /// PEM file of the certificate that clients are shown, its chain behind it.
     pub certificate: PathBuf,
     /// PEM file of its key.
     pub key: PathBuf,
+}
+
+impl Tls {
+    fn is_served(&self) -> bool {
+        [&self.listen, &self.https, &self.quic].into_iter().any(|addresses| !addresses.is_empty())
+    }
 }
 
 impl Config {
@@ -222,16 +236,24 @@ impl Config {
             return Err(refuse("tcp_idle_ms: expected at least 1".into()));
         }
         let files = [&raw.tls_certificate_file, &raw.tls_key_file].map(|file| !file.as_os_str().is_empty());
-        let tls = match (!raw.tls_listen.is_empty(), files) {
+        let secure = Tls {
+            listen: parse_all("tls_listen", &raw.tls_listen).map_err(refuse)?,
+            https: parse_all("https_listen", &raw.https_listen).map_err(refuse)?,
+            quic: parse_all("quic_listen", &raw.quic_listen).map_err(refuse)?,
+            certificate: raw.tls_certificate_file,
+            key: raw.tls_key_file,
+        };
+        let tls = match (secure.is_served(), files) {
             (false, [false, false]) => None,
-            (true, [true, true]) => Some(Tls {
-                listen: parse_all("tls_listen", &raw.tls_listen).map_err(refuse)?,
-                certificate: raw.tls_certificate_file,
-                key: raw.tls_key_file,
-            }),
-            _ => {
-                let all = "tls_listen, tls_certificate_file, tls_key_file: expected all of them, or none";
-                return Err(refuse(all.into()));
+            (true, [true, true]) => Some(secure),
+            (true, _) => {
+                return Err(refuse(
+                    "tls_certificate_file, tls_key_file: expected both, for encrypted DNS".into(),
+                ));
+            }
+            (false, _) => {
+                let where_to = "tls_listen, https_listen, quic_listen: expected an address in one of them, for the certificate";
+                return Err(refuse(where_to.into()));
             }
         };
         let algorithm = match raw.dnssec_algorithm.as_str() {

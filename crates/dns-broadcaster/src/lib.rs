@@ -2,7 +2,7 @@
 //!
 //! It is told every zone by the link manager (`rpc` -> `publisher`), remembers them
 //! (`store`), adds what the operator's own files say (`zone_file`), signs them (`edition`, `signer`, and
-//! the pure [`core::dnssec`]), and answers by UDP (`datagram`), TCP (`stream`) and TLS (`secure`) from an immutable
+//! the pure [`core::dnssec`]), and answers by UDP (`datagram`), TCP (`stream`), TLS (`secure`), HTTPS (`https`) and QUIC (`quic`) from an immutable
 //! snapshot (`respond`, and the pure [`core::answer`]). Name servers that follow it take the zones
 //! from it, whole or what changed ([`core::transfer`]). Into a zone that somebody else masters names go by
 //! dynamic update ([`update`]). It promises:
@@ -23,12 +23,15 @@ pub mod access;
 pub mod announce;
 pub mod client;
 pub mod config;
+mod connections;
 mod convert;
 pub mod core;
 mod correspondent;
 mod datagram;
 mod edition;
+mod https;
 pub mod publisher;
+mod quic;
 mod respond;
 pub mod rpc;
 mod secure;
@@ -51,12 +54,14 @@ use switchback_kit::world::random;
 use switchback_kit::{durable, grpc, tls};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::access::Secondary;
 use crate::announce::Announcing;
 use crate::config::Config;
+use crate::connections::Limits;
 use crate::core::catalogue::{self, Unpublishable};
 use crate::core::cookie;
 use crate::core::dnssec::roll::TooEarly;
@@ -112,9 +117,9 @@ pub enum Error {
     /// A socket of the name server failed.
     #[error("the name server ended")]
     Answer(#[source] std::io::Error),
-    /// DNS by TLS cannot be served.
-    #[error("DNS by TLS cannot be served")]
-    Secure(#[source] tls::PublicError),
+    /// DNS by TLS, HTTPS or QUIC cannot be served.
+    #[error("encrypted DNS cannot be served")]
+    Secure(#[source] anyhow::Error),
 }
 
 /// The sockets of a broadcaster, bound by the caller so that tests may choose port 0.
@@ -128,6 +133,10 @@ pub struct Listeners {
     pub tcp: Vec<TcpListener>,
     /// DNS by TLS.
     pub tls: Vec<TcpListener>,
+    /// DNS by HTTPS.
+    pub https: Vec<TcpListener>,
+    /// DNS by QUIC.
+    pub quic: Vec<UdpSocket>,
 }
 
 impl Listeners {
@@ -148,12 +157,19 @@ impl Listeners {
             udp.extend(sockets);
             tcp.push(listener);
         }
-        let mut tls = Vec::new();
-        for &address in config.tls.iter().flat_map(|secure| &secure.listen) {
-            let bound = TcpListener::bind(address).await;
-            tls.push(bound.map_err(|source| Error::Listen { address, source })?);
+        let (mut tls, mut https, mut quic) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(secure) = &config.tls {
+            for (addresses, listeners) in [(&secure.listen, &mut tls), (&secure.https, &mut https)] {
+                for &address in addresses {
+                    let bound = TcpListener::bind(address).await;
+                    listeners.push(bound.map_err(|source| Error::Listen { address, source })?);
+                }
+            }
+            for &address in &secure.quic {
+                quic.push(UdpSocket::bind(address).map_err(|source| Error::Listen { address, source })?);
+            }
         }
-        Ok(Self { grpc, udp, tcp, tls })
+        Ok(Self { grpc, udp, tcp, tls, https, quic })
     }
 }
 
@@ -255,22 +271,37 @@ pub async fn serve(
     // The name server ends with the drain, and the drain begins when the name server ends.
     let end = shutdown.child_token();
     let mut secure = secure::server(Arc::clone(&responder));
-    for listener in listeners.tls {
-        let Some(tls) = &tls else { continue };
-        let shown = tls::public(&tls.certificate, &tls.key, &[secure::PROTOCOL]).map_err(Error::Secure)?;
-        secure.register_tls_listener_with_tls_config(listener, idle, shown).map_err(Error::Answer)?;
+    let (mut parts, limits) = (JoinSet::new(), Arc::new(Limits::new(idle)));
+    if let Some(tls) = &tls {
+        let shown = |protocols: &[&[u8]]| {
+            let shown = tls::public(&tls.certificate, &tls.key, protocols);
+            shown.map_err(|error| Error::Secure(error.into()))
+        };
+        for listener in listeners.tls {
+            let shown = shown(&[secure::PROTOCOL])?;
+            secure.register_tls_listener_with_tls_config(listener, idle, shown).map_err(Error::Answer)?;
+        }
+        for listener in listeners.https {
+            let shown = TlsAcceptor::from(shown(&https::PROTOCOLS)?);
+            let (responder, limits) = (Arc::clone(&responder), Arc::clone(&limits));
+            parts.spawn(until_end(https::serve(listener, shown, responder, limits, end.clone())));
+        }
+        for socket in listeners.quic {
+            let (responder, limits) = (Arc::clone(&responder), Arc::clone(&limits));
+            let server = quic::Server::new(socket, shown(&[quic::PROTOCOL])?, responder, limits);
+            parts.spawn(until_end(server.map_err(|error| Error::Secure(error.into()))?.serve(end.clone())));
+        }
     }
     let own: Vec<_> =
         listeners.tcp.iter().filter_map(|listener| Some(listener.local_addr().ok()?.ip())).collect();
-    let mut plain = JoinSet::new();
-    let threads = datagram::Threads::start(listeners.udp, &responder, &mut plain);
-    let limits = Arc::new(stream::Limits::new(idle));
+    let threads = datagram::Threads::start(listeners.udp, &responder, &mut parts);
     for listener in listeners.tcp {
-        let serving = stream::serve(listener, Arc::clone(&responder), Arc::clone(&limits), end.clone());
-        plain.spawn(async {
-            serving.await;
-            Ok(())
-        });
+        parts.spawn(until_end(stream::serve(
+            listener,
+            Arc::clone(&responder),
+            Arc::clone(&limits),
+            end.clone(),
+        )));
     }
     let (followed, announcing) = Announcing {
         secondaries,
@@ -294,7 +325,7 @@ pub async fn serve(
     let ended = tokio::select! {
         biased;
         ended = &mut calls => return ended,
-        Some(ended) = plain.join_next() => ended.map_err(anyhow::Error::from).and_then(|ended| Ok(ended.map_err(Error::Answer)?)),
+        Some(ended) = parts.join_next() => ended.map_err(anyhow::Error::from).and_then(|ended| Ok(ended.map_err(Error::Answer)?)),
         ended = announcing => ended.map_err(|error| Error::State(error).into()),
         ended = updating => ended.map_err(|error| Error::State(error).into()),
         () = publisher.broken() => Err(Error::State(durable::Error::Poisoned).into()),
@@ -304,12 +335,18 @@ pub async fn serve(
     };
     end.cancel();
     drop(threads);
-    let plain = async { while plain.join_next().await.is_some() {} };
-    let (stopped, drained, ()) = tokio::join!(secure.shutdown_gracefully(), calls, plain);
+    let parts = async { while parts.join_next().await.is_some() {} };
+    let (stopped, drained, ()) = tokio::join!(secure.shutdown_gracefully(), calls, parts);
     if let Err(error) = stopped {
         tracing::debug!(%error, "DNS by TLS did not end in order");
     }
     ended.and(drained)
+}
+
+/// A part of the name server, which ends when all of it does.
+async fn until_end(serving: impl Future<Output = ()>) -> std::io::Result<()> {
+    serving.await;
+    Ok(())
 }
 
 fn followed_by(secondaries: &[Secondary]) -> impl Iterator<Item = Target> {

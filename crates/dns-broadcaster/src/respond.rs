@@ -38,6 +38,8 @@ pub(crate) enum Transport {
     Udp,
     /// A stream of messages.
     Stream,
+    /// A message by itself, which nobody else can read.
+    Private,
 }
 
 /// Where an answer goes.
@@ -133,12 +135,25 @@ impl Responder {
         }
     }
 
-    fn judged(&self, bytes: &[u8], source: SocketAddr, transport: Transport) -> Response {
-        let [high, low, flags, ..] = *bytes else { return Response::Nothing };
-        if flags & QR != 0 || bytes.len() < HEADER_BYTES {
-            return Response::Nothing;
+    /// What `bytes` are answered with where messages go alone and encrypted: transfers and what is signed
+    /// with a key go by streams. `None` when it is no query.
+    pub(crate) fn respond_alone(&self, bytes: &[u8], source: IpAddr) -> Option<Vec<u8>> {
+        let mut message = Vec::new();
+        if let Some(query) = plain::Query::read(bytes) {
+            let way = Way { source, transport: Transport::Private, spare: 0 };
+            self.answer(&self.snapshot.load(), &query, way, |_| Outcome::Send, &mut message);
+        } else {
+            let (id, op_code) = question_of(bytes)?;
+            message = match Message::from_vec(bytes) {
+                Ok(query) => self.reply(&query, source, Transport::Private, 0),
+                Err(_) => encode(&Message::error_msg(id, op_code, ResponseCode::FormErr)),
+            };
         }
-        let (id, op_code) = (u16::from_be_bytes([high, low]), OpCode::from_u8(flags >> 3 & 0xf));
+        (!message.is_empty()).then_some(message)
+    }
+
+    fn judged(&self, bytes: &[u8], source: SocketAddr, transport: Transport) -> Response {
+        let Some((id, op_code)) = question_of(bytes) else { return Response::Nothing };
         let refused = |code| encode(&Message::error_msg(id, op_code, code));
         let (bytes, proof) = match self.keys.verify(bytes, unix_seconds()) {
             Ok(Verdict::Unsigned) => (Cow::Borrowed(bytes), None),
@@ -210,11 +225,12 @@ impl Responder {
         }
         let bytes_max = match transport {
             Transport::Udp => query.udp_bytes_max(),
-            Transport::Stream => u16::MAX.into(),
+            Transport::Stream | Transport::Private => u16::MAX.into(),
         };
         let frame = Frame {
             bytes_max: bytes_max.saturating_sub(spare),
             is_cut: outcome == Outcome::Slip,
+            is_padded: transport == Transport::Private,
             cookie: judged.map(|(_, given)| given),
         };
         query.write(&found, frame, message);
@@ -237,7 +253,7 @@ impl Responder {
         let signing = proof.map(|proof| proof.signing);
         let transfer = Transfer { zone, since, head, bytes_max: query.max_payload(), signing };
         match transport {
-            Transport::Stream => Response::Transfer(Box::new(transfer)),
+            Transport::Stream | Transport::Private => Response::Transfer(Box::new(transfer)),
             Transport::Udp => Response::Answer(transfer.datagram()),
         }
     }
@@ -261,7 +277,7 @@ impl Responder {
         let since = match (kind, transport) {
             // RFC 5936 section 4.2.
             (RecordType::AXFR, Transport::Udp) => return Err(ResponseCode::FormErr),
-            (RecordType::AXFR, Transport::Stream) => None,
+            (RecordType::AXFR, Transport::Stream | Transport::Private) => None,
             // RFC 1995 section 3: the SOA that the client holds.
             _ => Some(serial_in(&query.authorities).ok_or(ResponseCode::FormErr)?),
         };
@@ -290,6 +306,13 @@ pub(crate) fn serial_in(records: &[Record]) -> Option<Serial> {
 
 pub(crate) fn unix_seconds() -> u64 {
     unix_ms() / 1000
+}
+
+/// Id and kind of a message that asks for something.
+fn question_of(bytes: &[u8]) -> Option<(u16, OpCode)> {
+    let &[high, low, flags, ..] = bytes.first_chunk::<HEADER_BYTES>()?;
+    let is_question = flags & QR == 0;
+    is_question.then(|| (u16::from_be_bytes([high, low]), OpCode::from_u8(flags >> 3 & 0xf)))
 }
 
 fn signature_bytes(proof: Option<&Proof>) -> usize {

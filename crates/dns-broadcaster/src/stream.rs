@@ -3,71 +3,18 @@
 //! A client has nothing here that it does not pay for: connections are few, each must ask and take
 //! its answers within the idle time, and nothing is read while an answer waits to be taken.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::connections::{ACCEPT_RETRY, Limits, Place};
 use crate::respond::{Responder, Response, Transfer};
-
-/// All connections together: each holds at most one query and one answer of 64 KiB.
-const CONNECTIONS_MAX: usize = 1024;
-/// Of one address, so that nobody takes all of them.
-const CONNECTIONS_PER_ADDRESS_MAX: usize = 128;
-/// Transfers at once; more wait. Each keeps the zone as it was when it began.
-const TRANSFERS_MAX: usize = 32;
-/// After an error of `accept`, such as too many open files, which would come again at once.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-
-/// What the connections of all listeners share.
-pub(crate) struct Limits {
-    transfers: Semaphore,
-    open: Mutex<BTreeMap<IpAddr, usize>>,
-    idle: Duration,
-}
-
-impl Limits {
-    pub(crate) fn new(idle: Duration) -> Self {
-        Self { transfers: Semaphore::new(TRANSFERS_MAX), open: Mutex::default(), idle }
-    }
-
-    /// A place for a connection of `address`; it is given back when it is dropped.
-    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = open.values().sum();
-        let its = open.get(&address).copied().unwrap_or(0);
-        if all >= CONNECTIONS_MAX || its >= CONNECTIONS_PER_ADDRESS_MAX {
-            return None;
-        }
-        open.insert(address, its + 1);
-        Some(Place { limits: Arc::clone(self), address })
-    }
-}
-
-struct Place {
-    limits: Arc<Limits>,
-    address: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.limits.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(its) = open.get_mut(&self.address) {
-            *its -= 1;
-            if *its == 0 {
-                open.remove(&self.address);
-            }
-        }
-    }
-}
 
 /// Accepts until the shutdown; then the queries that were read are answered.
 pub(crate) async fn serve(
@@ -92,7 +39,7 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let Some(place) = limits.admit(source.ip().to_canonical()) else {
+        let Some(place) = limits.admit(source.ip()) else {
             tracing::debug!(%source, "connection closed: too many are open");
             continue;
         };
@@ -118,7 +65,7 @@ impl Connection {
 
     async fn answer_all(&mut self, shutdown: CancellationToken) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
-        let idle = self.place.limits.idle;
+        let idle = self.place.idle();
         let mut query = Vec::new();
         loop {
             let read = tokio::select! {
@@ -145,9 +92,9 @@ impl Connection {
     }
 
     async fn transfer(&mut self, mut transfer: Transfer) -> io::Result<()> {
-        let limits = Arc::clone(&self.place.limits);
-        // The semaphore is never closed.
-        let Ok(_turn) = limits.transfers.acquire().await else { return Ok(()) };
+        let limits = Arc::clone(self.place.limits());
+        // Turns never end.
+        let Ok(_turn) = limits.transfer().await else { return Ok(()) };
         let (mut messages, mut bytes) = (0_u32, 0_usize);
         for message in transfer.messages() {
             self.write(&message).await?;
@@ -165,7 +112,7 @@ impl Connection {
         let length = u16::try_from(message.len())
             .map_err(|_| io::Error::other("an answer of more than 64 KiB was not sent"))?;
         let framed = [&length.to_be_bytes(), message].concat();
-        timeout(self.place.limits.idle, self.stream.write_all(&framed)).await?
+        timeout(self.place.idle(), self.stream.write_all(&framed)).await?
     }
 }
 

@@ -34,6 +34,7 @@ pub use certificate::{Fingerprint, Peer, Unreadable, system_urn};
 pub use client::{Dial, Expect, channel, connect};
 pub use identity::{Identity, IdentityError, IdentityKeeper, IdentityWatch};
 pub use public::{PublicError, public};
+pub use rustls::ServerConfig;
 pub use server::{serve, serve_with};
 pub use trouble::Trouble;
 

@@ -29,6 +29,10 @@ const OPT_BYTES: usize = 11;
 const OPTION_BYTES: usize = 4;
 /// RFC 7873 section 4.
 const COOKIE: u16 = 10;
+/// RFC 7830 section 3.
+const PADDING: u16 = 12;
+/// RFC 8467 section 4.1: with answers of so many sizes only, little is told by theirs.
+const PADDED_BYTES: usize = 468;
 /// RFC 1035 section 4.1.1.
 const FORMERR: u8 = 1;
 
@@ -68,6 +72,8 @@ struct Edns<'a> {
     dnssec_ok: u8,
     /// The value of the first COOKIE option.
     cookie: Option<&'a [u8]>,
+    /// Whether there is a PADDING option.
+    is_padded: bool,
 }
 
 /// What an answer has beside what is found.
@@ -79,6 +85,8 @@ pub struct Frame {
     pub is_cut: bool,
     /// For who showed one.
     pub cookie: Option<cookie::Given>,
+    /// Whether it goes encrypted: then it is padded for who padded the query (RFC 7830 section 4).
+    pub is_padded: bool,
 }
 
 impl<'a> Query<'a> {
@@ -155,7 +163,7 @@ impl<'a> Query<'a> {
         self.write_head(0, FORMERR, message);
         if let Some(edns) = self.edns {
             message[11] = 1;
-            edns.write(None, message);
+            edns.write(None, false, message);
         }
     }
 
@@ -169,11 +177,16 @@ impl<'a> Query<'a> {
 
     /// Writes the answer into `message`, in the place of what is there.
     pub fn write(&self, found: &Answer<'_>, frame: Frame, message: &mut Vec<u8>) {
-        let Frame { bytes_max, is_cut, cookie } = frame;
+        let Frame { bytes_max, is_cut, cookie, is_padded } = frame;
         let authoritative = if found.is_authoritative() { bit::AUTHORITATIVE } else { 0 };
         self.write_head(authoritative, found.code.number(), message);
         let cookie_bytes = cookie.map_or(0, |cookie| OPTION_BYTES + cookie.len());
-        let edns_bytes = self.edns.map_or(0, |_| OPT_BYTES + cookie_bytes);
+        let is_padded = is_padded && self.edns.is_some_and(|edns| edns.is_padded);
+        let (bytes_max, padding_bytes) = match is_padded {
+            true => (bytes_max / PADDED_BYTES * PADDED_BYTES, OPTION_BYTES),
+            false => (bytes_max, 0),
+        };
+        let edns_bytes = self.edns.map_or(0, |_| OPT_BYTES + cookie_bytes + padding_bytes);
         let (head, room) = (message.len(), bytes_max.saturating_sub(edns_bytes));
         let proof = if self.is_dnssec_ok() { Proof::of(found, self.name()) } else { None };
         let question = &self.question[..self.name.wire_bytes()];
@@ -224,7 +237,7 @@ impl<'a> Query<'a> {
         }
         if let Some(edns) = self.edns {
             counts[2] += 1;
-            edns.write(cookie.as_ref(), message);
+            edns.write(cookie.as_ref(), is_padded, message);
         }
         for (at, count) in (6..).step_by(2).zip(counts) {
             message[at..at + 2].copy_from_slice(&count.to_be_bytes());
@@ -254,7 +267,7 @@ impl Code {
 
 impl<'a> Edns<'a> {
     /// An OPT record of version 0, with which the message ends (RFC 6891 section 6.1.2). Of its options
-    /// only COOKIE is followed, but they must be some.
+    /// only COOKIE and PADDING are followed, but they must be some.
     fn read(record: &'a [u8]) -> Option<Self> {
         let (&[0, 0, 41, high, low, 0, 0, flags, _, length_high, length_low], mut options) =
             record.split_first_chunk::<OPT_BYTES>()?
@@ -264,30 +277,41 @@ impl<'a> Edns<'a> {
         if options.len() != usize::from(u16::from_be_bytes([length_high, length_low])) {
             return None;
         }
-        let mut cookie = None;
+        let (mut cookie, mut is_padded) = (None, false);
         while !options.is_empty() {
             let (&[kind_high, kind_low, high, low], rest) = options.split_first_chunk()?;
             let (value, rest) = rest.split_at_checked(u16::from_be_bytes([high, low]).into())?;
-            if u16::from_be_bytes([kind_high, kind_low]) == COOKIE {
-                cookie = cookie.or(Some(value));
+            match u16::from_be_bytes([kind_high, kind_low]) {
+                COOKIE => cookie = cookie.or(Some(value)),
+                PADDING => is_padded = true,
+                _ => {}
             }
             options = rest;
         }
         let bytes_max = u16::from_be_bytes([high, low]);
-        Some(Self { bytes_max, dnssec_ok: flags & bit::DNSSEC_OK, cookie })
+        Some(Self { bytes_max, dnssec_ok: flags & bit::DNSSEC_OK, cookie, is_padded })
     }
 
     /// What this server takes, and the client's own DO (RFC 3225 section 3).
-    fn write(self, cookie: Option<&cookie::Given>, message: &mut Vec<u8>) {
+    fn write(self, cookie: Option<&cookie::Given>, is_padded: bool, message: &mut Vec<u8>) {
         let [high, low] = UDP_BYTES_MAX.to_be_bytes();
         message.extend_from_slice(&[0, 0, 41, high, low, 0, 0, self.dnssec_ok, 0, 0, 0]);
+        let start = message.len();
+        let mut option = |kind: u16, value: &[u8]| {
+            message.extend_from_slice(&kind.to_be_bytes());
+            message.extend_from_slice(&(value.len() as u16).to_be_bytes());
+            message.extend_from_slice(value);
+            message.len()
+        };
+        let mut end = start;
         if let Some(cookie) = cookie {
-            let length = message.len() - 2;
-            message[length..].copy_from_slice(&((OPTION_BYTES + cookie.len()) as u16).to_be_bytes());
-            message.extend_from_slice(&COOKIE.to_be_bytes());
-            message.extend_from_slice(&(cookie.len() as u16).to_be_bytes());
-            message.extend_from_slice(cookie);
+            end = option(COOKIE, cookie);
         }
+        if is_padded {
+            let missing = (end + OPTION_BYTES).next_multiple_of(PADDED_BYTES) - end - OPTION_BYTES;
+            end = option(PADDING, &[0; PADDED_BYTES][..missing]);
+        }
+        message[start - 2..start].copy_from_slice(&((end - start) as u16).to_be_bytes());
     }
 }
 

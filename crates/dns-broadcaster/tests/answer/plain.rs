@@ -34,7 +34,7 @@ fn written(snapshot: &Snapshot, query: &Message, bytes_max: usize) -> (Vec<u8>, 
     let asked = query.to_vec().unwrap();
     let asked = plain::Query::read(&asked).expect("a common query");
     let mut message = b"what stood there before".to_vec();
-    let frame = plain::Frame { bytes_max, is_cut: false, cookie: None };
+    let frame = plain::Frame { bytes_max, is_cut: false, cookie: None, is_padded: false };
     asked.write(&answer(snapshot, asked.name(), asked.kind()), frame, &mut message);
     let read = Message::from_vec(&message).unwrap();
     (message, read)

@@ -35,8 +35,12 @@ pub(crate) struct Bound {
     secret: Secret,
     listeners: Listeners,
     pub(crate) dns: SocketAddr,
-    /// Where DNS by TLS is answered, if it is.
+    /// Where DNS by TLS is answered, if it is,
     pub(crate) tls: Option<SocketAddr>,
+    /// by HTTPS
+    pub(crate) https: Option<SocketAddr>,
+    /// and by QUIC.
+    pub(crate) quic: Option<SocketAddr>,
 }
 
 impl Bound {
@@ -45,7 +49,7 @@ impl Bound {
         Self::with_tls(folder, dns, None).await
     }
 
-    /// As [`Bound::at`], and by TLS on any port.
+    /// As [`Bound::at`], and encrypted.
     pub(crate) async fn with_tls(folder: &Path, dns: SocketAddr, tls: Option<Tls>) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let path = folder.join("secret");
@@ -70,8 +74,10 @@ impl Bound {
         let listeners = bind(&config).await;
         let dns = listeners.udp[0].local_addr().unwrap();
         assert_eq!(dns, listeners.tcp[0].local_addr().unwrap());
-        let tls = listeners.tls.first().map(|listener| listener.local_addr().unwrap());
-        Self { config, secret, listeners, dns, tls }
+        let of = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap();
+        let (tls, https) = (listeners.tls.first().map(of), listeners.https.first().map(of));
+        let quic = listeners.quic.first().map(|socket| socket.local_addr().unwrap());
+        Self { config, secret, listeners, dns, tls, https, quic }
     }
 
     /// Zones of links are held for so long after the start.
