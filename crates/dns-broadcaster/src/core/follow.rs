@@ -26,9 +26,9 @@
 //! addresses or keys. An answer with the right serial is taken for a followed zone; whether the
 //! records are right as well is not asked.
 
-mod contact;
 mod dispatch;
 mod event;
+mod flight;
 mod follower;
 mod policy;
 mod queue;
@@ -36,9 +36,11 @@ mod track;
 mod view;
 mod zone;
 
-pub use event::{Exchange, Input, Output, Reason, Target};
+pub use event::{Exchange, Input, Output, Reason};
 pub use policy::{OUTSTANDING_CEILING, Policy, TARGETS_MAX, ZONES_MAX};
-pub use view::{Counts, Footprint, LastChange, Overdue, Standing, State, Summary, Trouble};
+pub use view::{Counts, Footprint, LastChange, Standing, State, Summary, Trouble};
+
+pub use super::contact::{Overdue, Target};
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -103,14 +105,10 @@ impl Followers {
     /// Targets that somebody should look at: those that have not followed for
     /// [`Policy::late_after`].
     pub fn overdue(&self, now: Timestamp) -> impl Iterator<Item = (&Target, Overdue)> {
-        self.summaries().filter_map(move |(target, summary)| {
-            let overdue = match summary.unreachable_since {
-                Some(since) if since + self.policy.late_after <= now => Overdue::Silent { since },
-                None if summary.late > 0 => Overdue::Late { zones: summary.late },
-                _ => return None,
-            };
-            Some((target, overdue))
-        })
+        let late_after = self.policy.late_after;
+        self.followers
+            .iter()
+            .filter_map(move |(target, follower)| Some((target, follower.overdue(now, late_after)?)))
     }
 
     /// One target; `None` when it is not followed up.

@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod apply;
 pub mod catalogue;
+pub mod contact;
 pub mod cookie;
 pub mod dnssec;
 pub mod draft;

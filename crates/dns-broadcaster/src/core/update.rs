@@ -32,7 +32,6 @@
 //! What it is not: it does not send, time out or retransmit single messages, and it knows no addresses
 //! of targets or keys.
 
-mod contact;
 mod event;
 mod fence;
 mod policy;
@@ -52,7 +51,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use switchback_machine::{Machine, Outbox, Timestamp};
 
 use self::updater::{Scene, Updater};
-use super::follow::{Overdue, Target};
+use super::contact::{Overdue, Target};
 use super::name::Name;
 
 type Out = Outbox<Updates>;

@@ -5,8 +5,8 @@ use core::ops::Bound::{Excluded, Unbounded};
 use switchback_machine::Timestamp;
 
 use super::Out;
-use super::contact::Flight;
 use super::event::{Exchange, Output};
+use super::flight::Flight;
 use super::follower::{Follower, Scene};
 use super::policy::{LATE_MAX, LATE_PAUSE, Policy};
 use super::queue::{Lane, Slot};
@@ -95,20 +95,20 @@ impl Follower {
     }
 
     fn probe(&mut self, scene: Scene<'_>, out: &mut Out) {
-        let Some(outage) = &mut self.contact.outage else { return };
+        let Some(outage) = self.contact.outage else { return };
         if !self.flights.is_empty() || scene.now < outage.probe_at {
             return;
         }
-        let is_notify = outage.notify_next;
-        outage.notify_next = !is_notify;
+        let is_notify = self.probing.notify_next;
+        self.probing.notify_next = !is_notify;
         if is_notify && let Some((slot, id)) = self.queue.pop_notify(scene.now) {
             self.send(scene, Exchange::Notify, id, slot.turn(), out);
             return;
         }
-        let after = outage.cursor.map_or(Unbounded, Excluded);
+        let after = self.probing.cursor.map_or(Unbounded, Excluded);
         let next = self.tracks.range((after, Unbounded)).next().or_else(|| self.tracks.first_key_value());
         let Some((&id, track)) = next else { return };
-        outage.cursor = Some(id);
+        self.probing.cursor = Some(id);
         if let Some(slot) = track.ask {
             self.queue.remove(slot, id);
         }

@@ -1,44 +1,13 @@
 //! What happens to the followers, and what they are asked for.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 
 use switchback_machine::Timestamp;
 
+use crate::core::contact::Target;
 use crate::core::name::Name;
 use crate::core::zone::Serial;
-
-/// A name server that follows this one, by the name that the operator gave it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Target(Arc<str>);
-
-impl Target {
-    /// The target of this configured name.
-    #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self(name.into())
-    }
-
-    /// Its configured name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// What is said to a target about one zone. Of each kind one at most is outstanding per target
 /// and zone, so the two together name it.

@@ -1,17 +1,19 @@
 //! One target: what it is told and asked next, and what it said.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::time::Duration;
 
 use switchback_machine::Timestamp;
 
 use super::Out;
-use super::contact::{Contact, Flight, Flights};
-use super::event::{Exchange, Output, Reason, Target};
+use super::event::{Exchange, Output, Reason};
+use super::flight::{Flight, Flights};
 use super::policy::Policy;
 use super::queue::{Lane, Queue, Slot};
 use super::track::Track;
 use super::view::{Counts, LastChange, State, Summary, Trouble};
 use super::zone::{Batch, Zone, ZoneId, Zones};
+use crate::core::contact::{Contact, Missed, Overdue, Target};
 use crate::core::name::Name;
 use crate::core::zone::Serial;
 
@@ -32,6 +34,7 @@ pub(super) struct Follower {
     pub(super) queue: Queue,
     pub(super) flights: Flights,
     pub(super) contact: Contact,
+    pub(super) probing: Probing,
     pub(super) counts: Counts,
     /// Zones that are late at a time, unless they follow before.
     pub(super) late: BTreeSet<(Timestamp, ZoneId)>,
@@ -41,6 +44,17 @@ pub(super) struct Follower {
     pub(super) late_floor: Timestamp,
     last_batch: Batch,
     last_change: Option<LastChange>,
+}
+
+/// How a target that is silent is tried: one zone at a time is asked about until it answers.
+#[derive(Debug, Default)]
+pub(super) struct Probing {
+    /// The next probe is a NOTIFY, when there is one to send. Every other one is, because some
+    /// firewalls let only one of the two kinds pass.
+    pub(super) notify_next: bool,
+    /// The zone that was asked about last: each probe takes the next, in case that one zone is
+    /// what the target is silent about.
+    pub(super) cursor: Option<ZoneId>,
 }
 
 /// What was published.
@@ -53,6 +67,7 @@ impl Follower {
             queue: Queue::default(),
             flights: Flights::default(),
             contact: Contact::default(),
+            probing: Probing::default(),
             counts: Counts::default(),
             late: BTreeSet::new(),
             late_zones: 0,
@@ -66,11 +81,8 @@ impl Follower {
     pub(super) fn begin_batch(&mut self, now: Timestamp, batch: Batch, zones: usize) {
         self.last_batch = batch;
         self.last_change = Some(LastChange { at: now, zones, open: zones, slowest: None });
-        if let Some(outage) = &mut self.contact.outage {
-            // The target may be back since the last probe, and now it matters.
-            outage.probe_at = now;
-            outage.notify_next = true;
-        }
+        self.contact.probe_now(now);
+        self.probing.notify_next = true;
     }
 
     /// The zone is new or has another serial; it is number `index` of its batch.
@@ -203,8 +215,10 @@ impl Follower {
     ) {
         let Some(flight) = self.flights.of(exchange).remove(name) else { return };
         if reason.is_silence() {
-            if let Some(outage) = self.contact.miss(scene.now, flight, scene.policy) {
-                out.send(Output::Unreachable { target: self.target.clone(), since: outage.since });
+            let missed = Missed { sent: flight.sent, is_probe: flight.is_probe, pause_from: scene.now };
+            if let Some(since) = self.contact.miss(scene.now, missed, scene.policy.patience()) {
+                self.probing = Probing::default();
+                out.send(Output::Unreachable { target: self.target.clone(), since });
             }
         } else {
             self.hear(scene, out);
@@ -315,6 +329,10 @@ impl Follower {
             outstanding: self.flights.len(),
             last_change: self.last_change,
         }
+    }
+
+    pub(super) fn overdue(&self, now: Timestamp, late_after: Duration) -> Option<Overdue> {
+        self.contact.overdue(now, late_after, self.late_zones)
     }
 
     pub(super) fn track(&self, id: ZoneId) -> Option<&Track> {

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::core::contact::{Patience, doubled};
+
 /// Targets that are followed. Each zone is remembered once per target; a site has a handful of
 /// name servers that face its clients, and what lies behind those follows them.
 pub const TARGETS_MAX: usize = 32;
@@ -20,9 +22,6 @@ pub(super) const CHANGES_MAX: usize = 8;
 pub(super) const LATE_MAX: usize = 256;
 /// See [`LATE_MAX`].
 pub(super) const LATE_PAUSE: Duration = Duration::from_millis(1);
-/// Beyond this a doubled time exceeds every maximum that makes sense.
-const DOUBLINGS_MAX: u32 = 20;
-
 /// When targets are told and asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -104,9 +103,10 @@ impl Policy {
         doubled(self.notify_again, others).min(self.notify_again_max)
     }
 
-    /// To the next probe, after `probes` in vain.
-    pub(super) fn probe_delay(&self, probes: u32) -> Duration {
-        doubled(self.probe_again, probes).min(self.probe_again_max)
+    /// With targets that are silent.
+    pub(super) fn patience(&self) -> Patience {
+        let Self { unreachable_after, probe_again, probe_again_max, .. } = *self;
+        Patience { unreachable_after, probe_again, probe_again_max }
     }
 
     /// To the next question about a zone that is not followed, after `questions` since the change.
@@ -119,10 +119,6 @@ impl Policy {
             _ => self.ask_max,
         }
     }
-}
-
-fn doubled(first: Duration, times: u32) -> Duration {
-    first.saturating_mul(1 << times.min(DOUBLINGS_MAX))
 }
 
 #[cfg(test)]

@@ -175,21 +175,6 @@ impl Summary {
     }
 }
 
-/// What is wrong with a target for so long that somebody should look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overdue {
-    /// It is silent.
-    Silent {
-        /// Since when.
-        since: Timestamp,
-    },
-    /// It answers, and does not serve what was published.
-    Late {
-        /// So many zones of it.
-        zones: usize,
-    },
-}
-
 /// What is held in memory, for metrics: all of it goes when zones go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {

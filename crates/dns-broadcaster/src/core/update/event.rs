@@ -9,7 +9,7 @@ use switchback_machine::Timestamp;
 
 use super::fence::Fence;
 use super::wish::{Content, Wish};
-use crate::core::follow::Target;
+use crate::core::contact::Target;
 use crate::core::name::Name;
 use crate::core::record::Rdata;
 

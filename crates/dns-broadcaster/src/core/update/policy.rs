@@ -2,13 +2,13 @@
 
 use core::time::Duration;
 
+use crate::core::contact::{Patience, doubled};
+
 /// Names that are kept at one target; each takes some 500 bytes. A flat zone of that many tenants is
 /// better delegated.
 pub const NAMES_MAX: usize = 50_000;
 /// Exchanges outstanding per target, whatever the policy says: each holds a socket.
 const OUTSTANDING_CEILING: usize = 64;
-/// Beyond this a doubled time exceeds every maximum that makes sense.
-const DOUBLINGS_MAX: u32 = 20;
 
 /// When targets are asked and updated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,14 +98,11 @@ impl Policy {
         doubled(self.again, failures.saturating_sub(1)).min(self.again_max)
     }
 
-    /// To the next probe, after `probes` in vain.
-    pub(super) fn probe_delay(&self, probes: u32) -> Duration {
-        doubled(self.probe_again, probes).min(self.probe_again_max)
+    /// With targets that are silent.
+    pub(super) fn patience(&self) -> Patience {
+        let Self { unreachable_after, probe_again, probe_again_max, .. } = *self;
+        Patience { unreachable_after, probe_again, probe_again_max }
     }
-}
-
-fn doubled(first: Duration, times: u32) -> Duration {
-    first.saturating_mul(1 << times.min(DOUBLINGS_MAX))
 }
 
 #[cfg(test)]

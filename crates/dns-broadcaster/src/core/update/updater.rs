@@ -8,13 +8,12 @@ use core::time::Duration;
 use switchback_machine::Timestamp;
 
 use super::Out;
-use super::contact::Contact;
 use super::event::{Change, Exchange, Found, Output, Trouble, Verdict};
 use super::policy::{NAMES_MAX, Policy};
 use super::track::{Next, Seen, Track};
 use super::view::{Counts, LastChange, Standing, State, Summary};
 use super::wish::Wish;
-use crate::core::follow::{Overdue, Target};
+use crate::core::contact::{Contact, Missed, Overdue, Target};
 use crate::core::name::Name;
 
 /// What a target's step looks at.
@@ -104,10 +103,7 @@ impl Updater {
             self.forget(name, out);
             return;
         }
-        if let Some(outage) = &mut self.contact.outage {
-            // The target may be back since the last probe, and now it matters.
-            outage.probe_at = scene.now;
-        }
+        self.contact.probe_now(scene.now);
         match track.judge(name, scene.system) {
             Next::Left if *wish == Wish::LetGo => self.forget(name, out),
             // What was seen may be no longer true.
@@ -188,7 +184,10 @@ impl Updater {
     ) -> Option<Flight> {
         let flight = self.flights.remove(&exchange)?;
         if trouble.is_some_and(Trouble::is_silence) {
-            if let Some(since) = self.contact.miss(scene.now, flight.sent, flight.is_probe, scene.policy) {
+            let Flight { sent, is_probe, .. } = flight;
+            // Counted from the sending, so that the caller's time-out adds nothing.
+            let missed = Missed { sent, is_probe, pause_from: sent };
+            if let Some(since) = self.contact.miss(scene.now, missed, scene.policy.patience()) {
                 out.send(Output::Unreachable { target: self.target.clone(), since });
             }
         } else if let Some(outage) = self.contact.hear(scene.now) {
