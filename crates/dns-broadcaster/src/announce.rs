@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::RecordType;
-use switchback_kit::drive::{Clock, Shell, drive};
+use switchback_kit::drive::Shell;
 use switchback_kit::durable::{self, Batch, Db};
-use switchback_machine::{Machine, Outbox, Timestamp};
-use tokio::sync::{mpsc, oneshot, watch};
+use switchback_machine::Timestamp;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Secondary;
@@ -25,157 +24,55 @@ use crate::core::name::Name;
 use crate::core::transfer;
 use crate::core::zone::{Serial, Snapshot, Zone};
 use crate::correspondent::{Correspondent, Failure, Sending};
+use crate::desk::{self, KnownBy};
 use crate::respond::{serial_in, wire_name, wire_record};
 use crate::tsig::Keys;
 
-/// Zones of one name server that are listed because they are not followed; more are counted.
-const LISTED_MAX: usize = 100;
 /// Zones that the core is told of at once: some ten milliseconds of work, in which nobody else is
 /// told or heard.
 const PUBLISHED_MAX: usize = 1000;
-/// Inputs that may wait.
-const INBOX_MAX: usize = 1024;
-
+/// Asks how far the name servers have followed.
+pub type Desk = desk::Desk<Input, Following>;
+/// How far everybody has followed.
+pub type View = desk::View<Following>;
 /// How far one name server has followed.
-#[derive(Clone, Debug)]
-pub struct Following {
-    /// Who it is.
-    pub secondary: Secondary,
-    /// All its zones together.
-    pub summary: Summary,
-    /// Zones that it does not follow, some of them when there are many.
-    pub lagging: Vec<(Name, Standing)>,
-}
+pub type Following = KnownBy<Followers>;
 
-/// What is known of everybody, and of which instant.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// The present, on the clock that the other times are on.
-    pub now: Timestamp,
-    /// In the order of their names.
-    pub followers: Vec<Following>,
-}
+impl desk::Core for Followers {
+    type Server = Secondary;
+    type Summary = Summary;
+    type Standing = Standing;
 
-/// Asks for the view. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Desk(mpsc::Sender<Event>);
-
-impl Desk {
-    /// What is known now of all zones, or of `zones`; nothing while the service ends.
-    pub async fn view(&self, zones: Option<BTreeSet<Name>>) -> View {
-        self.ask(|reply| Event::List(zones, reply)).await
+    fn total(&self, target: &Target, only: Option<&BTreeSet<Name>>) -> Option<Summary> {
+        let summary = self.summary(target)?;
+        let Some(zones) = only else { return Some(summary) };
+        Some(summary.of(zones.iter().filter_map(|zone| self.standing(target, zone))))
     }
 
-    /// Whom somebody should look at, and since how long they are silent or how many zones they miss.
-    pub async fn overdue(&self) -> Vec<(Target, Delay)> {
-        self.ask(Event::ListOverdue).await
-    }
-
-    async fn ask<T: Default>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> T {
-        let (reply, answer) = oneshot::channel();
-        if self.0.send(event(reply)).await.is_err() {
-            return T::default();
-        }
-        answer.await.unwrap_or_default()
-    }
-}
-
-/// As [`Overdue`], for people who know no timestamps of this process.
-#[derive(Clone, Copy, Debug)]
-pub enum Delay {
-    /// It has been silent for so long.
-    Silent(Duration),
-    /// It does not serve so many zones as they were published.
-    Late(usize),
-}
-
-impl Delay {
-    pub(crate) fn of(now: Timestamp, (target, overdue): (&Target, Overdue)) -> (Target, Self) {
-        let delay = match overdue {
-            Overdue::Silent { since } => Self::Silent(now.since(since)),
-            Overdue::Late { zones } => Self::Late(zones),
+    fn each<'a>(
+        &'a self,
+        target: &'a Target,
+        only: Option<&'a BTreeSet<Name>>,
+    ) -> impl Iterator<Item = (&'a Name, Standing)> {
+        let standings: Box<dyn Iterator<Item = _>> = match only {
+            None => Box::new(self.standings(target, None)),
+            Some(zones) => {
+                Box::new(zones.iter().filter_map(move |zone| Some((zone, self.standing(target, zone)?))))
+            }
         };
-        (target.clone(), delay)
+        standings
+    }
+
+    fn is_lagging(standing: &Standing) -> bool {
+        standing.state != State::Converged
+    }
+
+    fn overdue_at(&self, now: Timestamp) -> impl Iterator<Item = (&Target, Overdue)> {
+        self.overdue(now)
     }
 }
 
-/// A machine of its own around the core, so that a reader is answered between two steps.
-struct Announcer {
-    followers: Followers,
-    secondaries: BTreeMap<Target, Secondary>,
-}
-
-#[derive(Debug)]
-enum Event {
-    Happened(Input),
-    List(Option<BTreeSet<Name>>, oneshot::Sender<View>),
-    ListOverdue(oneshot::Sender<Vec<(Target, Delay)>>),
-}
-
-#[derive(Debug)]
-enum Act {
-    Do(Output),
-    Tell(oneshot::Sender<View>, View),
-    TellOverdue(oneshot::Sender<Vec<(Target, Delay)>>, Vec<(Target, Delay)>),
-}
-
-impl Machine for Announcer {
-    type Input = Event;
-    type Change = Infallible;
-    type Output = Act;
-
-    fn step(&mut self, now: Timestamp, input: Event, outbox: &mut Outbox<Self>) {
-        match input {
-            Event::Happened(input) => {
-                let mut inner = Outbox::new();
-                self.followers.step(now, input, &mut inner);
-                outbox.outputs.extend(inner.outputs.into_iter().map(Act::Do));
-            }
-            Event::List(zones, reply) => {
-                outbox.send(Act::Tell(reply, self.view(now, zones.as_ref())));
-            }
-            Event::ListOverdue(reply) => {
-                let overdue = self.followers.overdue(now).map(|overdue| Delay::of(now, overdue));
-                outbox.send(Act::TellOverdue(reply, overdue.collect()));
-            }
-        }
-    }
-
-    fn tick(&mut self, now: Timestamp, outbox: &mut Outbox<Self>) {
-        let mut inner = Outbox::new();
-        self.followers.tick(now, &mut inner);
-        outbox.outputs.extend(inner.outputs.into_iter().map(Act::Do));
-    }
-
-    fn deadline(&self) -> Option<Timestamp> {
-        self.followers.deadline()
-    }
-}
-
-impl Announcer {
-    fn view(&self, now: Timestamp, zones: Option<&BTreeSet<Name>>) -> View {
-        let followers = self.followers.summaries().filter_map(|(target, mut summary)| {
-            let standings: Box<dyn Iterator<Item = (&Name, Standing)>> = match zones {
-                None => Box::new(self.followers.standings(target, None)),
-                Some(zones) => {
-                    let standings = || {
-                        let of = |zone| Some((zone, self.followers.standing(target, zone)?));
-                        zones.iter().filter_map(of)
-                    };
-                    summary = summary.of(standings().map(|(_, standing)| standing));
-                    Box::new(standings())
-                }
-            };
-            let lagging = standings.filter(|(_, standing)| standing.state != State::Converged);
-            Some(Following {
-                secondary: self.secondaries.get(target)?.clone(),
-                summary,
-                lagging: lagging.take(LISTED_MAX).map(|(zone, standing)| (zone.clone(), standing)).collect(),
-            })
-        });
-        View { now, followers: followers.collect() }
-    }
-}
+type Inbox = desk::Inbox<Input, Following>;
 
 /// What a run needs.
 pub(crate) struct Announcing {
@@ -196,38 +93,26 @@ impl Announcing {
         followers: Followers,
         shutdown: CancellationToken,
     ) -> (Desk, impl Future<Output = Result<(), durable::Error>>) {
-        let (inbox, events) = mpsc::channel(INBOX_MAX);
-        let desk = Desk(inbox.clone());
+        let (desk, inbox, waiting) = desk::open();
         let secondaries: BTreeMap<_, _> =
             self.secondaries.into_iter().map(|secondary| (Target::new(&secondary.name), secondary)).collect();
         let correspondents = secondaries.iter().map(|(target, secondary)| {
             let key = secondary.key.as_ref().and_then(|key| self.keys.get(key)).cloned();
             (target.clone(), Arc::new(Correspondent::new(secondary.address, &self.own, key)))
         });
-        let shell = Hands {
+        let hands = Hands {
             correspondents: correspondents.collect(),
             snapshot: Arc::clone(&self.snapshot),
             inbox: inbox.clone(),
         };
-        let machine = Announcer { followers, secondaries };
         let watching = watch_zones(self.snapshot, self.published, inbox);
-        let driving = drive(machine, shell, self.db, Clock::start(), events, shutdown);
-        let running = async move {
-            tokio::select! {
-                ended = driving => ended,
-                () = watching => Ok(()),
-            }
-        };
+        let running = desk::attend((followers, secondaries), hands, self.db, waiting, watching, shutdown);
         (desk, running)
     }
 }
 
 /// Tells the core of each zone that may be taken from here and is another than before.
-async fn watch_zones(
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    mut published: watch::Receiver<()>,
-    inbox: mpsc::Sender<Event>,
-) {
+async fn watch_zones(snapshot: Arc<ArcSwap<Snapshot>>, mut published: watch::Receiver<()>, inbox: Inbox) {
     let mut before = Arc::new(Snapshot::default());
     loop {
         published.borrow_and_update();
@@ -235,7 +120,7 @@ async fn watch_zones(
         let inputs = difference(&before, &present);
         before = present;
         for input in inputs {
-            if inbox.send(Event::Happened(input)).await.is_err() {
+            if inbox.tell(input).await.is_err() {
                 return;
             }
         }
@@ -266,32 +151,29 @@ fn difference(before: &Snapshot, after: &Snapshot) -> Vec<Input> {
 struct Hands {
     correspondents: BTreeMap<Target, Arc<Correspondent>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
-    inbox: mpsc::Sender<Event>,
+    inbox: Inbox,
 }
 
-impl Shell<Announcer> for Hands {
+impl Shell<Followers> for Hands {
     fn persist(&mut self, change: &Infallible, _: &mut Batch) {
         match *change {}
     }
 
-    fn perform(&mut self, act: Act) {
-        match act {
-            // Who asked may have gone.
-            Act::Tell(reply, view) => drop(reply.send(view)),
-            Act::TellOverdue(reply, overdue) => drop(reply.send(overdue)),
-            Act::Do(Output::Notify { target, zone, .. }) => {
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Notify { target, zone, .. } => {
                 let message = notify(&zone, self.snapshot.load().zone(&zone).map(AsRef::as_ref));
                 self.exchange(target, zone, Exchange::Notify, message);
             }
-            Act::Do(Output::Ask { target, zone }) => {
+            Output::Ask { target, zone } => {
                 let message = question(&zone);
                 self.exchange(target, zone, Exchange::Ask, message);
             }
-            Act::Do(output) => log(output),
+            output => log(output),
         }
     }
 
-    fn publish(&mut self, _: Timestamp, _: &Announcer) {}
+    fn publish(&mut self, _: Timestamp, _: &Followers) {}
 }
 
 impl Hands {
@@ -322,8 +204,8 @@ impl Hands {
                     Input::SoaAnswered { target, zone, serial }
                 }
             };
-            // The loop has ended: so does this.
-            drop(inbox.send(Event::Happened(input)).await);
+            // When the loop has ended, so does this.
+            _ = inbox.tell(input).await;
         });
     }
 }

@@ -10,18 +10,20 @@ use bytes::Bytes;
 use switchback_proto::dns::v1 as wire;
 
 use crate::Error;
-use crate::announce::{Delay, Following, View};
+use crate::announce::{Following, View};
 use crate::core::apply::{Desired, Record};
 use crate::core::catalogue;
+use crate::core::contact::Target;
 use crate::core::dnssec::key::PublicKey;
 use crate::core::dnssec::roll::Stage;
 use crate::core::dnssec::sign::Signer as _;
-use crate::core::follow::{Exchange, Reason, Standing, State, Target};
+use crate::core::follow::{Exchange, Reason, Standing, State};
 use crate::core::name::Name;
 use crate::core::own::Digest;
 use crate::core::zone::{
     NAME_SERVER_LABEL, NameServer, Place, SYSTEM_LABELS, Serial, System, Tenant, TenantContent,
 };
+use crate::desk::Delay;
 use crate::signer::{Kept, Keyring};
 
 /// One that signs, one that will and one that did, and another one; a larger set would not fit into an
@@ -243,15 +245,15 @@ pub(crate) fn overdue((target, delay): (Target, Delay)) -> wire::OverdueSecondar
 
 /// How far everybody has followed, for `ListSecondaries`.
 pub(crate) fn secondaries(view: &View) -> Vec<wire::Secondary> {
-    view.followers.iter().map(|following| secondary(view, following)).collect()
+    view.servers.iter().map(|following| secondary(view, following)).collect()
 }
 
 fn secondary(view: &View, following: &Following) -> wire::Secondary {
-    let Following { secondary, summary, lagging } = following;
+    let Following { server, summary, lagging } = following;
     let ago = |at| millis(view.now.since(at));
     wire::Secondary {
-        name: secondary.name.clone(),
-        address: secondary.address.to_string(),
+        name: server.name.clone(),
+        address: server.address.to_string(),
         converged: count(summary.counts.converged),
         behind: count(summary.counts.behind),
         ahead: count(summary.counts.ahead),

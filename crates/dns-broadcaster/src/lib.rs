@@ -28,6 +28,7 @@ mod convert;
 pub mod core;
 mod correspondent;
 mod datagram;
+pub mod desk;
 mod edition;
 mod https;
 pub mod publisher;

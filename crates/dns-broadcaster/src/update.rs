@@ -7,16 +7,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hickory_proto::op::ResponseCode;
-use switchback_kit::drive::{Clock, Shell, drive};
+use switchback_kit::drive::Shell;
 use switchback_kit::durable::{self, Batch};
-use switchback_machine::{Machine, Outbox, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use switchback_machine::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::UpdateTarget;
-use crate::announce::Delay;
 use crate::convert::{millis, trouble_text};
-use crate::core::follow::Target;
+use crate::core::contact::{Overdue, Target};
 use crate::core::name::Name;
 use crate::core::record::Rdata;
 use crate::core::update::{
@@ -24,132 +22,47 @@ use crate::core::update::{
     Updates, Verdict, Wish,
 };
 use crate::correspondent::{Correspondent, Failure, Sending};
+use crate::desk::{self, KnownBy};
 use crate::publisher::Publisher;
 use crate::tsig::{Keys, Mismatch};
 use crate::{Error, store};
 
-/// Tenants of one target that are listed because they do not stand there; more are counted.
-const LISTED_MAX: usize = 100;
 /// Wishes that the core is told of at once: some milliseconds of work.
 const PUBLISHED_MAX: usize = 1000;
-/// Inputs that may wait.
-const INBOX_MAX: usize = 1024;
+/// Asks how the targets have taken what was put there.
+pub type Desk = desk::Desk<Input, Updated>;
+/// How everybody has taken what was put there.
+pub type View = desk::View<Updated>;
+/// How one target has.
+pub type Updated = KnownBy<Updates>;
 
-/// How one target has taken what was put there.
-#[derive(Clone, Debug)]
-pub struct Updated {
-    /// Who it is.
-    pub target: UpdateTarget,
-    /// All its tenants together.
-    pub summary: Summary,
-    /// Tenants whose names do not stand there as they should, some of them when there are many.
-    pub lagging: Vec<(Name, Standing)>,
-}
+impl desk::Core for Updates {
+    type Server = UpdateTarget;
+    type Summary = Summary;
+    type Standing = Standing;
 
-/// What is known of everybody, and of which instant.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// The present, on the clock that the other times are on.
-    pub now: Timestamp,
-    /// In the order of their names.
-    pub targets: Vec<Updated>,
-}
-
-/// Asks for the view. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Desk(mpsc::Sender<Event>);
-
-impl Desk {
-    /// What is known now of all tenants, or of `only` these; nothing while the service ends.
-    pub async fn view(&self, only: Option<BTreeSet<Name>>) -> View {
-        self.ask(|reply| Event::List(only, reply)).await
+    fn total(&self, target: &Target, only: Option<&BTreeSet<Name>>) -> Option<Summary> {
+        self.summary(target, only)
     }
 
-    /// Whom somebody should look at.
-    pub async fn overdue(&self) -> Vec<(Target, Delay)> {
-        self.ask(Event::ListOverdue).await
+    fn each<'a>(
+        &'a self,
+        target: &'a Target,
+        only: Option<&'a BTreeSet<Name>>,
+    ) -> impl Iterator<Item = (&'a Name, Standing)> {
+        self.standings(target).filter(move |(name, _)| only.is_none_or(|only| only.contains(*name)))
     }
 
-    async fn ask<T: Default>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> T {
-        let (reply, answer) = oneshot::channel();
-        if self.0.send(event(reply)).await.is_err() {
-            return T::default();
-        }
-        answer.await.unwrap_or_default()
+    fn is_lagging(standing: &Standing) -> bool {
+        standing.state != State::Converged
+    }
+
+    fn overdue_at(&self, now: Timestamp) -> impl Iterator<Item = (&Target, Overdue)> {
+        self.overdue(now)
     }
 }
 
-/// A machine of its own around the core, so that a reader is answered between two steps.
-struct Updater {
-    updates: Updates,
-    targets: BTreeMap<Target, UpdateTarget>,
-}
-
-#[derive(Debug)]
-enum Event {
-    Happened(Input),
-    List(Option<BTreeSet<Name>>, oneshot::Sender<View>),
-    ListOverdue(oneshot::Sender<Vec<(Target, Delay)>>),
-}
-
-#[derive(Debug)]
-enum Act {
-    Do(Output),
-    Tell(oneshot::Sender<View>, View),
-    TellOverdue(oneshot::Sender<Vec<(Target, Delay)>>, Vec<(Target, Delay)>),
-}
-
-impl Machine for Updater {
-    type Input = Event;
-    type Change = Change;
-    type Output = Act;
-
-    fn step(&mut self, now: Timestamp, input: Event, outbox: &mut Outbox<Self>) {
-        match input {
-            Event::Happened(input) => {
-                let mut inner = Outbox::new();
-                self.updates.step(now, input, &mut inner);
-                release(inner, outbox);
-            }
-            Event::List(only, reply) => outbox.send(Act::Tell(reply, self.view(now, only.as_ref()))),
-            Event::ListOverdue(reply) => {
-                let overdue = self.updates.overdue(now).map(|overdue| Delay::of(now, overdue));
-                outbox.send(Act::TellOverdue(reply, overdue.collect()));
-            }
-        }
-    }
-
-    fn tick(&mut self, now: Timestamp, outbox: &mut Outbox<Self>) {
-        let mut inner = Outbox::new();
-        self.updates.tick(now, &mut inner);
-        release(inner, outbox);
-    }
-
-    fn deadline(&self) -> Option<Timestamp> {
-        self.updates.deadline()
-    }
-}
-
-fn release(inner: Outbox<Updates>, outbox: &mut Outbox<Updater>) {
-    outbox.changes.extend(inner.changes);
-    outbox.outputs.extend(inner.outputs.into_iter().map(Act::Do));
-}
-
-impl Updater {
-    fn view(&self, now: Timestamp, only: Option<&BTreeSet<Name>>) -> View {
-        let targets = self.updates.summaries(only).filter_map(|(target, summary)| {
-            let meant = self.updates.standings(target);
-            let meant = meant.filter(|(name, _)| only.is_none_or(|only| only.contains(*name)));
-            let lagging = meant.filter(|(_, standing)| standing.state != State::Converged);
-            Some(Updated {
-                target: self.targets.get(target)?.clone(),
-                summary,
-                lagging: lagging.take(LISTED_MAX).map(|(name, standing)| (name.clone(), standing)).collect(),
-            })
-        });
-        View { now, targets: targets.collect() }
-    }
-}
+type Inbox = desk::Inbox<Input, Updated>;
 
 /// What a run needs.
 pub(crate) struct Updating {
@@ -171,8 +84,7 @@ impl Updating {
         self,
         shutdown: CancellationToken,
     ) -> Result<(Desk, impl Future<Output = Result<(), durable::Error>>), Error> {
-        let (inbox, events) = mpsc::channel(INBOX_MAX);
-        let desk = Desk(inbox.clone());
+        let (desk, inbox, waiting) = desk::open();
         let db = self.publisher.db();
         let targets: BTreeMap<_, _> =
             self.targets.into_iter().map(|target| (Target::new(&target.name), target)).collect();
@@ -190,15 +102,9 @@ impl Updating {
             let correspondent = Correspondent::new(configured.address, &self.own, key);
             (target.clone(), Arc::new(Master { correspondent, zone: configured.zone.clone() }))
         });
-        let shell = Hands { masters: masters.collect(), inbox: inbox.clone() };
+        let hands = Hands { masters: masters.collect(), inbox: inbox.clone() };
         let watching = watch_wishes(self.publisher, zones, names, inbox);
-        let driving = drive(Updater { updates, targets }, shell, db, Clock::start(), events, shutdown);
-        let running = async move {
-            tokio::select! {
-                ended = driving => ended,
-                () = watching => Ok(()),
-            }
-        };
+        let running = desk::attend((updates, targets), hands, db, waiting, watching, shutdown);
         Ok((desk, running))
     }
 }
@@ -218,12 +124,7 @@ fn remembered(put: Vec<(String, Name)>, targets: &BTreeMap<Target, UpdateTarget>
 
 /// Tells the core of each wish that is another than before. What was put in an earlier run and is wished
 /// no more is to go.
-async fn watch_wishes(
-    publisher: Arc<Publisher>,
-    zones: BTreeSet<Name>,
-    put: BTreeSet<Name>,
-    inbox: mpsc::Sender<Event>,
-) {
+async fn watch_wishes(publisher: Arc<Publisher>, zones: BTreeSet<Name>, put: BTreeSet<Name>, inbox: Inbox) {
     if zones.is_empty() {
         return std::future::pending().await;
     }
@@ -235,7 +136,7 @@ async fn watch_wishes(
         let changes = difference(&before, &present);
         before = present;
         for changes in changes.chunks(PUBLISHED_MAX) {
-            if inbox.send(Event::Happened(Input::Published(changes.to_vec()))).await.is_err() {
+            if inbox.tell(Input::Published(changes.to_vec())).await.is_err() {
                 return;
             }
         }
@@ -261,10 +162,10 @@ struct Master {
 
 struct Hands {
     masters: BTreeMap<Target, Arc<Master>>,
-    inbox: mpsc::Sender<Event>,
+    inbox: Inbox,
 }
 
-impl Shell<Updater> for Hands {
+impl Shell<Updates> for Hands {
     fn persist(&mut self, change: &Change, batch: &mut Batch) {
         match change {
             Change::Remember(target, name) => store::remember_put(batch, target.as_str(), name),
@@ -272,20 +173,17 @@ impl Shell<Updater> for Hands {
         }
     }
 
-    fn perform(&mut self, act: Act) {
-        match act {
-            // Who asked may have gone.
-            Act::Tell(reply, view) => drop(reply.send(view)),
-            Act::TellOverdue(reply, overdue) => drop(reply.send(overdue)),
-            Act::Do(Output::Look { target, exchange, name }) => self.look(target, exchange, name),
-            Act::Do(Output::Update { target, exchange, name, demand, put }) => {
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Look { target, exchange, name } => self.look(target, exchange, name),
+            Output::Update { target, exchange, name, demand, put } => {
                 self.update(target, exchange, name, demand, put);
             }
-            Act::Do(output) => log(output),
+            output => log(output),
         }
     }
 
-    fn publish(&mut self, _: Timestamp, _: &Updater) {}
+    fn publish(&mut self, _: Timestamp, _: &Updates) {}
 }
 
 impl Hands {
@@ -294,8 +192,8 @@ impl Hands {
         let inbox = self.inbox.clone();
         tokio::spawn(async move {
             let outcome = master.look(&name).await;
-            // The loop has ended: so does this.
-            drop(inbox.send(Event::Happened(Input::Looked { target, exchange, outcome })).await);
+            // When the loop has ended, so does this.
+            _ = inbox.tell(Input::Looked { target, exchange, outcome }).await;
         });
     }
 
@@ -304,7 +202,7 @@ impl Hands {
         let inbox = self.inbox.clone();
         tokio::spawn(async move {
             let outcome = master.update(&name, &demand, put.as_ref()).await;
-            drop(inbox.send(Event::Happened(Input::Updated { target, exchange, outcome })).await);
+            _ = inbox.tell(Input::Updated { target, exchange, outcome }).await;
         });
     }
 }

@@ -8,11 +8,11 @@ use crate::update::{Updated, View};
 
 /// How every target has taken what was put there.
 pub(crate) fn update_targets(view: &View) -> Vec<wire::UpdateTarget> {
-    view.targets.iter().map(|updated| target(view, updated)).collect()
+    view.servers.iter().map(|updated| target(view, updated)).collect()
 }
 
 fn target(view: &View, updated: &Updated) -> wire::UpdateTarget {
-    let Updated { target, summary, lagging } = updated;
+    let Updated { server: target, summary, lagging } = updated;
     let ago = |at| millis(view.now.since(at));
     wire::UpdateTarget {
         name: target.name.clone(),

@@ -97,11 +97,6 @@ impl Followers {
         self
     }
 
-    /// All targets, in the order of their names.
-    pub fn summaries(&self) -> impl Iterator<Item = (&Target, Summary)> {
-        self.followers.iter().map(|(target, follower)| (target, follower.summary()))
-    }
-
     /// Targets that somebody should look at: those that have not followed for
     /// [`Policy::late_after`].
     pub fn overdue(&self, now: Timestamp) -> impl Iterator<Item = (&Target, Overdue)> {

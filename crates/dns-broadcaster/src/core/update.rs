@@ -88,9 +88,10 @@ impl Updates {
         Self { policy: policy.bounded(), system, updaters, exchange: Exchange(0), batch: 0 }
     }
 
-    /// All targets, in the order of their names, as to all tenants or to those of `only`.
-    pub fn summaries(&self, only: Option<&BTreeSet<Name>>) -> impl Iterator<Item = (&Target, Summary)> {
-        self.updaters.iter().map(move |(target, updater)| (target, updater.summary(only)))
+    /// One target, as to all tenants or to those of `only`; `None` when it is unknown.
+    #[must_use]
+    pub fn summary(&self, target: &Target, only: Option<&BTreeSet<Name>>) -> Option<Summary> {
+        self.updaters.get(target).map(|updater| updater.summary(only))
     }
 
     /// Targets that somebody should look at: silent, or without names that should stand there, for
