@@ -40,10 +40,8 @@ impl DnsService for Rpc {
         request: Request<ApplyZonesRequest>,
     ) -> Result<Response<ApplyZonesResponse>, Status> {
         let publisher = Arc::clone(&self.publisher);
-        // A task of its own, because tonic drops this future when the caller goes away.
-        let applied = tokio::spawn(async move { publisher.apply(request.into_inner()).await });
-        let applied = applied.await.map_err(|error| Status::internal(error.to_string()))?;
-        let mut applied = applied.map_err(|error| status(&error))?;
+        let mut applied =
+            to_its_end(async move { publisher.apply(request.into_inner()).await }).await?.into_inner();
         let (followers, targets) = tokio::join!(self.followers.overdue(), self.targets.overdue());
         applied.overdue = followers.into_iter().chain(targets).map(convert::overdue).collect();
         Ok(Response::new(applied))
@@ -54,9 +52,7 @@ impl DnsService for Rpc {
         _: Request<ReloadZoneFilesRequest>,
     ) -> Result<Response<ReloadZoneFilesResponse>, Status> {
         let publisher = Arc::clone(&self.publisher);
-        let reloaded = tokio::spawn(async move { publisher.reload().await });
-        let reloaded = reloaded.await.map_err(|error| Status::internal(error.to_string()))?;
-        reloaded.map(Response::new).map_err(|error| status(&error))
+        to_its_end(async move { publisher.reload().await }).await
     }
 
     async fn publish_catalogue(
@@ -64,9 +60,7 @@ impl DnsService for Rpc {
         _: Request<PublishCatalogueRequest>,
     ) -> Result<Response<PublishCatalogueResponse>, Status> {
         let publisher = Arc::clone(&self.publisher);
-        let published = tokio::spawn(async move { publisher.publish_catalogue().await });
-        let published = published.await.map_err(|error| Status::internal(error.to_string()))?;
-        published.map(Response::new).map_err(|error| status(&error))
+        to_its_end(async move { publisher.publish_catalogue().await }).await
     }
 
     async fn newest_serial(
@@ -90,9 +84,7 @@ impl DnsService for Rpc {
 
     async fn roll_key(&self, request: Request<RollKeyRequest>) -> Result<Response<RollKeyResponse>, Status> {
         let publisher = Arc::clone(&self.publisher);
-        let rolled = tokio::spawn(async move { publisher.roll(request.into_inner().at_once).await });
-        let rolled = rolled.await.map_err(|error| Status::internal(error.to_string()))?;
-        rolled.map(Response::new).map_err(|error| status(&error))
+        to_its_end(async move { publisher.roll(request.into_inner().at_once).await }).await
     }
 
     async fn list_secondaries(
@@ -107,6 +99,15 @@ impl DnsService for Rpc {
             update_targets: convert::update_targets(&targets),
         }))
     }
+}
+
+/// Runs a change in a task of its own: tonic drops a call whose caller goes away, and a change that was
+/// begun must not stop half-way.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<Response<T>, Status> {
+    let changed = tokio::spawn(change).await.map_err(|error| Status::internal(error.to_string()))?;
+    changed.map(Response::new).map_err(|error| status(&error))
 }
 
 fn status(error: &Error) -> Status {
