@@ -32,6 +32,7 @@
 //! What it is not: it does not send, time out or retransmit single messages, and it knows no addresses
 //! of targets or keys.
 
+mod backlog;
 mod event;
 mod fence;
 mod policy;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use switchback_dns::core::follow::Target;
+use switchback_dns::core::follow::{Overdue, Target};
 use switchback_dns::core::name::Name;
 use switchback_dns::core::record::Rdata;
 use switchback_dns::core::update::{
@@ -204,7 +204,23 @@ impl World {
     fn step(&mut self, number: usize, input: Input) {
         let mut outbox = Outbox::new();
         self.systems[number].updates.step(Timestamp(self.now), input, &mut outbox);
+        self.count_late(number);
         self.take(number, outbox);
+    }
+
+    /// What is told of names that are late is what going through them all says.
+    fn count_late(&self, number: usize) {
+        let updates = &self.systems[number].updates;
+        let (target, now) = (Target::new("corp"), Timestamp(self.now));
+        let told = updates.overdue(now).next().map(|(_, overdue)| overdue);
+        if updates.summary(&target, None).is_some_and(|summary| summary.unreachable_since.is_some()) {
+            return;
+        }
+        let late_after = Policy::default().late_after;
+        let is_late = |since: Timestamp| since + late_after <= now;
+        let late = updates.standings(&target).filter(|(_, one)| one.behind_since.is_some_and(is_late));
+        let zones = late.count();
+        assert_eq!(told, (zones > 0).then_some(Overdue::Late { zones }));
     }
 
     fn take(&mut self, number: usize, outbox: Outbox<Updates>) {

@@ -70,6 +70,8 @@ pub(super) struct Track {
     pub(super) is_open: bool,
     pub(super) converged_after: Option<Duration>,
     pub(super) behind_since: Option<Timestamp>,
+    /// Under which it is in the backlog.
+    pub(super) counted: Option<Timestamp>,
     pub(super) is_late: bool,
     pub(super) answered_at: Option<Timestamp>,
     pub(super) failures: u32,
@@ -94,6 +96,7 @@ impl Track {
             is_open: false,
             converged_after: None,
             behind_since: None,
+            counted: None,
             is_late: false,
             answered_at: None,
             failures: 0,

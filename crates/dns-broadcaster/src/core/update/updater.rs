@@ -8,6 +8,7 @@ use core::time::Duration;
 use switchback_machine::Timestamp;
 
 use super::Out;
+use super::backlog::Backlog;
 use super::event::{Change, Exchange, Found, Output, Trouble, Verdict};
 use super::policy::{NAMES_MAX, Policy};
 use super::track::{Next, Seen, Track};
@@ -59,6 +60,7 @@ pub(super) struct Updater {
     /// When the next question of the round may leave.
     round_at: Timestamp,
     contact: Contact,
+    backlog: Backlog,
     /// What was told last of why it will not, unless something was done since.
     told: Option<Trouble>,
 }
@@ -75,6 +77,7 @@ impl Updater {
             round: BTreeSet::new(),
             round_at: Timestamp(0),
             contact: Contact::default(),
+            backlog: Backlog::default(),
             told: None,
         }
     }
@@ -110,13 +113,22 @@ impl Updater {
             Next::Rest(_) | Next::Gone | Next::Left => self.queue(name, Some((Lane::Urgent, scene.now))),
             Next::Idle | Next::Look | Next::Write { .. } => self.advance(scene, name, out),
         }
+        self.recount(name);
     }
 
     fn forget(&mut self, name: &Name, out: &mut Out) {
         self.queue(name, None);
-        if self.tracks.remove(name).is_some_and(|track| track.is_remembered) {
+        let Some(track) = self.tracks.remove(name) else { return };
+        self.backlog.shift(track.counted, None);
+        if track.is_remembered {
             out.changes.push(Change::Forget(self.target.clone(), name.clone()));
         }
+    }
+
+    /// Puts the tenant into the backlog where it now belongs.
+    fn recount(&mut self, name: &Name) {
+        let Some(track) = self.tracks.get_mut(name) else { return };
+        self.backlog.shift(mem::replace(&mut track.counted, track.behind_since), track.behind_since);
     }
 }
 
@@ -140,6 +152,7 @@ impl Updater {
             Err(trouble) => self.fail(scene, &flight, *trouble, out),
         }
         self.advance(scene, &flight.name, out);
+        self.recount(&flight.name);
     }
 
     pub(super) fn updated(
@@ -172,6 +185,7 @@ impl Updater {
             }
         }
         self.advance(scene, &flight.name, out);
+        self.recount(&flight.name);
     }
 
     /// Takes the exchange from those that are outstanding.
@@ -435,18 +449,11 @@ impl Updater {
         self.tracks.iter().map(|(name, track)| (name, track.standing()))
     }
 
-    /// By going through all tenants: it is asked for by people.
-    /// See [`Overdue`].
     pub(super) fn overdue(&self, now: Timestamp, late_after: Duration) -> Option<Overdue> {
-        if let Some(outage) = &self.contact.outage {
-            let since = outage.since;
-            return (since + late_after <= now).then_some(Overdue::Silent { since });
-        }
-        let is_late = |track: &&Track| track.behind_since.is_some_and(|since| since + late_after <= now);
-        let zones = self.tracks.values().filter(is_late).count();
-        (zones > 0).then_some(Overdue::Late { zones })
+        self.contact.overdue(now, late_after, self.backlog.late(now, late_after))
     }
 
+    /// By going through all tenants: it is asked for by people.
     pub(super) fn summary(&self, only: Option<&BTreeSet<Name>>) -> Summary {
         let is_meant = |name: &Name| only.is_none_or(|only| only.contains(name));
         let tracks = || self.tracks.iter().filter(|(name, _)| is_meant(name)).map(|(_, track)| track);
