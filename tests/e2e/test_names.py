@@ -79,13 +79,13 @@ def configure(lab, system, address, zone_file=None):
     configure_lines(lab, system, lines)
 
 
-def configure_lines(lab, system, lines):
-    """Adds lines for the broadcaster of a system, which is started again for it."""
+def configure_lines(lab, system, lines, service="dns-broadcaster"):
+    """Adds lines to the section of a service of a system, which is started again for it."""
     path = pathlib.Path(lab.dir) / system / "switchback.toml"
-    section = "[dns_broadcaster]\n"
+    section = f"[{service.replace('-', '_')}]\n"
     path.write_text(path.read_text().replace(section, section + "\n".join(lines) + "\n", 1))
-    lab.lab("kill", system, "dns-broadcaster")
-    lab.lab("start", system, "dns-broadcaster")
+    lab.lab("kill", system, service)
+    lab.lab("start", system, service)
 
 
 def ask(server, name, kind="A"):
@@ -199,3 +199,28 @@ def test_names_are_answered_encrypted_before_and_after_a_failover(lab, tmp_path)
     eventually(lambda: leads_to("east"))
     lab.fail_over()
     eventually(lambda: leads_to("west"))
+
+
+def test_names_lead_to_a_balancers_name_while_its_system_has_authority(lab):
+    balancer = ["gateway_host = \"balancer.example.net\"", "gateway_https_port = 443", "gateway_https_alpn = [\"h2\"]"]
+    configure_lines(lab, "west", balancer, "link-manager")
+    lab.wait_healthy()
+    east, west = (lab.system(system)["address"] for system in ("east", "west"))
+
+    def answers(**expected):
+        for server in (east, west):
+            for name, kind, values in (
+                ("photos.acme.east.example.com", "A", expected["beneath"]),
+                ("acme.east.example.com", "A", expected["address"]),
+                ("acme.east.example.com", "HTTPS", expected["https"]),
+            ):
+                assert ask(server, name, kind) == ("NOERROR", values)
+
+    eventually(lambda: answers(beneath=[east], address=[east], https=[]))
+    lab.fail_over()
+    https = ["1 balancer.example.net. alpn=\"h2\""]
+    eventually(lambda: answers(beneath=["balancer.example.net."], address=[west], https=https))
+    shown = lab.at("west", "dns", "lookup", "photos.acme.east.example.com")
+    assert {answer["alias"] for answer in shown["answers"]} == {"balancer.example.net"}
+    lab.recover()
+    eventually(lambda: answers(beneath=[east], address=[east], https=[]))

@@ -21,6 +21,8 @@ const RESEND_PART: u32 = 3;
 pub struct Answer {
     /// IPv4 addresses, then IPv6 addresses.
     pub addresses: Vec<IpAddr>,
+    /// The name that the one asked for is an alias of, at the end of all aliases; without a final dot.
+    pub alias: Option<String>,
     /// The shortest time, in seconds, that any of the records may be kept; for a negative answer
     /// how long it may be kept.
     pub ttl: u32,
@@ -118,7 +120,7 @@ async fn addresses(server: SocketAddr, name: &Name, patience: Duration) -> Resul
         (true, true) | (false, false) => v4.ttl.min(v6.ttl),
     };
     let addresses = v4.addresses.iter().chain(&v6.addresses).copied().collect();
-    Ok(Answer { addresses, ttl, serial: v4.serial.or(v6.serial), ..v4 })
+    Ok(Answer { addresses, ttl, serial: v4.serial.or(v6.serial), alias: v4.alias.or(v6.alias), ..v4 })
 }
 
 /// Asks `server` alone for the serial of `zone`; `None` when it does not hold the zone.
@@ -228,9 +230,16 @@ fn summary(response: &Message, server: SocketAddr, kind: RecordType) -> Answer {
         RData::AAAA(address) => Some(IpAddr::V6(address.0)),
         _ => None,
     });
+    let mut aliases = response.answers.iter().filter_map(|record| match &record.data {
+        RData::CNAME(name) => Some((name.0.to_ascii(), record.ttl)),
+        _ => None,
+    });
+    let ttls = answers.map(|record| record.ttl).chain(aliases.clone().map(|(_, ttl)| ttl));
+    let alias = aliases.next_back().map(|(name, _)| name.trim_end_matches('.').to_owned());
     Answer {
         addresses: addresses.collect(),
-        ttl: answers.map(|record| record.ttl).min().or(serial.map(|(_, ttl)| ttl)).unwrap_or(0),
+        alias,
+        ttl: ttls.min().or(serial.map(|(_, ttl)| ttl)).unwrap_or(0),
         code: response.metadata.response_code.into(),
         server,
         authoritative: response.metadata.authoritative,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use switchback_proto::dns::v1 as wire;
+use switchback_proto::model::v1::HttpsService;
 
 use crate::Error;
 use crate::announce::{Following, View};
@@ -18,6 +19,7 @@ use crate::core::dnssec::key::PublicKey;
 use crate::core::dnssec::roll::Stage;
 use crate::core::dnssec::sign::Signer as _;
 use crate::core::follow::{Exchange, Reason, Standing, State};
+use crate::core::gateway::{Gateway, Https};
 use crate::core::name::Name;
 use crate::core::own::Digest;
 use crate::core::zone::{
@@ -29,6 +31,11 @@ use crate::signer::{Kept, Keyring};
 /// One that signs, one that will and one that did, and another one; a larger set would not fit into an
 /// answer by UDP.
 const PEER_KEYS_MAX: usize = 4;
+
+/// RFC 7301 section 3.1.
+const ALPN_BYTES_MAX: usize = 255;
+/// More are not in use, and every answer would carry them.
+const ALPN_MAX: usize = 8;
 
 pub(crate) use self::target::{trouble_text, update_targets};
 
@@ -48,7 +55,7 @@ pub(crate) fn desired(
     let system = request.system.ok_or_else(|| Error::Malformed("the system's zone is missing".into()))?;
     let system = System {
         domain: name(&system.domain).map_err(Error::Malformed)?,
-        addresses: addresses(&system.addresses).map_err(Error::Malformed)?,
+        gateway: gateway(&system.addresses, &system.host, system.https.as_ref()).map_err(Error::Malformed)?,
         name_server_addresses: addresses(&system.name_server_addresses).map_err(Error::Malformed)?,
         own,
     };
@@ -82,9 +89,12 @@ fn tenant(zone: wire::TenantZone, system: &System, ttl_default: u32) -> Result<T
     if SYSTEM_LABELS.iter().any(|label| system.domain.child(label).as_ref() == Some(&zone_name)) {
         return Err(format!("{zone_name} is a name of the system itself; give the tenant another name"));
     }
-    let addresses = addresses(&zone.addresses)?;
-    if addresses.is_empty() {
-        return Err(format!("{zone_name} leads nowhere: it has no address"));
+    let gateway = gateway(&zone.addresses, &zone.host, zone.https.as_ref())?;
+    if gateway.is_nowhere() {
+        return Err(format!("{zone_name} leads nowhere: it has no address and no host"));
+    }
+    if let Some(host) = gateway.host.as_ref().filter(|host| host.is_within(&zone_name)) {
+        return Err(format!("the host {host} lies within {zone_name}, whose names are to lead there"));
     }
     let name_servers = name_servers(zone.name_servers, system)?;
     if let Some(inside) = name_servers.iter().find(|server| server.name.is_within(&zone_name)) {
@@ -100,7 +110,7 @@ fn tenant(zone: wire::TenantZone, system: &System, ttl_default: u32) -> Result<T
     Ok(Tenant {
         serial: Serial(zone.serial),
         content: TenantContent {
-            addresses,
+            gateway,
             name_servers,
             ttl,
             place: place(&zone.link, zone.epoch, zone.generation),
@@ -153,6 +163,27 @@ pub(crate) fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, String> {
     Ok(parsed?.into_iter().collect())
 }
 
+/// What names lead to.
+pub(crate) fn gateway(texts: &[String], host: &str, https: Option<&HttpsService>) -> Result<Gateway, String> {
+    let host = if host.is_empty() { None } else { Some(name(host)?) };
+    let https = https.map(|https| {
+        let port = u16::try_from(https.port).map_err(|_| format!("{} is no port", https.port))?;
+        let is_name = |name: &String| (1..=ALPN_BYTES_MAX).contains(&name.len());
+        if !https.alpn.iter().all(is_name) || https.alpn.len() > ALPN_MAX {
+            return Err("a protocol has no name that ALPN could carry, or there are too many".into());
+        }
+        Ok::<_, String>(Https { port, alpn: https.alpn.clone() })
+    });
+    Ok(Gateway { addresses: addresses(texts)?, host, https: https.transpose()? })
+}
+
+/// The host of a gateway, and how it is reached by HTTPS, as the wire has them.
+pub(crate) fn gateway_parts(gateway: &Gateway) -> (String, Option<HttpsService>) {
+    let host = gateway.host.as_ref().map_or_else(String::new, ToString::to_string);
+    let https = gateway.https.as_ref();
+    (host, https.map(|https| HttpsService { port: https.port.into(), alpn: https.alpn.clone() }))
+}
+
 pub(crate) fn texts(addresses: &[IpAddr]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
 }
@@ -179,10 +210,15 @@ pub(crate) fn listing(
 ) -> wire::ListZonesResponse {
     wire::ListZonesResponse {
         generation: record.generation,
-        system: record.system.as_ref().map(|system| wire::SystemZone {
-            domain: system.domain.to_string(),
-            addresses: texts(&system.addresses),
-            name_server_addresses: texts(&system.name_server_addresses),
+        system: record.system.as_ref().map(|system| {
+            let (host, https) = gateway_parts(&system.gateway);
+            wire::SystemZone {
+                domain: system.domain.to_string(),
+                addresses: texts(&system.gateway.addresses),
+                name_server_addresses: texts(&system.name_server_addresses),
+                host,
+                https,
+            }
         }),
         tenants: record.tenants.values().map(tenant_zone).collect(),
         held: held.iter().map(ToString::to_string).collect(),
@@ -195,10 +231,11 @@ fn tenant_zone(tenant: &Tenant) -> wire::TenantZone {
         name: server.name.to_string(),
         addresses: texts(&server.addresses),
     };
+    let (host, https) = gateway_parts(&tenant.content.gateway);
     wire::TenantZone {
         name: tenant.name.to_string(),
         serial: tenant.serial.0,
-        addresses: texts(&tenant.content.addresses),
+        addresses: texts(&tenant.content.gateway.addresses),
         name_servers: tenant.content.name_servers.iter().map(server).collect(),
         ttl_seconds: tenant.content.ttl,
         link: tenant.link.clone(),
@@ -206,6 +243,8 @@ fn tenant_zone(tenant: &Tenant) -> wire::TenantZone {
         epoch: tenant.content.place.map_or(0, |place| place.epoch),
         generation: tenant.content.place.map_or(0, |place| place.generation),
         dnskeys: tenant.peer_keys.iter().map(|key| key.rdata().into()).collect(),
+        host,
+        https,
     }
 }
 

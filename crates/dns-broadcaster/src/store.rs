@@ -24,7 +24,7 @@ use switchback_proto::dns::record::v1::{
 };
 
 use crate::Error;
-use crate::convert::{addresses, keys, name, place, texts};
+use crate::convert::{addresses, gateway, gateway_parts, keys, name, place, texts};
 use crate::core::apply::{Plan, Record};
 use crate::core::catalogue::{Catalogue, Members};
 use crate::core::dnssec::key::Algorithm;
@@ -237,11 +237,16 @@ fn damaged(key: &str, error: &impl ToString) -> Error {
 }
 
 fn encode_desired(record: &Record) -> Vec<u8> {
-    let system = record.system.as_ref().map(|system| SystemRecord {
-        domain: system.domain.to_string(),
-        addresses: texts(&system.addresses),
-        name_server_addresses: texts(&system.name_server_addresses),
-        own: system.own.to_vec().into(),
+    let system = record.system.as_ref().map(|system| {
+        let (host, https) = gateway_parts(&system.gateway);
+        SystemRecord {
+            domain: system.domain.to_string(),
+            addresses: texts(&system.gateway.addresses),
+            name_server_addresses: texts(&system.name_server_addresses),
+            own: system.own.to_vec().into(),
+            host,
+            https,
+        }
     });
     let catalogue = record.catalogue.as_ref().map(|catalogue| CatalogueRecord {
         life: catalogue.life.clone(),
@@ -270,7 +275,7 @@ fn decode_catalogue(record: CatalogueRecord) -> Catalogue {
 fn decode_system(record: &SystemRecord) -> Result<System, String> {
     Ok(System {
         domain: name(&record.domain)?,
-        addresses: addresses(&record.addresses)?,
+        gateway: gateway(&record.addresses, &record.host, record.https.as_ref())?,
         name_server_addresses: addresses(&record.name_server_addresses)?,
         // A record from before there were any has no digest.
         own: record.own[..].try_into().unwrap_or_default(),
@@ -282,9 +287,10 @@ fn encode_zone(tenant: &Tenant) -> Vec<u8> {
         name: server.name.to_string(),
         addresses: texts(&server.addresses),
     });
+    let (host, https) = gateway_parts(&tenant.content.gateway);
     ZoneRecord {
         serial: tenant.serial.0,
-        addresses: texts(&tenant.content.addresses),
+        addresses: texts(&tenant.content.gateway.addresses),
         name_servers: servers.collect(),
         ttl_seconds: tenant.content.ttl,
         link: tenant.link.clone(),
@@ -292,6 +298,8 @@ fn encode_zone(tenant: &Tenant) -> Vec<u8> {
         epoch: tenant.content.place.map_or(0, |place| place.epoch),
         generation: tenant.content.place.map_or(0, |place| place.generation),
         dnskeys: tenant.peer_keys.iter().map(|key| key.rdata().into()).collect(),
+        host,
+        https,
     }
     .encode_to_vec()
 }
@@ -305,7 +313,7 @@ fn decode_zone(key: &str, record: ZoneRecord) -> Result<Tenant, String> {
         name: name(key)?,
         serial: Serial(record.serial),
         content: TenantContent {
-            addresses: addresses(&record.addresses)?,
+            gateway: gateway(&record.addresses, &record.host, record.https.as_ref())?,
             name_servers: servers.collect::<Result<_, String>>()?,
             ttl: record.ttl_seconds,
             place: place(&record.link, record.epoch, record.generation),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use switchback_dns::core::apply::{Desired, Plan, Record, Verdict, decide, with_catalogue, with_own};
+use switchback_dns::core::gateway::Gateway;
 use switchback_dns::core::name::Name;
 use switchback_dns::core::zone::{NameServer, Serial, System, Tenant, TenantContent};
 
@@ -20,7 +21,7 @@ fn tenant(label: &str, serial: u32, address: &str) -> Tenant {
         name: name(&format!("{label}.east.test")),
         serial: Serial(serial),
         content: TenantContent {
-            addresses: vec![address.parse().unwrap()],
+            gateway: Gateway::at(vec![address.parse().unwrap()]),
             name_servers: vec![NameServer { name: name("ns1.east.test"), addresses: vec![] }],
             ttl: 5,
             place: None,
@@ -37,7 +38,7 @@ fn desired(run: &str, generation: u64, tenants: &[Tenant]) -> Desired {
         generation,
         system: System {
             domain: name("east.test"),
-            addresses: vec![],
+            gateway: Gateway::default(),
             name_server_addresses: vec![],
             own: [0; 32],
         },
@@ -56,7 +57,7 @@ fn on_record(tenants: &[Tenant]) -> Record {
 }
 
 fn addresses(record: &Record) -> BTreeMap<String, String> {
-    let of = |tenant: &Tenant| (tenant.name.to_string(), tenant.content.addresses[0].to_string());
+    let of = |tenant: &Tenant| (tenant.name.to_string(), tenant.content.gateway.addresses[0].to_string());
     record.tenants.values().map(of).collect()
 }
 

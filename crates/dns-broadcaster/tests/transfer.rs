@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use switchback_dns::core::gateway::Gateway;
 use switchback_dns::core::name::Name;
 use switchback_dns::core::own;
 use switchback_dns::core::record::Kind;
@@ -23,7 +24,7 @@ fn name(text: &str) -> Name {
 fn zone(serial: u32, tenants: &BTreeSet<u8>, addresses: &BTreeSet<u8>) -> Zone {
     let system = System {
         domain: name("east.test"),
-        addresses: addresses.iter().map(|last| [192, 0, 2, *last].into()).collect(),
+        gateway: Gateway::at(addresses.iter().map(|last| [192, 0, 2, *last].into()).collect()),
         name_server_addresses: vec![[192, 0, 2, 53].into()],
         own: [0; 32],
     };
@@ -37,7 +38,7 @@ fn tenant_of(number: u8) -> Tenant {
         name: name(&format!("t{number}.east.test")),
         serial: Serial(1),
         content: TenantContent {
-            addresses: vec![[192, 0, 2, 1].into()],
+            gateway: Gateway::at(vec![[192, 0, 2, 1].into()]),
             name_servers: vec![NameServer { name: name("ns1.west.test"), addresses: vec![] }],
             ttl: 7,
             place: None,

@@ -57,6 +57,8 @@ fn acme(serial: u32, address: &str) -> TenantZone {
     zone(ACME, serial, &[address, "2001:db8::1"], "link")
 }
 
+const BALANCER: &str = "balancer.example.net";
+
 async fn master(kind: Kind, folder: &Path) -> Master {
     Master::start(kind, folder, ZONE, &RECORDS, &shared(), EAST).await
 }
@@ -251,6 +253,25 @@ async fn keeps(kind: Kind) {
     west.knows("west agrees", log, |seen| seen.converged == 1).await;
     let owner = text(192, EAST);
     eventually("the fence is east's", log, async || fence(&master).await.filter(|text| *text == owner)).await;
+
+    // East's gateway is moved behind a balancer that has a name only, and back.
+    let balanced = TenantZone { addresses: vec![], host: BALANCER.into(), ..acme(193, "192.0.2.1") };
+    east.apply(vec![balanced.clone()]).await;
+    west.apply(vec![balanced]).await;
+    for name in [ACME.to_owned(), format!("photos.{ACME}")] {
+        eventually(&format!("{name} is an alias"), log, async || {
+            let answer = peer::question(master.address(), &name, RecordType::CNAME).await?;
+            let [record] = &answer.answers[..] else { return None };
+            (record.data.to_string() == format!("{BALANCER}.")).then_some(())
+        })
+        .await;
+    }
+    west.knows("west sees the alias", log, |seen| seen.converged == 1).await;
+    east.apply(vec![acme(194, "192.0.2.1")]).await;
+    west.apply(vec![acme(194, "192.0.2.1")]).await;
+    leads_to(&master, "192.0.2.1").await;
+    east.knows("east sees that they stand there again", log, |seen| seen.converged == 1).await;
+    west.knows("west sees it too", log, |seen| seen.converged == 1).await;
 
     // West forgets the link: the names are not its own to take away. East does too: now they go, and only
     // they.

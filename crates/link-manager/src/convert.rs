@@ -7,7 +7,7 @@ pub(crate) mod peer;
 pub(crate) mod record;
 pub(crate) mod view;
 
-use switchback_link_core::{ConflictPolicy, LinkState, Settings};
+use switchback_link_core::{ConflictPolicy, Gateway, Https, LinkState, Settings};
 use switchback_model::{AccessMode, Content, ContentId, ContentKind, Side, SystemId};
 use switchback_proto::link::v1 as wire;
 use switchback_proto::model::v1 as model;
@@ -60,6 +60,18 @@ pub(crate) fn side_out(side: Side) -> model::Side {
         Side::Primary => model::Side::Primary,
         Side::Replica => model::Side::Replica,
     }
+}
+
+pub(crate) fn gateway(addresses: &[String], host: &str, https: Option<&model::HttpsService>) -> Gateway {
+    let https = https.and_then(|https| {
+        // What cannot be a port is not published; names must be able to move all the same.
+        Some(Https { port: https.port.try_into().ok()?, alpn: https.alpn.clone() })
+    });
+    Gateway { addresses: addresses.to_vec(), host: host.into(), https }
+}
+
+pub(crate) fn https_out(https: Option<&Https>) -> Option<model::HttpsService> {
+    https.map(|https| model::HttpsService { port: https.port.into(), alpn: https.alpn.clone() })
 }
 
 pub(crate) fn mode(mode: model::AccessMode) -> Option<AccessMode> {

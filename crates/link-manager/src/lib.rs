@@ -134,8 +134,10 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     let mut tasks = JoinSet::new();
     let system_zone = SystemZone {
         domain: config.system.domain.clone(),
-        addresses: config.gateway_addresses.clone(),
+        addresses: config.gateway.addresses.clone(),
         name_server_addresses: config.name_server_addresses.clone(),
+        host: config.gateway.host.clone(),
+        https: convert::https_out(config.gateway.https.as_ref()),
     };
     tokio::spawn(dns::publish(
         dns_channel,
@@ -175,7 +177,7 @@ fn card(config: &Config, dnskeys: watch::Receiver<Option<Vec<Bytes>>>) -> peer::
         name: config.system.name.clone(),
         replication_port: config.replication_port,
         link_address: config.advertise.clone(),
-        gateway_addresses: config.gateway_addresses.clone(),
+        gateway: config.gateway.clone(),
         name_server_addresses: config.name_server_addresses.clone(),
         dnskeys,
     }
@@ -190,7 +192,7 @@ async fn introduce(config: Config, mut identity: IdentityWatch, inbox: mpsc::Sen
             incarnation: own.incarnation(),
             domain: config.system.domain.clone(),
             name: config.system.name.clone(),
-            gateway_addresses: config.gateway_addresses.clone(),
+            gateway: config.gateway.clone(),
             name_server_addresses: config.name_server_addresses.clone(),
         };
         if inbox.send(Input::IdentityKnown(known)).await.is_err() {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use switchback_kit::tls::{self, Expect, IdentityWatch, Limits, Peer, Trouble};
-use switchback_link_core::{Hello, Input, Message};
+use switchback_link_core::{Gateway, Hello, Input, Message};
 use switchback_model::{Incarnation, SystemId};
 use switchback_proto::peer::v1 as wire;
 use switchback_proto::peer::v1::peer_message::Body;
@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::convert::peer as convert;
+use crate::convert::{gateway, https_out, peer as convert};
 
 /// Messages that may wait on a stream. A peer that does not take them in time is cut and dialled
 /// again: it then hears the present, not the past.
@@ -47,7 +47,7 @@ pub(crate) struct Card {
     pub(crate) name: String,
     pub(crate) replication_port: u16,
     pub(crate) link_address: String,
-    pub(crate) gateway_addresses: Vec<String>,
+    pub(crate) gateway: Gateway,
     pub(crate) name_server_addresses: Vec<String>,
     /// As the DNS broadcaster says once it is asked.
     pub(crate) dnskeys: watch::Receiver<Option<Vec<Bytes>>>,
@@ -204,7 +204,9 @@ impl Inner {
             name: card.name.clone(),
             domain: own.own().domain.clone(),
             replication_port: u32::from(card.replication_port),
-            gateway_addresses: card.gateway_addresses.clone(),
+            gateway_addresses: card.gateway.addresses.clone(),
+            gateway_host: card.gateway.host.clone(),
+            gateway_https: https_out(card.gateway.https.as_ref()),
             name_server_addresses: card.name_server_addresses.clone(),
             dns_keys: card.dnskeys.borrow().clone().map(|dnskeys| wire::DnsKeys { dnskeys }),
             protocol: PROTOCOL,
@@ -350,7 +352,7 @@ fn parse_hello(hello: &wire::Hello, peer: &Peer, dialled: Option<&str>) -> Resul
         name: hello.name.clone(),
         link_address: hello.link_address.clone(),
         replication_address,
-        gateway_addresses: hello.gateway_addresses.clone(),
+        gateway: gateway(&hello.gateway_addresses, &hello.gateway_host, hello.gateway_https.as_ref()),
         name_server_addresses: hello.name_server_addresses.clone(),
         dnskeys: hello
             .dns_keys

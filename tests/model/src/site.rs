@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use switchback_link_core::{
-    Access, Command, CommandKind, FlowSpec, Hello, Identity, Input, Link, LinkMachine, LinkState, Message,
-    Output, Policy, Position, State, Token, check,
+    Access, Command, CommandKind, FlowSpec, Gateway, Hello, Identity, Input, Link, LinkMachine, LinkState,
+    Message, Output, Policy, Position, State, Token, check,
 };
 use switchback_machine::{Machine, Outbox, Timestamp};
 use switchback_model::{AccessMode, Epoch, FeedId, Incarnation, RequestId, Side, SystemId, Version};
@@ -216,7 +216,7 @@ pub fn identity(index: usize, rebuilt: u8) -> Identity {
         incarnation: Incarnation(u64::from(number)),
         domain: format!("{name}.example.com"),
         name: name.into(),
-        gateway_addresses: vec![format!("{name}:443")],
+        gateway: Gateway { addresses: vec![format!("{name}:443")], ..Gateway::default() },
         name_server_addresses: Vec::new(),
     }
 }
@@ -230,7 +230,7 @@ fn hello(index: usize, system: SystemId, incarnation: Incarnation) -> Hello {
         replication_address: format!("{}:5749", other.name),
         domain: other.domain,
         name: other.name,
-        gateway_addresses: other.gateway_addresses,
+        gateway: other.gateway,
         name_server_addresses: other.name_server_addresses,
         dnskeys: None,
     }

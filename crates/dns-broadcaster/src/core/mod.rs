@@ -16,6 +16,7 @@ pub mod cookie;
 pub mod dnssec;
 pub mod draft;
 pub mod follow;
+pub mod gateway;
 pub mod history;
 pub mod name;
 mod nodes;

@@ -231,7 +231,7 @@ fn outermost<'a>(domain: &Name, tenants: &'a BTreeMap<Name, Tenant>) -> impl Ite
 }
 
 /// Whether sets of this type are the system's at its domain, or at a name of its own beneath that.
-fn is_published(kind: Kind, at_domain: bool) -> bool {
+pub(super) fn is_published(kind: Kind, at_domain: bool) -> bool {
     matches!(kind, Kind::A | Kind::AAAA | Kind::CNAME | Kind::NS) || at_domain && kind == Kind::SOA
 }
 

@@ -42,6 +42,8 @@ impl Kind {
     pub const CDS: Self = Self(59);
     /// The key of the DS that the parent shall have (RFC 7344 section 3.2).
     pub const CDNSKEY: Self = Self(60);
+    /// RFC 9460 section 9.
+    pub const HTTPS: Self = Self(65);
     /// A question for whatever there is.
     pub const ANY: Self = Self(255);
 }
@@ -65,6 +67,23 @@ impl Rdata {
     pub fn name(name: &Name) -> Self {
         let mut bytes = Vec::with_capacity(name.wire_bytes());
         name.write(&mut bytes);
+        Self(bytes.into())
+    }
+
+    /// An HTTPS record's (RFC 9460 section 2.2): of that priority, for `target` or the record's own name, with
+    /// these parameters, in the order of their keys.
+    #[must_use]
+    pub fn https(priority: u16, target: Option<&Name>, parameters: &[(u16, Vec<u8>)]) -> Self {
+        let mut bytes: Vec<u8> = priority.to_be_bytes().into();
+        match target {
+            Some(target) => target.write(&mut bytes),
+            None => bytes.push(0),
+        }
+        for (key, value) in parameters {
+            bytes.extend(key.to_be_bytes());
+            bytes.extend((value.len() as u16).to_be_bytes());
+            bytes.extend(value);
+        }
         Self(bytes.into())
     }
 
@@ -195,6 +214,7 @@ impl fmt::Display for Kind {
             Self::DNSKEY => "DNSKEY",
             Self::CDS => "CDS",
             Self::CDNSKEY => "CDNSKEY",
+            Self::HTTPS => "HTTPS",
             Self::ANY => "ANY",
             Self(number) => return write!(f, "TYPE{number}"),
         };

@@ -11,6 +11,7 @@ use core::ops::Bound;
 
 use super::dnssec::key::PublicKey;
 use super::dnssec::sign::Signed;
+use super::gateway::{Gateway, address_sets};
 use super::history::History;
 use super::name::Name;
 use super::own::{self, Digest, Nodes};
@@ -61,8 +62,8 @@ impl Serial {
 pub struct System {
     /// The system's domain.
     pub domain: Name,
-    /// Addresses of its gateway, in order and once each.
-    pub addresses: Vec<IpAddr>,
+    /// Its gateway.
+    pub gateway: Gateway,
     /// Addresses of its name server, in order and once each.
     pub name_server_addresses: Vec<IpAddr>,
     /// The operator's own records in it.
@@ -91,8 +92,8 @@ pub struct Tenant {
 /// The part of a tenant's zone that a serial stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantContent {
-    /// Where the names lead, in order and once each; never empty.
-    pub addresses: Vec<IpAddr>,
+    /// Where the names lead; somewhere.
+    pub gateway: Gateway,
     /// By name, so that both systems name the same primary in the SOA; never empty, and none
     /// within the zone, where its name would make a hole in the wildcard.
     pub name_servers: Vec<NameServer>,
@@ -231,9 +232,7 @@ impl Zone {
         let ttl = policy.system_ttl;
         let mut nodes = own.served(origin, tenants);
         let server = system.name_server();
-        let mut apex = address_sets(&system.addresses, ttl);
-        apex.push(Set::new(Kind::NS, ttl, [Rdata::name(&server)]));
-        nodes.add(origin, origin, &apex);
+        nodes.add(origin, origin, &[Set::new(Kind::NS, ttl, [Rdata::name(&server)])]);
         for tenant in tenants.values().filter(|tenant| tenant.name.is_within(origin)) {
             nodes.add(origin, &tenant.name, &tenant.content.name_server_sets(ttl));
         }
@@ -288,30 +287,33 @@ impl Zone {
         policy: &Policy,
     ) -> Self {
         let origin = &system.domain;
-        for label in SYSTEM_LABELS {
-            let addresses =
-                if label == NAME_SERVER_LABEL { &system.name_server_addresses } else { &system.addresses };
-            if let Some(name) = origin.child(label) {
-                nodes.add(origin, &name, &address_sets(addresses, policy.system_ttl));
-            }
+        let ttl = policy.system_ttl;
+        let gateway = SYSTEM_LABELS.iter().filter(|label| **label != NAME_SERVER_LABEL);
+        for name in gateway.filter_map(|label| origin.child(label)).chain([origin.clone()]) {
+            let held = nodes.node(name.as_bytes()).map(|(_, node)| node).unwrap_or_default();
+            let is_alone = name != *origin && held.sets().all(|set| own::is_published(set.kind(), false));
+            let mut sets = if is_alone { system.gateway.sets(ttl) } else { system.gateway.sets_beside(ttl) };
+            // An operator's own say of HTTPS goes before what is said in general.
+            sets.retain(|set| set.kind != Kind::HTTPS || held.set(Kind::HTTPS).is_none());
+            nodes.add(origin, &name, &sets);
         }
+        nodes.add(origin, &system.name_server(), &address_sets(&system.name_server_addresses, ttl));
         let start = policy.start(origin, &system.name_server(), serial, policy.negative_ttl);
         nodes.add(origin, origin, &[start]);
         Self { denies: knows_tenants(&system.domain, tenants), ..Self::of_table(origin, serial, nodes) }
     }
 
-    /// A tenant's zone: its apex, and a wildcard with the same addresses (RFC 4592). What anybody who
+    /// A tenant's zone: its apex, and a wildcard that leads to the same gateway (RFC 4592). What anybody who
     /// watches a failover wants to know stands beside them, at [`WATCH_LABEL`].
     #[must_use]
     pub fn of_tenant(tenant: &Tenant, held: bool, transferable: bool, policy: &Policy) -> Self {
         let (origin, content) = (&tenant.name, &tenant.content);
         let ttl = content.ttl;
         let primary = content.name_servers.first().map_or(origin, |server| &server.name);
-        let addresses = address_sets(&content.addresses, ttl);
-        let mut apex = addresses.clone();
+        let mut apex = content.gateway.sets_beside(ttl);
         apex.push(policy.start(origin, primary, tenant.serial, ttl));
         apex.extend(content.name_server_sets(ttl));
-        let wildcard = origin.child("*").map(|wildcard| (wildcard, addresses));
+        let wildcard = origin.child("*").map(|wildcard| (wildcard, content.gateway.sets(ttl)));
         let state = || [Set::new(Kind::TXT, ttl, [tenant.state()])].into();
         let watched = origin.child(WATCH_LABEL).map(|watched| (watched, state()));
         let nodes = [(origin.clone(), apex)].into_iter().chain(wildcard).chain(watched).collect();
@@ -474,15 +476,6 @@ fn knows_tenants(domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> bool {
     tenants.keys().any(|name| Some(name) != first.as_ref())
 }
 
-fn address_sets(addresses: &[IpAddr], ttl: u32) -> Vec<Set> {
-    let mut sets: BTreeMap<Kind, Vec<Rdata>> = BTreeMap::new();
-    for &address in addresses {
-        let (kind, data) = Rdata::address(address);
-        sets.entry(kind).or_default().push(data);
-    }
-    sets.into_iter().map(|(kind, data)| Set::new(kind, ttl, data)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -499,7 +492,7 @@ mod tests {
         let of = |(text, west): &(&str, bool)| {
             let server = if *west { "ns1.west.test" } else { "ns1.east.test" };
             let content = TenantContent {
-                addresses: vec![[192, 0, 2, 1].into()],
+                gateway: Gateway::at(vec![[192, 0, 2, 1].into()]),
                 name_servers: vec![NameServer { name: name(server), addresses: vec![] }],
                 ttl: 5,
                 place: None,
@@ -545,8 +538,8 @@ mod tests {
             let mut own = own::Records::default();
             let domain = name("east.test");
             own.add(&domain, (&nodes).into());
-            let addresses = vec![[192, 0, 2, 1].into()];
-            let system = System { domain, addresses, name_server_addresses: vec![], own: [0; 32] };
+            let gateway = Gateway::at(vec![[192, 0, 2, 1].into()]);
+            let system = System { domain, gateway, name_server_addresses: vec![], own: [0; 32] };
             let (before, after) = (tenants(&before), tenants(&after));
             let first = Zone::of_system(&system, Serial(1), &before, &own, &POLICY);
             let made = Zone::of_system(&system, Serial(2), &after, &own, &POLICY);

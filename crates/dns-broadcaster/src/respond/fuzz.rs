@@ -12,6 +12,7 @@ use hickory_proto::op::{Message, OpCode, Query};
 use hickory_proto::rr::{Name as WireName, RecordType};
 
 use super::*;
+use crate::core::gateway::Gateway;
 use crate::core::own::{self, Nodes};
 use crate::core::record::{Rdata, Set};
 use crate::core::zone::{NameServer, Policy, System, Tenant, TenantContent};
@@ -42,7 +43,7 @@ fn responder() -> Responder {
         name: name("acme.east.test"),
         serial: Serial(64),
         content: TenantContent {
-            addresses: vec![address(1), address(2)],
+            gateway: Gateway::at(vec![address(1), address(2)]),
             name_servers: vec![server("east"), server("west")],
             ttl: 5,
             place: None,
@@ -53,7 +54,7 @@ fn responder() -> Responder {
     };
     let system = System {
         domain: name("east.test"),
-        addresses: vec![address(1)],
+        gateway: Gateway::at(vec![address(1)]),
         name_server_addresses: vec![address(53)],
         own: [0; 32],
     };

@@ -8,8 +8,8 @@ use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
 use crate::core::name::Name;
 use crate::core::plain::UDP_BYTES_MAX;
-use crate::core::record::Rdata;
-use crate::core::update::{Declined, Fence, Found, Put, Trouble};
+use crate::core::record::{Kind, Rdata};
+use crate::core::update::{Declined, Fence, Found, Leads, Put, Trouble};
 use crate::respond::wire_name;
 
 /// What is asked of a tenant's names, in the order in which [`found`] takes the answers. `None` when there
@@ -52,8 +52,8 @@ pub(super) fn found(questions: &[Message; 5], answers: &[Message]) -> Result<Fou
     texts.sort();
     Ok(Found {
         fence: texts,
-        addresses: addresses(at_tenant, [v4, v6]),
-        wildcard: addresses(at_wildcard, [wild_v4, wild_v6]),
+        tenant: leads(at_tenant, [v4, v6]),
+        wildcard: leads(at_wildcard, [wild_v4, wild_v6]),
     })
 }
 
@@ -63,18 +63,19 @@ fn own_records<'a>(question: &'a Message, answer: &'a Message) -> impl Iterator<
     answer.answers.iter().filter(move |record| Some(&record.name) == asked).map(|record| &record.data)
 }
 
-fn addresses(question: &Message, answers: [&Message; 2]) -> Vec<IpAddr> {
-    let records = answers.into_iter().flat_map(|answer| own_records(question, answer));
-    let mut addresses: Vec<_> = records
-        .filter_map(|data| match data {
-            RData::A(address) => Some(IpAddr::V4(address.0)),
-            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-            _ => None,
-        })
-        .collect();
-    addresses.sort();
-    addresses.dedup();
-    addresses
+fn leads(question: &Message, answers: [&Message; 2]) -> Leads {
+    let mut leads = Leads::default();
+    for data in answers.into_iter().flat_map(|answer| own_records(question, answer)) {
+        match data {
+            RData::A(address) => leads.addresses.push(IpAddr::V4(address.0)),
+            RData::AAAA(address) => leads.addresses.push(IpAddr::V6(address.0)),
+            RData::CNAME(name) => leads.alias = Name::from_root(name.0.iter().rev()),
+            _ => {}
+        }
+    }
+    leads.addresses.sort();
+    leads.addresses.dedup();
+    leads
 }
 
 fn text(data: &RData) -> Option<Rdata> {
@@ -104,16 +105,20 @@ pub(super) fn update(zone: &Name, tenant: &Name, demand: &[Rdata], put: Option<&
     // Section 2.5.2: all that stands there goes. One after the other, what comes stands there alone.
     let mut updates = vec![any(&fence, RecordType::TXT, DNSClass::ANY)];
     for name in [tenant, &wildcard] {
-        updates.extend([RecordType::A, RecordType::AAAA].map(|kind| any(name, kind, DNSClass::ANY)));
+        updates.extend(
+            [RecordType::A, RecordType::AAAA, RecordType::CNAME].map(|kind| any(name, kind, DNSClass::ANY)),
+        );
     }
     if let Some(Put { fence: data, content }) = put {
         updates.push(record(&fence, content.ttl, RecordType::TXT, data));
         for name in [tenant, &wildcard] {
-            let addresses = content.addresses.iter().map(|address| {
-                let (kind, data) = Rdata::address(*address);
-                record(name, content.ttl, RecordType::from(kind.0), &data)
-            });
-            updates.extend(addresses);
+            let Leads { addresses, alias } = &content.leads;
+            let addresses = addresses.iter().map(|address| Rdata::address(*address));
+            let alias = alias.iter().map(|alias| (Kind::CNAME, Rdata::name(alias)));
+            let records = addresses.chain(alias);
+            updates.extend(
+                records.map(|(kind, data)| record(name, content.ttl, RecordType::from(kind.0), &data)),
+            );
         }
     }
     message.authorities = updates;
@@ -158,8 +163,9 @@ mod tests {
         let (zone, tenant) = (name("example.com"), name("acme.east.example.com"));
         let fence =
             |serial| Fence { serial: Serial(serial), place: None, system: name("west.example.com") }.rdata();
-        let addresses: [IpAddr; 2] = ["192.0.2.2".parse().unwrap(), "2001:db8::2".parse().unwrap()];
-        let content = Content { serial: Serial(128), place: None, addresses: addresses.into(), ttl: 5 };
+        let addresses = vec!["192.0.2.2".parse().unwrap(), "2001:db8::2".parse().unwrap()];
+        let leads = Leads { addresses, alias: None };
+        let content = Content { serial: Serial(128), place: None, leads, ttl: 5 };
         let put = Put { fence: fence(128), content: Arc::new(content) };
         let (demand, updates) = sections(&update(&zone, &tenant, &[fence(64)], Some(&put)).unwrap());
         assert_eq!(
@@ -172,8 +178,10 @@ mod tests {
                 "_switchback.acme.east.example.com. 0 ANY TXT UPDATE",
                 "acme.east.example.com. 0 ANY A UPDATE",
                 "acme.east.example.com. 0 ANY AAAA UPDATE",
+                "acme.east.example.com. 0 ANY CNAME UPDATE",
                 "*.acme.east.example.com. 0 ANY A UPDATE",
                 "*.acme.east.example.com. 0 ANY AAAA UPDATE",
+                "*.acme.east.example.com. 0 ANY CNAME UPDATE",
                 "_switchback.acme.east.example.com. 5 IN TXT switchback serial=128 system=west.example.com",
                 "acme.east.example.com. 5 IN A 192.0.2.2",
                 "acme.east.example.com. 5 IN AAAA 2001:db8::2",
@@ -183,7 +191,7 @@ mod tests {
         );
         let (demand, updates) = sections(&update(&zone, &tenant, &[], None).unwrap());
         assert_eq!(demand, ["_switchback.acme.east.example.com. 0 NONE TXT UPDATE"]);
-        assert_eq!(updates.len(), 5, "{updates:?}");
+        assert_eq!(updates.len(), 7, "{updates:?}");
     }
 
     #[test]
@@ -207,7 +215,10 @@ mod tests {
         answers[1].answers = of(&name("elsewhere.example.com"));
         assert_eq!(found(&asked, &answers), Ok(Found::default()), "an alias leads there");
         answers[1].answers = of(&tenant);
-        assert_eq!(found(&asked, &answers).unwrap().addresses, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            found(&asked, &answers).unwrap().tenant.addresses,
+            ["192.0.2.1".parse::<IpAddr>().unwrap()]
+        );
         answers[4].metadata.authoritative = false;
         assert_eq!(found(&asked, &answers), Err(Trouble::Declined(Declined::NotMaster)));
         answers[4].metadata.response_code = ResponseCode::Refused;

@@ -12,6 +12,7 @@ use hickory_proto::rr::Name as WireName;
 use hickory_proto::serialize::binary::BinDecodable;
 use proptest::prelude::*;
 use switchback_dns::core::answer::{Code, answer};
+use switchback_dns::core::gateway::Gateway;
 use switchback_dns::core::name::Name;
 use switchback_dns::core::own;
 use switchback_dns::core::record::{Kind, Value};
@@ -29,7 +30,7 @@ fn name(text: &str) -> Name {
 fn system() -> System {
     System {
         domain: name(DOMAIN),
-        addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        gateway: Gateway::at(vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]),
         name_server_addresses: vec!["192.0.2.53".parse().unwrap()],
         own: [0; 32],
     }
@@ -42,7 +43,7 @@ fn tenant(zone: &str, serial: u32, addresses: &[IpAddr], servers: &[&str]) -> Te
         name: name(zone),
         serial: Serial(serial),
         content: TenantContent {
-            addresses: addresses.to_vec(),
+            gateway: Gateway::at(addresses.to_vec()),
             name_servers: servers
                 .into_iter()
                 .map(|name| NameServer { name, addresses: vec![address] })
@@ -77,9 +78,9 @@ fn model(tenants: &[(Tenant, bool)]) -> Vec<Model> {
     let mut own = Model { origin: DOMAIN.into(), held: false, records: vec![], bare: vec![] };
     own.records.push((DOMAIN.into(), Kind::NS, format!("ns1.{DOMAIN}")));
     own.records.push((DOMAIN.into(), Kind::SOA, "1".into()));
-    own.add_addresses(DOMAIN, &system.addresses);
-    own.add_addresses(&format!("s3.{DOMAIN}"), &system.addresses);
-    own.add_addresses(&format!("admin.{DOMAIN}"), &system.addresses);
+    own.add_addresses(DOMAIN, &system.gateway.addresses);
+    own.add_addresses(&format!("s3.{DOMAIN}"), &system.gateway.addresses);
+    own.add_addresses(&format!("admin.{DOMAIN}"), &system.gateway.addresses);
     own.add_addresses(&format!("ns1.{DOMAIN}"), &system.name_server_addresses);
     own.bare = tenants
         .iter()
@@ -90,8 +91,8 @@ fn model(tenants: &[(Tenant, bool)]) -> Vec<Model> {
     for (tenant, held) in tenants {
         let origin = tenant.name.to_string();
         let mut zone = Model { origin: origin.clone(), held: *held, records: vec![], bare: vec![] };
-        zone.add_addresses(&origin, &tenant.content.addresses);
-        zone.add_addresses(&format!("*.{origin}"), &tenant.content.addresses);
+        zone.add_addresses(&origin, &tenant.content.gateway.addresses);
+        zone.add_addresses(&format!("*.{origin}"), &tenant.content.gateway.addresses);
         zone.records.push((origin.clone(), Kind::SOA, tenant.serial.0.to_string()));
         let state = format!("switchback serial={}", tenant.serial.0);
         zone.records.push((format!("_switchback.{origin}"), Kind::TXT, state));

@@ -210,6 +210,7 @@ pub(crate) fn request_of(domain: &str, generation: u64, tenants: Vec<TenantZone>
         domain: domain.into(),
         addresses: vec!["192.0.2.2".into()],
         name_server_addresses: vec!["192.0.2.53".into()],
+        ..SystemZone::default()
     };
     ApplyZonesRequest { generation, system: Some(system), tenants, run: "run".into(), life: LIFE.into() }
 }
@@ -227,5 +228,7 @@ pub(crate) fn zone(name: &str, serial: u32, addresses: &[&str], link: &str) -> T
         epoch: if link.is_empty() { 0 } else { (serial / 64).saturating_sub(1).into() },
         generation: if link.is_empty() { 0 } else { serial % 64 },
         dnskeys: Vec::new(),
+        host: String::new(),
+        https: None,
     }
 }

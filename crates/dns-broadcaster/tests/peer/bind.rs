@@ -76,7 +76,7 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
 {clause}zone {zone:?} {{
     type primary;
     file {file:?};
-    update-policy {{ grant {name:?} subdomain {part}. A AAAA TXT; }};
+    update-policy {{ grant {name:?} subdomain {part}. A AAAA CNAME TXT; }};
 }};
 "
     );

@@ -61,7 +61,7 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
     text += &acl("update", "update", Some(key));
     write!(
         text,
-        "    update-type: [A, AAAA, TXT]
+        "    update-type: [A, AAAA, CNAME, TXT]
     update-owner: name
     update-owner-match: sub-or-equal
     update-owner-name: {part}.

@@ -219,7 +219,7 @@ pub(crate) struct Master {
 }
 
 impl Master {
-    /// Starts a server with `zone`, whose `records` are a name, a type and a value each. Who holds `key` may change A, AAAA and TXT
+    /// Starts a server with `zone`, whose `records` are a name, a type and a value each. Who holds `key` may change A, AAAA, CNAME and TXT
     /// records at `part` and beneath it; with PowerDNS what the operators' guide allows, and with NSD nothing.
     pub(crate) async fn start(
         kind: Kind,

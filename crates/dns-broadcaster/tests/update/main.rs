@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use switchback_dns::core::follow::Overdue;
 use switchback_dns::core::update::{
-    Change, Declined, Doubt, Found, Input, Output, State, Trouble, Verdict, Wish,
+    Change, Declined, Doubt, Found, Input, Leads, Output, State, Trouble, Verdict, Wish,
 };
 
 use switchback_machine::Timestamp;
 
-use script::{EAST, HERE, Script, content, fence, found, name, nothing};
+use script::{EAST, Script, content, fence, found, here, name, nothing};
 
 #[test]
 fn a_new_name_is_put_where_no_fence_stands_and_shown_when_it_is_answered() {
@@ -72,7 +72,7 @@ fn the_system_of_the_domain_takes_over_the_fence_and_the_other_leaves_it() {
     script.answer_only(&look, found(64, EAST));
     assert_eq!(script.state("a.east.test"), State::Converged);
     let look = script.next().unwrap();
-    script.answer_only(&look, Found { addresses: vec![HERE], ..found(64, EAST) });
+    script.answer_only(&look, Found { tenant: here(), ..found(64, EAST) });
     assert_eq!(script.state("a.east.test"), State::Differs, "whose fence it is mends it");
 }
 
@@ -81,7 +81,7 @@ fn addresses_that_somebody_changed_are_put_right_under_the_same_fence() {
     let mut script = Script::of(EAST);
     script.converge("a.east.test", 64);
     let look = script.next().unwrap();
-    let (put, demand) = script.answer(&look, Found { wildcard: vec![], ..found(64, EAST) });
+    let (put, demand) = script.answer(&look, Found { wildcard: Leads::default(), ..found(64, EAST) });
     assert_eq!((put.fence, demand), (fence(64, EAST), vec![fence(64, EAST)]));
 }
 
@@ -95,9 +95,7 @@ fn an_update_that_is_accepted_and_not_answered_is_sent_again_ever_more_slowly() 
     while sent.len() < 8 {
         let look = outputs.pop().or_else(|| script.next()).unwrap();
         let followed = match &look {
-            Output::Look { .. } => {
-                script.reply(&look, Ok(Found { addresses: vec![HERE], ..found(64, EAST) }))
-            }
+            Output::Look { .. } => script.reply(&look, Ok(Found { tenant: here(), ..found(64, EAST) })),
             Output::Update { .. } => {
                 sent.push(script.now);
                 vec![script.accept()]

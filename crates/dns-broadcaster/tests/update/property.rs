@@ -14,7 +14,7 @@ use switchback_dns::core::update::{
 use switchback_dns::core::zone::Serial;
 use switchback_machine::{Machine, Outbox, Timestamp};
 
-use crate::script::{HERE, addresses, content, exchange, name};
+use crate::script::{content, exchange, here, leads, name};
 
 const DOMAINS: [&str; 2] = ["east.test", "west.test"];
 const TENANTS: [&str; 3] = ["a.east.test", "b.east.test", "c.west.test"];
@@ -171,7 +171,7 @@ impl World {
             Action::Restart(number) => self.restart(number),
             Action::Edit(of) => {
                 if let Some(found) = self.server.get_mut(&tenant(of)) {
-                    found.addresses = vec![HERE];
+                    found.tenant = here();
                 }
             }
             Action::Erase(of) => drop(self.server.remove(&tenant(of))),
@@ -309,8 +309,8 @@ impl World {
             assert!(goes_on, "{name} went back from {before:?} to {after:?}");
         }
         assert_eq!(after.serial, content.serial);
-        let addresses = content.addresses.to_vec();
-        self.server.insert(name.clone(), Found { fence, wildcard: addresses.clone(), addresses });
+        let leads = content.leads.clone();
+        self.server.insert(name.clone(), Found { fence, wildcard: leads.clone(), tenant: leads });
     }
 
     fn run(&mut self, time: u64) {
@@ -379,8 +379,8 @@ impl World {
             };
             let Some(found) = self.server.get(&tenant) else { return false };
             let stands = fence_of(&found.fence).is_some_and(|fence| fence.serial == newest)
-                && found.addresses == addresses(newest.0)
-                && found.wildcard == addresses(newest.0);
+                && found.tenant == leads(newest.0)
+                && found.wildcard == leads(newest.0);
             let known = self.systems.iter().all(|system| {
                 let Some(ours) = system.record.get(&tenant) else { return true };
                 let state = system.updates.standing(&Target::new("corp"), &tenant).map(|seen| seen.state);
@@ -432,7 +432,7 @@ proptest! {
         let server = world.server.clone();
         world.run(DELAY_MAX_MS);
         for (name, found) in &server {
-            prop_assert_eq!(&world.server[name].addresses, &found.addresses);
+            prop_assert_eq!(&world.server[name].tenant, &found.tenant);
         }
     }
 

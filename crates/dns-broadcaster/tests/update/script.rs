@@ -7,27 +7,34 @@ use switchback_dns::core::follow::Target;
 use switchback_dns::core::name::Name;
 use switchback_dns::core::record::Rdata;
 use switchback_dns::core::update::{
-    Change, Content, Exchange, Fence, Found, Input, Output, Policy, Put, Standing, State, Trouble, Updates,
-    Verdict, Wish,
+    Change, Content, Exchange, Fence, Found, Input, Leads, Output, Policy, Put, Standing, State, Trouble,
+    Updates, Verdict, Wish,
 };
 use switchback_dns::core::zone::Serial;
 use switchback_machine::{Machine, Outbox, Timestamp};
 
 pub(crate) const EAST: &str = "east.test";
-/// Where no serial leads.
-pub(crate) const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 pub(crate) fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-/// Where the serial leads: each to another address.
-pub(crate) fn addresses(serial: u32) -> Vec<IpAddr> {
-    vec![IpAddr::from(serial.to_be_bytes()), IpAddr::from(u128::from(serial).to_be_bytes())]
+/// Where the serial leads: each to another place, and some to a name.
+pub(crate) fn leads(serial: u32) -> Leads {
+    if serial.is_multiple_of(3) {
+        return Leads { addresses: Vec::new(), alias: Some(name(&format!("balancer-{serial}.example.net"))) };
+    }
+    let addresses = vec![IpAddr::from(serial.to_be_bytes()), IpAddr::from(u128::from(serial).to_be_bytes())];
+    Leads { addresses, alias: None }
+}
+
+/// Where somebody else leads.
+pub(crate) fn here() -> Leads {
+    Leads { addresses: vec![IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)], alias: None }
 }
 
 pub(crate) fn content(serial: u32) -> Arc<Content> {
-    Arc::new(Content { serial: Serial(serial), place: None, addresses: addresses(serial).into(), ttl: 5 })
+    Arc::new(Content { serial: Serial(serial), place: None, leads: leads(serial), ttl: 5 })
 }
 
 pub(crate) fn fence(serial: u32, system: &str) -> Rdata {
@@ -36,7 +43,7 @@ pub(crate) fn fence(serial: u32, system: &str) -> Rdata {
 
 /// What a target says where `system` has put `serial`.
 pub(crate) fn found(serial: u32, system: &str) -> Found {
-    Found { fence: vec![fence(serial, system)], addresses: addresses(serial), wildcard: addresses(serial) }
+    Found { fence: vec![fence(serial, system)], tenant: leads(serial), wildcard: leads(serial) }
 }
 
 pub(crate) fn nothing() -> Found {
@@ -160,8 +167,8 @@ impl Script {
         let look = self.accept();
         let shown = Found {
             fence: vec![put.fence],
-            addresses: put.content.addresses.to_vec(),
-            wildcard: put.content.addresses.to_vec(),
+            tenant: put.content.leads.clone(),
+            wildcard: put.content.leads.clone(),
         };
         self.answer_only(&look, shown);
         assert_eq!(self.state(text), State::Converged);

@@ -12,7 +12,7 @@ use switchback_model::{
 
 use crate::Message;
 use crate::state::{ConflictPolicy, Identity, Settings};
-use crate::zone::DnsKey;
+use crate::zone::{DnsKey, Gateway};
 
 /// Names a waiting caller in the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,8 +161,8 @@ pub struct Hello {
     pub link_address: String,
     /// `host:port` where its movers listen, if we can tell.
     pub replication_address: String,
-    /// Of its gateway.
-    pub gateway_addresses: Vec<String>,
+    /// Its own.
+    pub gateway: Gateway,
     /// Of its name server.
     pub name_server_addresses: Vec<String>,
     /// That its name server signs with; `None` before it has said so.

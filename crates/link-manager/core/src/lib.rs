@@ -64,4 +64,4 @@ pub use state::{
     Severity, Shared, State, ZoneRecord,
 };
 pub use view::LinkView;
-pub use zone::{DnsKey, NameServer, TenantZone};
+pub use zone::{DnsKey, Gateway, Https, NameServer, TenantZone};

@@ -391,7 +391,7 @@ impl LinkMachine {
                 let told = link.peer.clone();
                 link.peer.name = hello.name.clone();
                 link.peer.replication_address = replication_address(&link.peer_address, &hello);
-                link.peer.gateway_addresses = hello.gateway_addresses.clone();
+                link.peer.gateway = hello.gateway.clone();
                 link.peer.name_server_addresses = hello.name_server_addresses.clone();
                 if let Some(keys) = &hello.dnskeys {
                     link.peer.dnskeys.clone_from(keys);

@@ -26,7 +26,7 @@ pub(crate) fn peer_of(hello: &Hello) -> Peer {
         domain: hello.domain.clone(),
         name: hello.name.clone(),
         replication_address: hello.replication_address.clone(),
-        gateway_addresses: hello.gateway_addresses.clone(),
+        gateway: hello.gateway.clone(),
         name_server_addresses: hello.name_server_addresses.clone(),
         dnskeys: hello.dnskeys.clone().unwrap_or_default(),
     }

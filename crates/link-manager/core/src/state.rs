@@ -9,7 +9,7 @@ use switchback_machine::Timestamp;
 use switchback_model::{Content, ContentId, Epoch, Incarnation, LinkId, RequestId, Side, SystemId};
 
 use crate::Change;
-use crate::zone::DnsKey;
+use crate::zone::{DnsKey, Gateway};
 
 /// Where a link stands in the workflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,8 +108,8 @@ pub struct Peer {
     pub name: String,
     /// `host:port` of its replication listener as last told; empty when never.
     pub replication_address: String,
-    /// Of its gateway, as last told.
-    pub gateway_addresses: Vec<String>,
+    /// As last told.
+    pub gateway: Gateway,
     /// Of its name server, as last told.
     pub name_server_addresses: Vec<String>,
     /// That its name server signs with, as last told.
@@ -134,8 +134,8 @@ pub struct ZoneRecord {
     pub epoch: Epoch,
     /// Changes within the epoch.
     pub generation: u32,
-    /// Gateway addresses of the target.
-    pub addresses: Vec<String>,
+    /// Of the target.
+    pub gateway: Gateway,
 }
 
 /// A link as this system knows it.
@@ -285,8 +285,8 @@ pub struct Identity {
     pub domain: String,
     /// Our short name.
     pub name: String,
-    /// Of our gateway.
-    pub gateway_addresses: Vec<String>,
+    /// Ours.
+    pub gateway: Gateway,
     /// Of our name server.
     pub name_server_addresses: Vec<String>,
 }

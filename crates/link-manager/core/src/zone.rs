@@ -30,6 +30,33 @@ pub struct NameServer {
     pub addresses: Vec<String>,
 }
 
+/// What names lead to, as clients see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Gateway {
+    /// IP addresses.
+    pub addresses: Vec<String>,
+    /// A host name that somebody else keeps, such as a load balancer's; empty for none.
+    pub host: String,
+    /// How it is reached by HTTPS; `None` when nothing is to be said of that.
+    pub https: Option<Https>,
+}
+
+/// What HTTPS records say (RFC 9460).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Https {
+    /// The port.
+    pub port: u16,
+    /// Protocols beside HTTP/1.1, as ALPN names them.
+    pub alpn: Vec<String>,
+}
+
+impl Gateway {
+    /// Whether names would lead nowhere.
+    fn is_nowhere(&self) -> bool {
+        self.addresses.is_empty() && self.host.is_empty()
+    }
+}
+
 /// The value of a DNSKEY record: a key that a name server signs zones with.
 pub type DnsKey = Vec<u8>;
 
@@ -40,8 +67,8 @@ pub struct TenantZone {
     pub name: String,
     /// 0 for a zone on no link.
     pub serial: u32,
-    /// Of the gateway it leads to.
-    pub addresses: Vec<String>,
+    /// Where it leads.
+    pub gateway: Gateway,
     /// Of both systems.
     pub name_servers: Vec<NameServer>,
     /// The link it follows; empty for none.
@@ -76,15 +103,15 @@ pub(crate) fn decide(link: &Link, observed: &Observed, own: &Identity) -> Option
         None if holder == Side::Primary => Side::Primary,
         None => return None,
     };
-    let told = if target == link.side { &own.gateway_addresses } else { &link.peer.gateway_addresses };
-    let addresses = match present {
-        Some(record) if record.target == target && told.is_empty() => &record.addresses,
+    let told = if target == link.side { &own.gateway } else { &link.peer.gateway };
+    let gateway = match present {
+        Some(record) if record.target == target && told.is_nowhere() => &record.gateway,
         _ => told,
     };
     let (of, generation) = match present {
         Some(record)
             if record.target == target
-                && record.addresses == *addresses
+                && record.gateway == *gateway
                 && (record.epoch == epoch || !writes) =>
         {
             return None;
@@ -94,7 +121,7 @@ pub(crate) fn decide(link: &Link, observed: &Observed, own: &Identity) -> Option
         }
         _ => (epoch, 0),
     };
-    Some(ZoneRecord { target, epoch: of, generation, addresses: addresses.clone() })
+    Some(ZoneRecord { target, epoch: of, generation, gateway: gateway.clone() })
 }
 
 /// The base of a link's serials from which those of the place `record` are ahead of `floor`: names that come to
@@ -125,8 +152,8 @@ fn moved(record: &ZoneRecord) -> u32 {
 pub(crate) fn of_link(link: &Link, own: &Identity) -> Vec<TenantZone> {
     let Some(record) = &link.zone else { return Vec::new() };
     let peer = &link.peer;
-    let ours = (&own.domain, &own.name, &own.gateway_addresses);
-    let theirs = (&peer.domain, &peer.name, &peer.gateway_addresses);
+    let ours = (&own.domain, &own.name, &own.gateway);
+    let theirs = (&peer.domain, &peer.name, &peer.gateway);
     let (primary, replica) = if link.side == Side::Primary { (ours, theirs) } else { (theirs, ours) };
     let target = if record.target == Side::Primary { primary.1 } else { replica.1 };
     let server = |domain: &String, addresses: &Vec<String>| NameServer {
@@ -143,7 +170,7 @@ pub(crate) fn of_link(link: &Link, own: &Identity) -> Vec<TenantZone> {
             let moving = TenantZone {
                 name: format!("{}.{}", tenant.name, primary.0),
                 serial: serial(link, record),
-                addresses: record.addresses.clone(),
+                gateway: record.gateway.clone(),
                 name_servers: name_servers.clone(),
                 link: link.shared.name.clone(),
                 target: target.clone(),
@@ -153,7 +180,7 @@ pub(crate) fn of_link(link: &Link, own: &Identity) -> Vec<TenantZone> {
             let fixed = TenantZone {
                 name: format!("{}.{}", tenant.name, replica.0),
                 serial: 0,
-                addresses: replica.2.clone(),
+                gateway: replica.2.clone(),
                 name_servers: name_servers.clone(),
                 link: String::new(),
                 target: replica.1.clone(),
@@ -162,7 +189,7 @@ pub(crate) fn of_link(link: &Link, own: &Identity) -> Vec<TenantZone> {
             };
             [moving, fixed]
         })
-        .filter(|zone| !zone.addresses.is_empty())
+        .filter(|zone| !zone.gateway.is_nowhere())
         .collect()
 }
 
@@ -202,7 +229,7 @@ pub(crate) fn of_tenant(tenant: &str, own: &Identity) -> TenantZone {
     TenantZone {
         name: format!("{tenant}.{}", own.domain),
         serial: 0,
-        addresses: own.gateway_addresses.clone(),
+        gateway: own.gateway.clone(),
         name_servers: vec![NameServer {
             name: format!("ns1.{}", own.domain),
             addresses: own.name_server_addresses.clone(),
@@ -225,7 +252,7 @@ mod tests {
             target: Side::Primary,
             epoch: Epoch(epoch),
             generation,
-            addresses: vec![],
+            gateway: Gateway::default(),
         };
         for (base, floor, place) in [
             (1_000, 0, None),

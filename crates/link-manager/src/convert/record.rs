@@ -6,7 +6,7 @@ use switchback_proto::link::record::v1 as record;
 use switchback_proto::link::v1 as wire;
 
 use super::peer::{link_id, link_id_out, shared, shared_out};
-use super::{Malformed, side, side_out, system_id};
+use super::{Malformed, gateway, https_out, side, side_out, system_id};
 
 pub(crate) fn link(stored: &record::Link) -> Result<Link, Malformed> {
     let peer = stored.peer.as_ref().ok_or(Malformed("link.peer"))?;
@@ -15,7 +15,7 @@ pub(crate) fn link(stored: &record::Link) -> Result<Link, Malformed> {
             target: side(zone.target())?,
             epoch: Epoch(zone.epoch),
             generation: zone.generation,
-            addresses: zone.addresses.clone(),
+            gateway: gateway(&zone.addresses, &zone.host, zone.https.as_ref()),
         })
     };
     Ok(Link {
@@ -28,7 +28,7 @@ pub(crate) fn link(stored: &record::Link) -> Result<Link, Malformed> {
             domain: peer.domain.clone(),
             name: peer.name.clone(),
             replication_address: peer.replication_address.clone(),
-            gateway_addresses: peer.gateway_addresses.clone(),
+            gateway: gateway(&peer.gateway_addresses, &peer.gateway_host, peer.gateway_https.as_ref()),
             name_server_addresses: peer.name_server_addresses.clone(),
             dnskeys: peer.dnskeys.iter().map(|key| key.to_vec()).collect(),
         },
@@ -54,7 +54,9 @@ pub(crate) fn link_out(link: &Link) -> record::Link {
             domain: link.peer.domain.clone(),
             name: link.peer.name.clone(),
             replication_address: link.peer.replication_address.clone(),
-            gateway_addresses: link.peer.gateway_addresses.clone(),
+            gateway_addresses: link.peer.gateway.addresses.clone(),
+            gateway_host: link.peer.gateway.host.clone(),
+            gateway_https: https_out(link.peer.gateway.https.as_ref()),
             name_server_addresses: link.peer.name_server_addresses.clone(),
             dnskeys: link.peer.dnskeys.iter().map(|key| key.clone().into()).collect(),
         }),
@@ -72,7 +74,9 @@ pub(crate) fn link_out(link: &Link) -> record::Link {
             target: side_out(zone.target).into(),
             epoch: zone.epoch.0,
             generation: zone.generation,
-            addresses: zone.addresses.clone(),
+            addresses: zone.gateway.addresses.clone(),
+            host: zone.gateway.host.clone(),
+            https: https_out(zone.gateway.https.as_ref()),
         }),
     }
 }

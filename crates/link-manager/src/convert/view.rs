@@ -110,7 +110,7 @@ pub(crate) fn zone_out(zone: &TenantZone, ttl_seconds: u32) -> dns::TenantZone {
     dns::TenantZone {
         name: zone.name.clone(),
         serial: zone.serial,
-        addresses: zone.addresses.clone(),
+        addresses: zone.gateway.addresses.clone(),
         name_servers: zone.name_servers.iter().map(name_server).collect(),
         ttl_seconds,
         link: zone.link.clone(),
@@ -118,5 +118,7 @@ pub(crate) fn zone_out(zone: &TenantZone, ttl_seconds: u32) -> dns::TenantZone {
         epoch: zone.place.map_or(0, |(epoch, _)| epoch.0),
         generation: zone.place.map_or(0, |(_, generation)| generation),
         dnskeys: zone.dnskeys.iter().map(|key| key.clone().into()).collect(),
+        host: zone.gateway.host.clone(),
+        https: super::https_out(zone.gateway.https.as_ref()),
     }
 }

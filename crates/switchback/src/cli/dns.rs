@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use switchback_dns::client;
+use switchback_dns::client::{self, Answer};
 use switchback_proto::dns::v1::{
     ListKeysRequest, ListSecondariesRequest, ListZonesRequest, ListZonesResponse, PublishCatalogueRequest,
     ReloadZoneFilesRequest, RollKeyRequest,
@@ -136,13 +136,16 @@ fn delegated(zones: &ListZonesResponse, name: &str) -> Vec<IpAddr> {
 async fn ask(name: &str, server: SocketAddr) -> LookupView {
     let asked = Instant::now();
     let answer = client::lookup(&[server], name, PATIENCE).await;
-    let (addresses, error) = match answer {
-        Ok(answer) if answer.addresses.is_empty() => (Vec::new(), answer.code.to_string()),
-        Ok(answer) => (answer.addresses.iter().map(ToString::to_string).collect(), String::new()),
-        Err(error) => (Vec::new(), error.to_string()),
+    let (addresses, alias, error) = match answer {
+        Ok(Answer { addresses, alias, code, .. }) => {
+            let error =
+                if addresses.is_empty() && alias.is_none() { code.to_string() } else { String::new() };
+            (addresses.iter().map(ToString::to_string).collect(), alias.unwrap_or_default(), error)
+        }
+        Err(error) => (Vec::new(), String::new(), error.to_string()),
     };
     let took_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
-    LookupView { name: name.into(), server: server.to_string(), addresses, error, took_ms }
+    LookupView { name: name.into(), server: server.to_string(), addresses, alias, error, took_ms }
 }
 
 #[cfg(test)]

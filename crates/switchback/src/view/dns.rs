@@ -15,6 +15,8 @@ pub struct ZoneView {
     pub serial: u32,
     /// Where the names lead.
     pub addresses: Vec<String>,
+    /// The host name of that gateway, which names beneath the tenant's are aliases of; empty for none.
+    pub host: String,
     /// The system that they lead to.
     pub target: String,
     /// How long resolvers may keep an answer.
@@ -149,6 +151,11 @@ impl Show for KeysView {
     }
 }
 
+fn leads(addresses: &[String], host: &str) -> String {
+    let host = (!host.is_empty()).then_some(host);
+    addresses.iter().map(String::as_str).chain(host).collect::<Vec<_>>().join(", ")
+}
+
 /// All zones of a system.
 #[derive(Clone, Debug, Serialize)]
 pub struct ZonesView {
@@ -156,6 +163,8 @@ pub struct ZonesView {
     pub domain: String,
     /// Its addresses.
     pub addresses: Vec<String>,
+    /// The host name of its gateway; empty for none.
+    pub host: String,
     /// Addresses of its name server.
     pub name_servers: Vec<String>,
     /// The tenants' zones.
@@ -171,6 +180,7 @@ impl From<proto::ListZonesResponse> for ZonesView {
             name: zone.name,
             serial: zone.serial,
             addresses: zone.addresses,
+            host: zone.host,
             target: zone.target,
             ttl_seconds: zone.ttl_seconds,
             link: zone.link,
@@ -178,6 +188,7 @@ impl From<proto::ListZonesResponse> for ZonesView {
         Self {
             domain: system.domain,
             addresses: system.addresses,
+            host: system.host,
             name_servers: system.name_server_addresses,
             tenants: tenants.collect(),
         }
@@ -189,7 +200,7 @@ impl Show for ZonesView {
         let own = vec![
             self.domain.clone(),
             "-".into(),
-            self.addresses.join(", "),
+            leads(&self.addresses, &self.host),
             "this system".into(),
             "-".into(),
             "-".into(),
@@ -198,7 +209,7 @@ impl Show for ZonesView {
             vec![
                 zone.name.clone(),
                 zone.serial.to_string(),
-                zone.addresses.join(", "),
+                leads(&zone.addresses, &zone.host),
                 if zone.held { "held back".into() } else { dash(&zone.target) },
                 format!("{} s", zone.ttl_seconds),
                 dash(&zone.link),
@@ -218,6 +229,8 @@ pub struct LookupView {
     pub server: String,
     /// Addresses; empty with an error.
     pub addresses: Vec<String>,
+    /// What the name is an alias of; empty when it is none.
+    pub alias: String,
     /// Why there was no answer; empty when there was one.
     pub error: String,
     /// From question to answer.
@@ -234,8 +247,11 @@ pub struct LookupsView {
 impl Show for LookupsView {
     fn show(&self) -> String {
         let rows = self.answers.iter().map(|answer| {
-            let said =
-                if answer.error.is_empty() { answer.addresses.join(", ") } else { answer.error.clone() };
+            let alias = (!answer.alias.is_empty()).then(|| format!("alias of {}", answer.alias));
+            let said = match answer.error.as_str() {
+                "" => answer.addresses.iter().cloned().chain(alias).collect::<Vec<_>>().join(", "),
+                error => error.to_owned(),
+            };
             vec![answer.name.clone(), answer.server.clone(), said, format!("{} ms", answer.took_ms)]
         });
         table(&["name", "server", "answer", "took"], rows.collect(), "no name server was asked")

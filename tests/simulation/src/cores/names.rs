@@ -77,6 +77,8 @@ impl Names {
     /// It could not be made durable.
     pub fn apply(&self, system: System, run: u64, generation: u64, desired: Desired) -> Result<(), Trouble> {
         let zone = SystemZone {
+            host: String::new(),
+            https: None,
             domain: system.domain(),
             addresses: vec![system.address().into()],
             name_server_addresses: vec![system.address().into()],

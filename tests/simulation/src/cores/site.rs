@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use switchback_certificate::core::{Change, State};
-use switchback_link_core::{FlowSpec, Identity};
+use switchback_link_core::{FlowSpec, Gateway, Identity};
 use switchback_model::{ContentId, FeedId, Incarnation, SystemId};
 use switchback_store::RecordKey;
 
@@ -163,7 +163,7 @@ impl Site {
             incarnation: own.certificate.incarnation,
             domain: self.system.domain(),
             name: self.system.name().into(),
-            gateway_addresses: vec![self.system.address().into()],
+            gateway: Gateway { addresses: vec![self.system.address().into()], ..Gateway::default() },
             name_server_addresses: vec![self.system.address().into()],
         })
     }

@@ -2,13 +2,12 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::IpAddr;
 use core::time::Duration;
 
 use switchback_machine::Timestamp;
 
 use super::fence::Fence;
-use super::wish::{Content, Wish};
+use super::wish::{Content, Leads, Wish};
 use crate::core::contact::Target;
 use crate::core::name::Name;
 use crate::core::record::Rdata;
@@ -22,10 +21,10 @@ pub struct Exchange(pub u64);
 pub struct Found {
     /// The TXT records at the name of the fence, in order.
     pub fence: Vec<Rdata>,
-    /// At the tenant's name, in order.
-    pub addresses: Vec<IpAddr>,
-    /// At the wildcard beneath it, in order.
-    pub wildcard: Vec<IpAddr>,
+    /// At the tenant's name.
+    pub tenant: Leads,
+    /// At the wildcard beneath it.
+    pub wildcard: Leads,
 }
 
 /// What a target did with an update.
@@ -135,7 +134,7 @@ pub enum Change {
 pub struct Put {
     /// In place of the fence that stands there.
     pub fence: Rdata,
-    /// In place of the addresses.
+    /// In place of where the names lead.
     pub content: Arc<Content>,
 }
 
@@ -151,7 +150,7 @@ pub enum Output {
         /// The tenant.
         name: Name,
     },
-    /// Replace, in one message, the fence and the addresses at the tenant's name and at its wildcard.
+    /// Replace, in one message, the fence and what leads somewhere at the tenant's name and at its wildcard.
     Update {
         /// At whom.
         target: Target,

@@ -235,6 +235,6 @@ impl Track {
 impl Found {
     /// The names lead where `content` says, and only there.
     fn shows(&self, content: &Content) -> bool {
-        [&self.addresses, &self.wildcard].into_iter().all(|found| **found == *content.addresses)
+        [&self.tenant, &self.wildcard].into_iter().all(|found| *found == content.leads)
     }
 }

@@ -2,10 +2,12 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::fence::Fence;
 use crate::core::apply::Record;
+use crate::core::gateway::Gateway;
 use crate::core::name::Name;
 use crate::core::zone::{Place, Serial, Tenant};
 
@@ -30,10 +32,20 @@ pub struct Content {
     pub serial: Serial,
     /// What the serial stands for.
     pub place: Option<Place>,
-    /// In order and once each; never empty.
-    pub addresses: Arc<[IpAddr]>,
+    /// Where; somewhere.
+    pub leads: Leads,
     /// Seconds that an answer may be kept.
     pub ttl: u32,
+}
+
+/// Where a name leads: to addresses, or to where another name does. In a zone of somebody else's a tenant's own
+/// name is one among others, and may be an alias.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leads {
+    /// In order and once each.
+    pub addresses: Vec<IpAddr>,
+    /// The other name.
+    pub alias: Option<Name>,
 }
 
 /// What is wished of the tenants of `record` that lie within one of `zones`. `held` are the zones that
@@ -62,8 +74,12 @@ pub fn wishes(record: &Record, held: &BTreeSet<Name>, zones: &BTreeSet<Name>) ->
 
 impl Content {
     fn of(tenant: &Tenant) -> Self {
-        let addresses = tenant.content.addresses.as_slice().into();
-        Self { serial: tenant.serial, place: tenant.content.place, addresses, ttl: tenant.content.ttl }
+        let Gateway { addresses, host, .. } = &tenant.content.gateway;
+        let leads = match host {
+            Some(host) => Leads { addresses: Vec::new(), alias: Some(host.clone()) },
+            None => Leads { addresses: addresses.clone(), alias: None },
+        };
+        Self { serial: tenant.serial, place: tenant.content.place, leads, ttl: tenant.content.ttl }
     }
 }
 
@@ -81,7 +97,7 @@ mod tests {
             name: name(text),
             serial: Serial(7),
             content: TenantContent {
-                addresses: vec!["192.0.2.1".parse().unwrap()],
+                gateway: Gateway::at(vec!["192.0.2.1".parse().unwrap()]),
                 name_servers: vec![],
                 ttl: 5,
                 place: None,
@@ -99,7 +115,7 @@ mod tests {
         ];
         let system = System {
             domain: name("west.example.com"),
-            addresses: vec![],
+            gateway: Gateway::default(),
             name_server_addresses: vec![],
             own: [0; 32],
         };

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use switchback_link_core::{
     Change, Command, CommandKind, ContentView, Create, DigestView, Done, Error, Event, FlowSpec, FlowView,
-    Hello, Identity, Input, Link, LinkFlowsView, LinkMachine, LinkState, Message, MoverView, Output, Policy,
-    Position, Settings, State, Token,
+    Gateway, Hello, Identity, Input, Link, LinkFlowsView, LinkMachine, LinkState, Message, MoverView, Output,
+    Policy, Position, Settings, State, Token,
 };
 use switchback_machine::{Machine, Outbox, Timestamp};
 use switchback_model::{
@@ -69,6 +69,10 @@ pub fn acme() -> Content {
     Content { kind: ContentKind::Tenant, name: "acme".into(), id: ContentId([1; 16]) }
 }
 
+fn gateway(address: &str) -> Gateway {
+    Gateway { addresses: vec![address.into()], ..Gateway::default() }
+}
+
 fn system(index: usize, now: Timestamp) -> System {
     let name = ["east", "west"][index];
     let byte = u8::try_from(index).unwrap() + 1;
@@ -77,7 +81,7 @@ fn system(index: usize, now: Timestamp) -> System {
         incarnation: Incarnation(u64::from(byte) * 100),
         domain: format!("{name}.example.com"),
         name: name.into(),
-        gateway_addresses: vec![format!("127.0.{byte}0.1")],
+        gateway: gateway(&format!("127.0.{byte}0.1")),
         name_server_addresses: vec![format!("127.0.{byte}0.1")],
     };
     System {
@@ -467,7 +471,7 @@ impl World {
                 name: other.name,
                 link_address: address.clone(),
                 replication_address: address.replace("5748", "5749"),
-                gateway_addresses: other.gateway_addresses,
+                gateway: other.gateway,
                 name_server_addresses: other.name_server_addresses,
                 dnskeys: Some(vec![vec![1 - at as u8]]),
             };

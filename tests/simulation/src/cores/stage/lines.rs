@@ -309,7 +309,7 @@ impl Stage {
             name: identity.name,
             link_address: format!("{system}:{LINK_PORT}"),
             replication_address: format!("{system}:{REPLICATION_PORT}"),
-            gateway_addresses: identity.gateway_addresses,
+            gateway: identity.gateway,
             name_server_addresses: identity.name_server_addresses,
             dnskeys: None,
         })
