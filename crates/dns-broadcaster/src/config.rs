@@ -10,8 +10,8 @@ use switchback_kit::config::{Error, Source};
 use switchback_kit::secret::Secret;
 
 use crate::access::{Secondary, UpdateTarget};
-use crate::core::dnssec::Lifetime;
 use crate::core::dnssec::key::Algorithm;
+use crate::core::dnssec::{Denial, Lifetime};
 use crate::core::follow::TARGETS_MAX;
 use crate::core::name::Name;
 use crate::core::rate::Rate;
@@ -23,6 +23,8 @@ const RESPONSES_MAX: u32 = 1_000_000;
 
 const ECDSA_P256: &str = "ecdsa-p256";
 const ED25519: &str = "ed25519";
+const NSEC: &str = "nsec";
+const NSEC3: &str = "nsec3";
 const SECTION: &str = "dns_broadcaster";
 /// RFC 2181 section 8.
 const SECONDS_MAX: u32 = i32::MAX as u32;
@@ -70,6 +72,8 @@ struct Raw {
     dnssec: bool,
     #[serde(default = "algorithm_default")]
     dnssec_algorithm: String,
+    #[serde(default = "denial_default")]
+    dnssec_denial: String,
     #[serde(default = "rate_default")]
     responses_per_second: u32,
     #[serde(default = "slip_default")]
@@ -133,6 +137,11 @@ fn algorithm_default() -> String {
     ECDSA_P256.into()
 }
 
+/// The names of systems and tenants are in public logs of certificates already.
+fn denial_default() -> String {
+    NSEC.into()
+}
+
 /// So that nobody who is there waits for long.
 fn slip_default() -> u32 {
     2
@@ -178,6 +187,8 @@ pub struct Config {
 pub struct Dnssec {
     /// Of the first key.
     pub algorithm: Algorithm,
+    /// From what is denied.
+    pub denial: Denial,
     /// How long signatures last.
     pub lifetime: Lifetime,
 }
@@ -265,7 +276,14 @@ impl Config {
                 )));
             }
         };
-        let dnssec = Dnssec { algorithm, lifetime: Lifetime::of_expire(raw.soa_expire_seconds) };
+        let denial = match raw.dnssec_denial.as_str() {
+            NSEC => Denial::Nsec,
+            NSEC3 => Denial::Nsec3,
+            other => {
+                return Err(refuse(format!("dnssec_denial: expected {NSEC:?} or {NSEC3:?}, not {other:?}")));
+            }
+        };
+        let dnssec = Dnssec { algorithm, denial, lifetime: Lifetime::of_expire(raw.soa_expire_seconds) };
         let keys = raw.tsig_key_files.iter().map(|file| tsig_key(file)).collect::<Result<Vec<_>, _>>();
         let keys = keys.and_then(|keys| Keys::new(keys).map_err(|error| format!("tsig_key_files: {error}")));
         let keys = keys.map_err(refuse)?;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::core::apply::Record;
 use crate::core::catalogue;
-use crate::core::dnssec::Times;
 use crate::core::dnssec::key::PublicKey;
 use crate::core::dnssec::renewal::{Basis, Changes, Renewals, Wanted};
 use crate::core::dnssec::sign::{Signing, Unsigned};
+use crate::core::dnssec::{Denial, Times};
 use crate::core::name::{Name, upward};
 use crate::core::own;
 use crate::core::zone::{Policy, Serial, Snapshot, System, Tenant, Zone};
@@ -44,6 +44,7 @@ pub(crate) struct Rules<'a> {
     pub(crate) policy: &'a Policy,
     /// `None`: zones are not signed.
     pub(crate) keyring: Option<&'a Keyring>,
+    pub(crate) denial: Denial,
     pub(crate) times: Times,
     /// Nothing was served before it in this run.
     pub(crate) is_start: bool,
@@ -96,7 +97,7 @@ impl<'a> Sources<'a> {
     /// and is taken from there.
     pub(crate) fn edition(self, before: &Snapshot, rules: Rules<'_>) -> Result<Edition, Unsigned> {
         let plots = self.plots(rules.keyring);
-        let wanted: Vec<_> = plots.iter().map(|(name, plot)| plot.wanted(name, rules.keyring)).collect();
+        let wanted: Vec<_> = plots.iter().map(|(name, plot)| plot.wanted(name, rules)).collect();
         let mut renewed = self.renewals.settle(&wanted, rules.times, rules.is_start);
         let mut zones = Vec::with_capacity(plots.len());
         let mut shown = self.shown.cloned();
@@ -212,7 +213,7 @@ impl<'a> Sources<'a> {
         rules: Rules<'_>,
         shown: &mut Option<Arc<Shown>>,
     ) -> Result<Option<Arc<Zone>>, Unsigned> {
-        let Rules { policy, keyring, times, is_start } = rules;
+        let Rules { policy, keyring, denial, times, is_start } = rules;
         let (held, transferable) = self.standing(name, plot);
         let mut zone = match plot.source {
             Source::Own(zone) => zone.under(served),
@@ -245,8 +246,8 @@ impl<'a> Sources<'a> {
         if let Some(keyring) = keyring.filter(|_| !plot.keys.is_empty()) {
             let Plot { source, ref keys, is_secure, ref children } = *plot;
             let times = if source.is_linked() { times.seldom() } else { times };
-            zone = zone
-                .signed(previous, &Signing { signer: keyring.signer(), keys, is_secure, children, times })?;
+            let signer = keyring.signer();
+            zone = zone.signed(previous, &Signing { signer, keys, is_secure, children, denial, times })?;
             if is_start || source.is_linked() {
                 zone = zone.without_differences();
             }
@@ -259,10 +260,11 @@ impl<'a> Sources<'a> {
 }
 
 impl Plot<'_> {
-    fn wanted<'p>(&self, name: &'p Name, keyring: Option<&Keyring>) -> Wanted<'p> {
-        let keyring = keyring.filter(|_| !self.keys.is_empty());
+    fn wanted<'p>(&self, name: &'p Name, rules: Rules<'_>) -> Wanted<'p> {
+        let Self { keys, is_secure, children, .. } = self;
+        let keyring = rules.keyring.filter(|_| !keys.is_empty());
         let basis = keyring
-            .map(|keyring| Basis::of(keyring.signer().key(), &self.keys, self.is_secure, &self.children));
+            .map(|keyring| Basis::of(keyring.signer().key(), keys, *is_secure, rules.denial, children));
         let basis = basis.unwrap_or_default();
         Wanted { name, given: self.source.given(), basis, is_linked: self.source.is_linked() }
     }

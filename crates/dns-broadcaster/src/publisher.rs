@@ -343,7 +343,8 @@ const RENEWAL_PAUSE_MAX: Duration = Duration::from_secs(3600);
 fn rules<'a>(config: &'a Config, keyring: Option<&'a Keyring>, is_start: bool) -> Rules<'a> {
     let expire = config.policy.expire;
     let lifetime = config.dnssec.map_or_else(|| Lifetime::of_expire(expire), |dnssec| dnssec.lifetime);
-    Rules { policy: &config.policy, keyring, times: Times::at(now_seconds(), lifetime), is_start }
+    let denial = config.dnssec.map(|dnssec| dnssec.denial).unwrap_or_default();
+    Rules { policy: &config.policy, keyring, denial, times: Times::at(now_seconds(), lifetime), is_start }
 }
 
 /// The keys on record, or the first one, which is made.

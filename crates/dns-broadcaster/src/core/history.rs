@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use super::name::Name;
 use super::packed::{BEFORE_VALUE, Node, PackedSet};
 use super::record::{Kind, Set, Value};
+use super::table::Table;
 use super::zone::{Serial, Zone};
 
 /// Steps that are remembered. A zone's steps never hold more bytes than the zone either: a server
@@ -92,7 +93,7 @@ impl Zone {
     /// Bytes of its names and records, as they are held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.nodes.bytes()
+        self.nodes.bytes() + self.hashed.bytes()
     }
 }
 
@@ -108,14 +109,19 @@ impl History {
 
 /// What `after` lacks of `before`, and what it has beyond it.
 fn compare(before: &Zone, after: &Zone) -> (Vec<Piece>, Vec<Piece>) {
-    (missing(before, after), missing(after, before))
+    let beyond = |one: &Zone, other: &Zone| {
+        let mut pieces = missing(&one.nodes, &other.nodes);
+        pieces.extend(missing(&one.hashed, &other.hashed));
+        pieces
+    };
+    (beyond(before, after), beyond(after, before))
 }
 
 /// What of `one` is not in `other`, without the SOA.
-fn missing(one: &Zone, other: &Zone) -> Vec<Piece> {
+fn missing(one: &Table, other: &Table) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    for (owner, node) in one.nodes.apart(&other.nodes) {
-        let counterpart = other.nodes.node(owner).map(|(_, node)| node).unwrap_or_default();
+    for (owner, node) in one.apart(other) {
+        let counterpart = other.node(owner).map(|(_, node)| node).unwrap_or_default();
         for set in Node::of(node).sets().filter(|set| set.kind() != Kind::SOA) {
             if let Some(set) = beyond(set, counterpart) {
                 pieces.push(Piece { owner: Name::from_key(owner), set });

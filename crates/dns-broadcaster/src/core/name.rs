@@ -169,11 +169,18 @@ impl NameBuf {
 
     /// The key of the wildcard beneath the ancestor whose key is `encloser`, when that is a name.
     pub(crate) fn wildcard(encloser: &[u8]) -> Option<Self> {
-        const LABEL: &[u8] = b"\x01*";
-        let at = encloser.len();
-        let mut name = Self { bytes: [0; NAME_BYTES_MAX], length: u8::try_from(at + LABEL.len()).ok()? };
-        name.bytes.get_mut(..at)?.copy_from_slice(encloser);
-        name.bytes.get_mut(at..at + LABEL.len())?.copy_from_slice(LABEL);
+        Self::child(encloser, b"*")
+    }
+
+    /// The key of the name with this label beneath the one whose key is `parent`, when that is a name. The
+    /// label is in lower case.
+    pub(crate) fn child(parent: &[u8], label: &[u8]) -> Option<Self> {
+        let (at, behind) = (parent.len(), parent.len() + 1);
+        let length = u8::try_from(behind + label.len()).ok()?;
+        let mut name = Self { bytes: [0; NAME_BYTES_MAX], length };
+        name.bytes.get_mut(..at)?.copy_from_slice(parent);
+        *name.bytes.get_mut(at)? = u8::try_from(label.len()).ok()?;
+        name.bytes.get_mut(behind..behind + label.len())?.copy_from_slice(label);
         Some(name)
     }
 

@@ -38,6 +38,10 @@ impl Kind {
     pub const NSEC: Self = Self(47);
     /// A key of a zone (RFC 4034 section 2).
     pub const DNSKEY: Self = Self(48);
+    /// What there is at a name that is hashed, and the next hash (RFC 5155 section 3).
+    pub const NSEC3: Self = Self(50);
+    /// How a zone's names are hashed (RFC 5155 section 4).
+    pub const NSEC3PARAM: Self = Self(51);
     /// The DS that the parent shall have (RFC 7344 section 3.1).
     pub const CDS: Self = Self(59);
     /// The key of the DS that the parent shall have (RFC 7344 section 3.2).
@@ -212,6 +216,8 @@ impl fmt::Display for Kind {
             Self::RRSIG => "RRSIG",
             Self::NSEC => "NSEC",
             Self::DNSKEY => "DNSKEY",
+            Self::NSEC3 => "NSEC3",
+            Self::NSEC3PARAM => "NSEC3PARAM",
             Self::CDS => "CDS",
             Self::CDNSKEY => "CDNSKEY",
             Self::HTTPS => "HTTPS",

@@ -45,6 +45,13 @@ impl Table {
         self.index.places(hash(name)).map(|place| self.entry(place)).find(|(key, _)| *key == name)
     }
 
+    /// The entry of the name whose key is `name`, or the last one before it.
+    #[must_use]
+    pub fn last_until(&self, name: &[u8]) -> Option<Entry<'_>> {
+        let &number = self.order.get(self.order_of(name))?;
+        self.chunks[number as usize].last_until(name)
+    }
+
     /// All entries, by name.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Entry<'_>> {
         self.order.iter().flat_map(|&number| self.chunks[number as usize].iter())
@@ -317,6 +324,8 @@ mod tests {
                 let within = table.within(&name).map(|(name, _)| name.to_vec());
                 let expected = map.keys().filter(|other| other.starts_with(&name)).cloned();
                 prop_assert!(within.eq(expected));
+                let until = map.range(..=name.clone()).next_back().map(|(name, value)| (&name[..], &value[..]));
+                prop_assert_eq!(table.last_until(&name), until);
             }
             // What is not listed as apart is the same.
             let apart: BTreeMap<_, _> = table.apart(&before).collect();

@@ -32,7 +32,7 @@ pub type Records<'a> = Box<dyn Iterator<Item = Record<'a>> + Send + 'a>;
 /// The whole zone: its SOA, everything else, its SOA again (RFC 5936 section 2.2).
 #[must_use]
 pub fn whole(zone: &Zone) -> Records<'_> {
-    let rest = zone.nodes.sets().filter(|(_, set)| set.kind() != Kind::SOA);
+    let rest = zone.nodes.sets().chain(zone.hashed.sets()).filter(|(_, set)| set.kind() != Kind::SOA);
     Box::new(start(zone).chain(rest.flat_map(|(owner, set)| packed(owner, set))).chain(start(zone)))
 }
 

@@ -164,6 +164,9 @@ pub struct Zone {
     pub(super) glue: Table,
     /// Its SOA set, packed, for denials.
     pub(super) start: Box<[u8]>,
+    /// NSEC3 records, packed nodes by hashed names, when it is signed and denies with those. They are the
+    /// zone's, and found by no question (RFC 5155 section 7.2.8).
+    pub(super) hashed: Table,
     /// How the zone came to this serial.
     pub(super) history: History,
     /// `None` while it is not signed.
@@ -345,6 +348,7 @@ impl Zone {
             start: start.unwrap_or_default(),
             nodes,
             glue: Table::default(),
+            hashed: Table::default(),
             history: History::default(),
             signed: None,
         }

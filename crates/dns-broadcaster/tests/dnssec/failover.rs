@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
+use switchback_dns::core::dnssec::Denial;
 use switchback_dns::core::dnssec::key::Algorithm;
 use switchback_proto::dns::v1::{ListKeysRequest, TenantZone};
 
@@ -71,6 +72,12 @@ async fn turns_to(resolver: &Resolver, expected: [u8; 4], when: &str) {
     while Instant::now() < until {
         assert!(ask().await.is_none_or(|address| address == expected), "{when}: it went back");
     }
+    // And so is what is not there.
+    let denied = async || secure_question(resolver.address(), NAME, RecordType::MX).await;
+    let denied = eventually(when, || resolver.log(), denied).await;
+    let log = format!("{when}: {denied}\n{}", resolver.log());
+    assert_eq!(denied.metadata.response_code, ResponseCode::NoError, "{log}");
+    assert!(denied.answers.is_empty() && denied.metadata.authentic_data, "{log}");
 }
 
 async fn stays_secure(kind: ResolverKind) {
@@ -81,8 +88,11 @@ async fn stays_secure(kind: ResolverKind) {
     let [east, west] = pair(folder.path()).await;
     let servers = [east.dns, west.dns];
     let algorithm = Algorithm::EcdsaP256;
-    let (mut east, mut west) =
-        (east.dnssec(dnssec(algorithm)).serve(), west.dnssec(dnssec(algorithm)).serve());
+    // Each denies in its own way (RFC 8901 section 4.2).
+    let (mut east, mut west) = (
+        east.dnssec(dnssec(algorithm, Denial::Nsec)).serve(),
+        west.dnssec(dnssec(algorithm, Denial::Nsec3)).serve(),
+    );
     let easts = keys(&mut east, vec![acme(64, "192.0.2.1", &[])]).await;
     let wests = keys(&mut west, vec![acme(64, "192.0.2.1", &easts)]).await;
     assert_ne!(easts, wests);
@@ -97,7 +107,7 @@ async fn stays_secure(kind: ResolverKind) {
     turns_to(&resolver, [192, 0, 2, 2], "after the failover").await;
 
     let bound = Bound::at(&folder.path().join("east"), servers[0]).await;
-    let mut east = bound.dnssec(dnssec(algorithm)).serve();
+    let mut east = bound.dnssec(dnssec(algorithm, Denial::Nsec)).serve();
     east.apply(3, vec![acme(192, "192.0.2.1", &wests)]).await;
     west.apply(3, vec![acme(192, "192.0.2.1", &easts)]).await;
     turns_to(&resolver, [192, 0, 2, 1], "after the failback").await;
@@ -126,7 +136,8 @@ async fn knot_resolver_finds_it_proved_on_both_sides() {
 async fn what_only_one_system_signs_is_not_said_to_be_signed() {
     let folder = tempfile::tempdir().unwrap();
     let at = (Ipv4Addr::new(127, 77, PAIRS.fetch_add(1, Ordering::Relaxed), 1), 0);
-    let mut west = Bound::at(folder.path(), at.into()).await.dnssec(dnssec(Algorithm::EcdsaP256)).serve();
+    let mut west =
+        Bound::at(folder.path(), at.into()).await.dnssec(dnssec(Algorithm::EcdsaP256, Denial::Nsec)).serve();
     const SHARED: &str = "acme.west.example.com";
     let says = async |server, kind| {
         let answer = secure_question(server, SHARED, kind).await.unwrap();

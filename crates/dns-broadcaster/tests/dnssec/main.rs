@@ -23,14 +23,14 @@ use peer::require;
 use random::{Dice, zone_text};
 use switchback_dns::access;
 use switchback_dns::config::Dnssec;
-use switchback_dns::core::dnssec::Lifetime;
 use switchback_dns::core::dnssec::key::Algorithm;
+use switchback_dns::core::dnssec::{Denial, Lifetime};
 use switchback_proto::dns::v1::TenantZone;
 
 const ZONES: usize = 40;
 
-pub(crate) fn dnssec(algorithm: Algorithm) -> Dnssec {
-    Dnssec { algorithm, lifetime: Lifetime::of_expire(POLICY.expire) }
+pub(crate) fn dnssec(algorithm: Algorithm, denial: Denial) -> Dnssec {
+    Dnssec { algorithm, denial, lifetime: Lifetime::of_expire(POLICY.expire) }
 }
 
 /// A tenant's zone on no link, for which one system answers.
@@ -66,7 +66,7 @@ fn verify(folder: &Path, zone: &str, text: &str) -> Result<(), String> {
     if verify.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&verify.stderr).into_owned()) }
 }
 
-async fn whole_zones_are_signed(algorithm: Algorithm) {
+async fn whole_zones_are_signed(algorithm: Algorithm, denial: Denial) {
     if !require(&["dig", "dnssec-verify"]) {
         return;
     }
@@ -81,7 +81,8 @@ async fn whole_zones_are_signed(algorithm: Algorithm) {
         files.push(path);
     }
     let bound = Bound::at(&folder.path().join("state"), ([127, 0, 0, 1], 0).into()).await;
-    let bound = bound.zone_files(files.clone()).followed_by(&follower(), None).dnssec(dnssec(algorithm));
+    let bound =
+        bound.zone_files(files.clone()).followed_by(&follower(), None).dnssec(dnssec(algorithm, denial));
     let ours = bound.serve();
     let (dns, path) = (ours.dns, folder.path().to_owned());
     tokio::task::spawn_blocking(move || {
@@ -102,10 +103,10 @@ async fn whole_zones_are_signed(algorithm: Algorithm) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whole_zones_are_signed_with_ecdsa() {
-    whole_zones_are_signed(Algorithm::EcdsaP256).await;
+    whole_zones_are_signed(Algorithm::EcdsaP256, Denial::Nsec).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whole_zones_are_signed_with_ed25519() {
-    whole_zones_are_signed(Algorithm::Ed25519).await;
+async fn whole_zones_are_signed_with_ed25519_and_hashed() {
+    whole_zones_are_signed(Algorithm::Ed25519, Denial::Nsec3).await;
 }

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
+use switchback_dns::core::dnssec::Denial;
 use switchback_dns::core::dnssec::key::Algorithm;
 use switchback_proto::dns::v1::{ListKeysRequest, ListKeysResponse, RollKeyRequest};
 use tonic::Code;
@@ -39,7 +40,7 @@ async fn a_roll_breaks_no_chain() {
     let folder = tempfile::tempdir().unwrap();
     let start = async |dns| {
         let bound = Bound::at(&folder.path().join("west"), dns).await.followed_by(&follower(), None);
-        let mut west = bound.dnssec(dnssec(Algorithm::EcdsaP256)).serve();
+        let mut west = bound.dnssec(dnssec(Algorithm::EcdsaP256, Denial::Nsec)).serve();
         west.apply(1, vec![own_zone(TENANT)]).await;
         west
     };

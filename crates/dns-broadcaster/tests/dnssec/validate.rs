@@ -1,17 +1,20 @@
 //! Resolvers that validate, with a system's key as what they believe.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType};
+use switchback_dns::core::dnssec::Denial;
 use switchback_dns::core::dnssec::key::{Algorithm, PublicKey};
 use switchback_dns::core::name::Name;
 use tokio::net::UdpSocket;
 
 use crate::broadcaster::{Bound, Broadcaster};
-use crate::peer::{Anchor, Resolver, ResolverKind, eventually, question, secure_question};
+use crate::peer::{Anchor, Resolver, ResolverKind, eventually, question, require, secure_question};
 use crate::{dnssec, own_zone};
 
 const SYSTEM: &str = "west.example.com";
@@ -24,8 +27,8 @@ fn next() -> SocketAddr {
     (Ipv4Addr::new(127, 77, SERVERS.fetch_add(1, Ordering::Relaxed), 1), 0).into()
 }
 
-async fn west(folder: &Path, algorithm: Algorithm) -> Broadcaster {
-    let mut west = Bound::at(&folder.join("west"), next()).await.dnssec(dnssec(algorithm)).serve();
+async fn west(folder: &Path, algorithm: Algorithm, denial: Denial) -> Broadcaster {
+    let mut west = Bound::at(&folder.join("west"), next()).await.dnssec(dnssec(algorithm, denial)).serve();
     west.apply(1, vec![own_zone(TENANT)]).await;
     west
 }
@@ -52,12 +55,12 @@ async fn answer(resolver: &Resolver, name: &str, kind: RecordType) -> Message {
     eventually("an answer", || resolver.log(), ask).await
 }
 
-async fn believes(kind: ResolverKind, algorithm: Algorithm) {
+async fn believes(kind: ResolverKind, algorithm: Algorithm, denial: Denial) {
     if !kind.is_installed() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let west = west(folder.path(), algorithm).await;
+    let west = west(folder.path(), algorithm, denial).await;
     // Who hears of the tenant's own name servers asks those, which nobody here can reach.
     let stubs = [(SYSTEM, &[west.dns][..]), (TENANT, &[west.dns])];
     let anchors = [anchor(west.dns, SYSTEM).await];
@@ -117,7 +120,7 @@ async fn believes_nobody_else(kind: ResolverKind) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let west = west(folder.path(), Algorithm::EcdsaP256).await;
+    let west = west(folder.path(), Algorithm::EcdsaP256, Denial::Nsec3).await;
     let forger = forger(west.dns).await;
     let anchors = [anchor(west.dns, SYSTEM).await];
     let stubs = [(SYSTEM, &[forger][..]), (TENANT, &[forger])];
@@ -132,10 +135,15 @@ async fn believes_nobody_else(kind: ResolverKind) {
 }
 
 macro_rules! for_each_resolver {
-    ($($believes:ident $believes_nobody_else:ident $kind:ident $algorithm:ident;)*) => {$(
+    ($($believes:ident $believes_hashes:ident $believes_nobody_else:ident $kind:ident $algorithm:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $believes() {
-            believes(ResolverKind::$kind, Algorithm::$algorithm).await;
+            believes(ResolverKind::$kind, Algorithm::$algorithm, Denial::Nsec).await;
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $believes_hashes() {
+            believes(ResolverKind::$kind, Algorithm::$algorithm, Denial::Nsec3).await;
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,7 +154,75 @@ macro_rules! for_each_resolver {
 }
 
 for_each_resolver! {
-    unbound_believes_it unbound_believes_nobody_else Unbound EcdsaP256;
-    bind_believes_it bind_believes_nobody_else Bind Ed25519;
-    knot_resolver_believes_it knot_resolver_believes_nobody_else Knot EcdsaP256;
+    unbound_believes_it unbound_believes_hashes unbound_believes_nobody_else Unbound EcdsaP256;
+    bind_believes_it bind_believes_hashes bind_believes_nobody_else Bind Ed25519;
+    knot_resolver_believes_it knot_resolver_believes_hashes knot_resolver_believes_nobody_else Knot EcdsaP256;
+}
+
+/// What `delv` says of an answer that it asks the server for itself, so that nothing is kept from the one
+/// before.
+fn judged(server: SocketAddr, anchors: &Path, name: &str, kind: &str) -> String {
+    let delv = Command::new("delv")
+        .args([&format!("@{}", server.ip()), "-p", &server.port().to_string()])
+        .arg("-a")
+        .arg(anchors)
+        .args([&format!("+root={SYSTEM}"), name, kind])
+        .output()
+        .unwrap();
+    format!("{}{}", String::from_utf8_lossy(&delv.stdout), String::from_utf8_lossy(&delv.stderr))
+}
+
+async fn every_answer_is_proved(denial: Denial) {
+    if !require(&["delv"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own");
+    let text = "a.b.c A 192.0.2.9\n*.w A 192.0.2.9\nx.w TXT x\nunsigned NS ns.elsewhere.test.\n\
+                deep.er.unsigned2 NS ns.elsewhere.test.\n";
+    fs::write(&own, format!("$TTL 60\n{text}")).unwrap();
+    let bound = Bound::at(&folder.path().join("west"), next()).await.zone_files(vec![own]);
+    let mut west = bound.dnssec(dnssec(Algorithm::EcdsaP256, denial)).serve();
+    west.apply(1, vec![own_zone(TENANT)]).await;
+    let Anchor { zone, ds } = anchor(west.dns, SYSTEM).await;
+    let [tag, algorithm, digest_kind, digest] = ds.split(' ').collect::<Vec<_>>()[..] else { panic!("{ds}") };
+    let anchors = folder.path().join("anchors");
+    let text = format!("{zone} static-ds {tag} {algorithm} {digest_kind} \"{digest}\";");
+    fs::write(&anchors, format!("trust-anchors {{ {text} }};\n")).unwrap();
+    const FOUND: &str = "; fully validated";
+    const DENIED: &str = "; negative response, fully validated";
+    for (name, kind, said) in [
+        ("west.example.com", "SOA", FOUND),
+        ("a.b.c.west.example.com", "A", FOUND),
+        ("a.b.c.west.example.com", "MX", DENIED),
+        // A name that lies between others, and names that do not.
+        ("b.c.west.example.com", "A", DENIED),
+        ("absent.west.example.com", "A", DENIED),
+        ("x.absent.b.c.west.example.com", "A", DENIED),
+        // By a wildcard, and not.
+        ("y.w.west.example.com", "A", FOUND),
+        ("z.y.w.west.example.com", "MX", DENIED),
+        ("y.x.w.west.example.com", "A", DENIED),
+        ("photos.new.west.example.com", "A", FOUND),
+        ("photos.new.west.example.com", "AAAA", DENIED),
+        // Zones beneath it, signed and not.
+        ("new.west.example.com", "DS", FOUND),
+        ("unsigned.west.example.com", "DS", DENIED),
+        ("deep.er.unsigned2.west.example.com", "DS", DENIED),
+    ] {
+        let (dns, anchors) = (west.dns, anchors.clone());
+        let judged = tokio::task::spawn_blocking(move || judged(dns, &anchors, name, kind)).await.unwrap();
+        assert!(judged.lines().any(|line| line == said), "{denial:?}, {name} {kind}: {judged}");
+    }
+    west.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_is_proved_by_names() {
+    every_answer_is_proved(Denial::Nsec).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_is_proved_by_hashes() {
+    every_answer_is_proved(Denial::Nsec3).await;
 }

@@ -342,7 +342,7 @@ fn package(program: &str) -> &'static str {
     match program {
         "named" => "bind9",
         "rndc" | "named-checkconf" | "named-checkzone" | "dnssec-verify" => "bind9-utils",
-        "dig" => "bind9-dnsutils",
+        "dig" | "delv" => "bind9-dnsutils",
         "nsd" | "nsd-control" | "nsd-checkconf" => "nsd",
         "knotd" | "knotc" => "knot",
         "pdns_server" | "pdns_control" => "pdns-server pdns-backend-sqlite3",

@@ -70,6 +70,12 @@ impl Chain {
 /// (RFC 4034 section 4.1).
 pub(super) fn nsec(next: &[u8], kinds: &mut [Kind]) -> Rdata {
     let mut data = Wire::of(next).as_slice().to_vec();
+    write_kinds(kinds, &mut data);
+    Rdata::from_wire(data)
+}
+
+/// Appends which of all types there are (RFC 4034 section 4.1.2).
+pub(super) fn write_kinds(kinds: &mut [Kind], data: &mut Vec<u8>) {
     kinds.sort_unstable();
     for window in kinds.chunk_by(|one, other| one.0 >> 8 == other.0 >> 8) {
         let mut map = [0_u8; 32];
@@ -86,7 +92,6 @@ pub(super) fn nsec(next: &[u8], kinds: &mut [Kind]) -> Rdata {
         data.push(bytes as u8);
         data.extend(&map[..bytes]);
     }
-    Rdata::from_wire(data)
 }
 
 #[cfg(test)]

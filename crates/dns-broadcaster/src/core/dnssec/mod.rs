@@ -1,11 +1,12 @@
 //! Zones that are signed (RFC 4033, 4034, 4035).
 //!
 //! A [`key`] is published by each zone, [`sign`] makes the signatures in the form that `canonical`
-//! gives, over the records and the `chain` of the names, from which `proof` picks what an
-//! answer has to prove. [`renewal`] says under which serial a zone is signed again, [`roll`] what becomes of keys.
+//! gives, over the records and the `chain` of the names, or of their hashes (`hash`), from which `proof`
+//! picks what an answer has to prove. [`renewal`] says under which serial a zone is signed again, [`roll`] what becomes of keys.
 
 mod canonical;
 mod chain;
+mod hash;
 pub mod key;
 pub(crate) mod proof;
 pub mod renewal;
@@ -32,6 +33,17 @@ const PARTS: u32 = 64;
 
 /// Zones of up to so many names are renewed whole: signing takes some 30 us a name.
 const WHOLE_NAMES_MAX: usize = 1_000;
+
+/// From what is denied that there are a name or its records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Denial {
+    /// The names themselves (RFC 4034 section 4): the least to ask for and to answer, and anybody can list
+    /// the zone.
+    #[default]
+    Nsec,
+    /// Their hashes (RFC 5155): who would list the zone has to guess its names.
+    Nsec3,
+}
 
 /// How long signatures last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

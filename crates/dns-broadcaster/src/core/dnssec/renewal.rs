@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 use super::super::name::Name;
 use super::super::zone::Serial;
 use super::key::PublicKey;
-use super::{PARTS, Times};
+use super::{Denial, PARTS, Times};
 
 /// Serials from each of a link's to the next one that it may give: those between are not the link
 /// manager's. With 24 weeks from one renewal to the next, some four years in which nothing moves, and a
@@ -35,17 +35,19 @@ const RENEWALS_MAX: u32 = 16;
 pub struct Basis(pub u64);
 
 impl Basis {
-    /// That of a zone that is signed with `signer` and has these keys, is secure or not, and delegates to
-    /// these.
+    /// That of a zone that is signed with `signer` and has these keys, is secure or not, denies so, and
+    /// delegates to these.
     #[must_use]
     pub fn of(
         signer: &PublicKey,
         keys: &[PublicKey],
         is_secure: bool,
+        denial: Denial,
         children: &[(Name, Vec<PublicKey>)],
     ) -> Self {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-        context.update(&[u8::from(is_secure)]);
+        let is_hashed = denial == Denial::Nsec3;
+        context.update(&[u8::from(is_secure) | u8::from(is_hashed) << 1]);
         context.update(&signer.rdata());
         for key in keys {
             context.update(&key.rdata());

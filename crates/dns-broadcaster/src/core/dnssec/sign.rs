@@ -13,8 +13,9 @@ use super::super::record::{Kind, Rdata, Set, Value};
 use super::super::table::{Builder, Table};
 use super::super::zone::{Serial, Zone};
 use super::chain::{self, Chain};
+use super::hash::{self, Hash, Hashing};
 use super::key::{self, PublicKey};
-use super::{Times, WHOLE_NAMES_MAX, canonical};
+use super::{Denial, Times, WHOLE_NAMES_MAX, canonical};
 
 /// A signature could not be made: there is no randomness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,8 @@ pub struct Signing<'a> {
     /// Zones of this server right beneath the zone that are secure, with their keys: where it delegates to them, its DS
     /// says that they are signed.
     pub children: &'a [(Name, Vec<PublicKey>)],
+    /// From what it denies. A zone whose name leaves no room for hashes beneath it denies from its names.
+    pub denial: Denial,
     /// When signatures begin and end.
     pub times: Times,
 }
@@ -54,9 +57,18 @@ pub struct Signing<'a> {
 /// What a signed zone has beyond its records.
 #[derive(Clone, Debug)]
 pub struct Signed {
-    pub(super) chain: Chain,
+    pub(super) links: Links,
     /// When the first of its signatures expires.
-    expires: u32,
+    pub(super) expires: u32,
+}
+
+/// How the record is found that denies a name.
+#[derive(Clone, Debug)]
+pub(super) enum Links {
+    /// It is at the name, or at the one before it.
+    Names(Chain),
+    /// It is at the name's hash, or at the one before it, among the zone's hashed names.
+    Hashes(Hashing),
 }
 
 impl Signed {
@@ -75,8 +87,9 @@ impl Zone {
     pub fn signed(&self, previous: Option<&Self>, with: &Signing<'_>) -> Result<Self, Unsigned> {
         let minimum = |soa: PackedSet<'_>| soa.first().minimum().unwrap_or(0).min(soa.ttl());
         let ttl = self.soa().map_or(0, minimum);
-        let names = authoritative(&self.origin, &self.nodes);
-        let chain = Chain::of(names.iter().map(|(name, _)| *name));
+        let is_hashed = with.denial == Denial::Nsec3 && hash::has_room(&self.origin);
+        let hashing = is_hashed.then(Hashing::plain);
+        let names = authoritative(&self.origin, &self.nodes, is_hashed);
         // A part of a small zone is not worth a serial.
         let is_renewed_whole = |previous: &&Self| {
             let signed = previous.signed.as_ref();
@@ -85,32 +98,52 @@ impl Zone {
         let previous = previous.filter(|previous| !is_renewed_whole(previous));
         let mut seal = Seal { origin: &self.origin, previous, with, names: names.len(), expires: None };
         let mut signed: BTreeMap<&[u8], Vec<u8>> = BTreeMap::new();
+        let mut hashes: Vec<(Hash, Vec<Kind>)> = Vec::new();
         let following = names.iter().cycle().skip(1);
         for (&(name, is_cut), (next, _)) in names.iter().zip(following) {
             let held = self.node(name).unwrap_or_default();
             let mut sets: Vec<Set> = held.sets().map(Set::from).collect();
             with.add(&self.origin, name, &mut sets);
+            if let Some(hashing) = hashing.as_ref().filter(|_| name == self.origin.as_bytes()) {
+                sets.push(Set::new(Kind::NSEC3PARAM, ttl, [hashing.parameters()]));
+            }
             let mut kinds: Vec<_> = sets.iter().map(|set| set.kind).collect();
             if is_cut {
                 // What else is there belongs to the zone beneath (RFC 4035 section 2.3).
                 kinds.retain(|kind| matches!(*kind, Kind::NS | Kind::DS));
             }
-            kinds.extend([Kind::NSEC, Kind::RRSIG]);
-            // RFC 9077 section 3.
-            sets.push(Set::new(Kind::NSEC, ttl, [chain::nsec(next, &mut kinds)]));
-            let is_signed = |set: &&Set| !is_cut || matches!(set.kind, Kind::DS | Kind::NSEC);
-            let signatures = sets.iter().filter(is_signed).map(|set| seal.signature(name, set));
-            let signatures: Vec<_> = signatures.collect::<Result<_, _>>()?;
-            // Each has the time to live of what it signs.
-            sets.push(Set { kind: Kind::RRSIG, ttl: 0, data: signatures });
+            let is_signed = |kind| !is_cut || matches!(kind, Kind::DS | Kind::NSEC);
+            match &hashing {
+                None => {
+                    kinds.extend([Kind::NSEC, Kind::RRSIG]);
+                    sets.push(Set::new(Kind::NSEC, ttl, [chain::nsec(next, &mut kinds)]));
+                }
+                Some(hashing) => {
+                    // RFC 5155 section 7.1: the NSEC3 record and its signature are at another name.
+                    if kinds.iter().any(|kind| is_signed(*kind)) {
+                        kinds.push(Kind::RRSIG);
+                    }
+                    hashes.push((hashing.hash(name), kinds));
+                }
+            }
+            let signed_sets = sets.iter().filter(|set| is_signed(set.kind));
+            let signatures =
+                signed_sets.map(|set| seal.signature(name, set)).collect::<Result<Vec<_>, _>>()?;
+            add_signatures(&mut sets, signatures);
             packed::pack(&sets, signed.entry(name).or_default());
         }
+        let hashed = match &hashing {
+            Some(hashing) => seal.hashed(hashing, hashes, ttl)?,
+            None => Table::default(),
+        };
         let expires = seal.expires.unwrap_or_else(|| with.times.end(0));
+        let links = hashing
+            .map_or_else(|| Links::Names(Chain::of(names.iter().map(|(name, _)| *name))), Links::Hashes);
         let mut nodes = Builder::default();
         for (name, node) in self.nodes.iter() {
             nodes.push(name, signed.get(name).map_or(node, |node| node));
         }
-        Ok(Self { nodes: nodes.finish(), signed: Some(Signed { chain, expires }), ..self.clone() })
+        Ok(Self { nodes: nodes.finish(), hashed, signed: Some(Signed { links, expires }), ..self.clone() })
     }
 }
 
@@ -131,12 +164,20 @@ impl Signing<'_> {
     }
 }
 
+/// The signatures at a name are one set. Each has the time to live of what it signs.
+fn add_signatures(sets: &mut Vec<Set>, signatures: Vec<Rdata>) {
+    if !signatures.is_empty() {
+        sets.push(Set { kind: Kind::RRSIG, ttl: 0, data: signatures });
+    }
+}
+
 /// The keys of the names of the chain in canonical order, and whether another zone begins there: all that
 /// own something and are not beneath such a name. A name that only lies between others is none (RFC
-/// 4035 section 2.3).
-fn authoritative<'a>(origin: &Name, nodes: &'a Table) -> Vec<(&'a [u8], bool)> {
+/// 4035 section 2.3), unless names are hashed (RFC 5155 section 7.1): then its place is not known from
+/// the others'.
+fn authoritative<'a>(origin: &Name, nodes: &'a Table, is_hashed: bool) -> Vec<(&'a [u8], bool)> {
     let mut names: Vec<_> = nodes.iter().map(|(name, node)| (name, Node::of(node))).collect();
-    names.retain(|(_, node)| !node.is_empty());
+    names.retain(|(_, node)| is_hashed || !node.is_empty());
     names.sort_by(|(one, _), (other, _)| canonical::compare(one, other));
     let mut cut: Option<&[u8]> = None;
     let mut kept = Vec::with_capacity(names.len());
@@ -163,6 +204,32 @@ struct Seal<'a> {
 }
 
 impl Seal<'_> {
+    /// The NSEC3 records of names with these hashes and types, signed.
+    fn hashed(
+        &mut self,
+        hashing: &Hashing,
+        mut hashes: Vec<(Hash, Vec<Kind>)>,
+        ttl: u32,
+    ) -> Result<Table, Unsigned> {
+        hashes.sort_unstable_by_key(|(hash, _)| *hash);
+        // Two names of one hash would be one name's twice.
+        hashes.dedup_by_key(|(hash, _)| *hash);
+        let following: Vec<_> =
+            hashes.iter().map(|(hash, _)| *hash).cycle().skip(1).take(hashes.len()).collect();
+        let (mut table, mut node) = (Builder::default(), Vec::new());
+        for ((hash, mut kinds), next) in hashes.into_iter().zip(following) {
+            let Some(owner) = hash::owner(self.origin.as_bytes(), &hash) else { continue };
+            // RFC 9077 section 3.
+            let mut sets = [Set::new(Kind::NSEC3, ttl, [hashing.nsec3(&next, &mut kinds)])].to_vec();
+            let signature = self.signature(owner.as_bytes(), &sets[0])?;
+            add_signatures(&mut sets, [signature].to_vec());
+            node.clear();
+            packed::pack(&sets, &mut node);
+            table.push(owner.as_bytes(), &node);
+        }
+        Ok(table.finish())
+    }
+
     /// The signature of `set` at the name whose key is `owner`.
     fn signature(&mut self, owner: &[u8], set: &Set) -> Result<Rdata, Unsigned> {
         let kept = self.previous.and_then(|previous| self.kept(previous, owner, set));
@@ -171,14 +238,14 @@ impl Seal<'_> {
             None => self.made(owner, set)?,
         };
         if let Some(Fields { expires, .. }) = Fields::of(signature.as_bytes()) {
-            let is_first = self.expires.is_none_or(|first| Serial(first).is_newer_than(Serial(expires)));
-            self.expires = if is_first { Some(expires) } else { self.expires };
+            self.expires = Some(earlier(self.expires, expires));
         }
         Ok(signature)
     }
 
     fn kept<'z>(&self, previous: &'z Zone, owner: &[u8], set: &Set) -> Option<Value<'z>> {
-        let node = previous.node(owner)?;
+        let table = if set.kind == Kind::NSEC3 { &previous.hashed } else { &previous.nodes };
+        let (_, node) = table.node(owner)?;
         let before = node.set(set.kind).filter(|before| before.ttl() == set.ttl)?;
         let signature = node.signature(set.kind)?;
         let fields = Fields::of(signature.as_bytes())?;
@@ -209,15 +276,20 @@ impl Seal<'_> {
     }
 }
 
+/// The earlier of two times, on the circle of RFC 1982.
+pub(super) fn earlier(one: Option<u32>, other: u32) -> u32 {
+    one.filter(|one| !Serial(*one).is_newer_than(Serial(other))).unwrap_or(other)
+}
+
 /// What an RRSIG record says of itself (RFC 4034 section 3.1).
-struct Fields {
+pub(super) struct Fields {
     algorithm: u8,
-    expires: u32,
+    pub(super) expires: u32,
     tag: u16,
 }
 
 impl Fields {
-    fn of(data: &[u8]) -> Option<Self> {
+    pub(super) fn of(data: &[u8]) -> Option<Self> {
         let (&[_, _, algorithm, _, _, _, _, _, e0, e1, e2, e3, _, _, _, _, high, low], _) =
             data.split_first_chunk()?;
         let expires = u32::from_be_bytes([e0, e1, e2, e3]);

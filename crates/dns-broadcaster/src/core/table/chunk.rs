@@ -82,6 +82,15 @@ impl Chunk {
         found.map(|rank| order[rank].into())
     }
 
+    /// The entry of `name`, or the last one before it.
+    pub(super) fn last_until(&self, name: &[u8]) -> Option<Entry<'_>> {
+        let slot = match self.search(name) {
+            Ok(slot) => slot,
+            Err(rank) => (*self.order().get(rank.checked_sub(1)?)?).into(),
+        };
+        Some(self.entry(slot))
+    }
+
     /// With another entry of the same name in a slot.
     pub(super) fn with(&self, slot: usize, entry: Entry<'_>) -> Self {
         let mut entries: Vec<_> = self.entries().collect();
