@@ -2,6 +2,7 @@
 //! list, every look-up a scan.
 #![allow(clippy::unwrap_used, reason = "what the tests share stands outside their functions")]
 
+mod denial;
 mod plain;
 
 use std::collections::BTreeSet;

@@ -2,7 +2,7 @@
 //!
 //! A [`key`] is published by each zone, [`sign`] makes the signatures in the form that `canonical`
 //! gives, over the records and the `chain` of the names, or of their hashes (`hash`), from which `proof`
-//! picks what an answer has to prove. [`renewal`] says under which serial a zone is signed again, [`roll`] what becomes of keys.
+//! picks what an answer has to prove. A zone that somebody else has signed is [`taken`] as it is. [`renewal`] says under which serial a zone is signed again, [`roll`] what becomes of keys.
 
 mod canonical;
 mod chain;
@@ -12,6 +12,7 @@ pub(crate) mod proof;
 pub mod renewal;
 pub mod roll;
 pub mod sign;
+pub mod taken;
 
 use super::zone::Serial;
 
