@@ -7,11 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
-use hickory_proto::rr::RecordType;
 use switchback_kit::drive::Shell;
 use switchback_kit::durable::{self, Batch, Db};
 use switchback_machine::Timestamp;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -21,11 +20,10 @@ use crate::core::follow::{
     Exchange, Followers, Input, Output, Overdue, Reason, Standing, State, Summary, Target,
 };
 use crate::core::name::Name;
-use crate::core::transfer;
 use crate::core::zone::{Serial, Snapshot, Zone};
-use crate::correspondent::{Correspondent, Failure, Sending};
+use crate::correspondent::Correspondent;
+use crate::courier::{Courier, Errand};
 use crate::desk::{self, KnownBy};
-use crate::respond::{serial_in, wire_name, wire_record};
 use crate::tsig::Keys;
 
 /// Zones that the core is told of at once: some ten milliseconds of work, in which nobody else is
@@ -72,7 +70,7 @@ impl desk::Core for Followers {
     }
 }
 
-type Inbox = desk::Inbox<Input, Following>;
+pub(crate) type Inbox = desk::Inbox<Input, Following>;
 
 /// What a run needs.
 pub(crate) struct Announcing {
@@ -96,15 +94,14 @@ impl Announcing {
         let (desk, inbox, waiting) = desk::open();
         let secondaries: BTreeMap<_, _> =
             self.secondaries.into_iter().map(|secondary| (Target::new(&secondary.name), secondary)).collect();
-        let correspondents = secondaries.iter().map(|(target, secondary)| {
+        let couriers = secondaries.iter().map(|(target, secondary)| {
             let key = secondary.key.as_ref().and_then(|key| self.keys.get(key)).cloned();
-            (target.clone(), Arc::new(Correspondent::new(secondary.address, &self.own, key)))
+            let correspondent = Correspondent::new(secondary.address, &self.own, key);
+            let snapshot = Arc::clone(&self.snapshot);
+            let courier = Courier { target: target.clone(), correspondent, snapshot, inbox: inbox.clone() };
+            (target.clone(), courier.start())
         });
-        let hands = Hands {
-            correspondents: correspondents.collect(),
-            snapshot: Arc::clone(&self.snapshot),
-            inbox: inbox.clone(),
-        };
+        let hands = Hands { couriers: couriers.collect(), inbox: inbox.clone() };
         let watching = watch_zones(self.snapshot, self.published, inbox);
         let running = desk::attend((followers, secondaries), hands, self.db, waiting, watching, shutdown);
         (desk, running)
@@ -149,8 +146,7 @@ fn difference(before: &Snapshot, after: &Snapshot) -> Vec<Input> {
 }
 
 struct Hands {
-    correspondents: BTreeMap<Target, Arc<Correspondent>>,
-    snapshot: Arc<ArcSwap<Snapshot>>,
+    couriers: BTreeMap<Target, mpsc::Sender<Errand>>,
     inbox: Inbox,
 }
 
@@ -161,14 +157,8 @@ impl Shell<Followers> for Hands {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Notify { target, zone, .. } => {
-                let message = notify(&zone, self.snapshot.load().zone(&zone).map(AsRef::as_ref));
-                self.exchange(target, zone, Exchange::Notify, message);
-            }
-            Output::Ask { target, zone } => {
-                let message = question(&zone);
-                self.exchange(target, zone, Exchange::Ask, message);
-            }
+            Output::Notify { target, zone, .. } => self.send(target, Errand(zone, Exchange::Notify)),
+            Output::Ask { target, zone } => self.send(target, Errand(zone, Exchange::Ask)),
             output => log(output),
         }
     }
@@ -177,69 +167,14 @@ impl Shell<Followers> for Hands {
 }
 
 impl Hands {
-    fn exchange(&self, target: Target, zone: Name, exchange: Exchange, message: Message) {
-        let Some(correspondent) = self.correspondents.get(&target).cloned() else { return };
+    fn send(&self, target: Target, errand: Errand) {
+        let Some(errands) = self.couriers.get(&target) else { return };
+        let Err(TrySendError::Full(Errand(zone, exchange))) = errands.try_send(errand) else { return };
+        // There is room for all that the core has outstanding.
         let inbox = self.inbox.clone();
-        let is_private = self.snapshot.load().zone(&zone).is_some_and(|zone| zone.is_private());
-        tokio::spawn(async move {
-            // Knot tells the serial of a catalogue by TCP alone, and who has no TCP may yet tell it.
-            let by_stream = is_private && exchange == Exchange::Ask;
-            let mut answer = Err(Failure::Unreachable);
-            if by_stream {
-                answer = correspondent.exchange(&message, Sending::Stream).await;
-            }
-            if answer.is_err() {
-                answer = correspondent.exchange(&message, Sending::Once).await;
-            }
-            let input = match (exchange, answer) {
-                (_, Err(failure)) => {
-                    Input::ExchangeFailed { target, zone, exchange, reason: reason(&failure) }
-                }
-                (Exchange::Notify, Ok(answer)) if answer.response_code == ResponseCode::NoError => {
-                    Input::NotifyAcknowledged { target, zone }
-                }
-                (Exchange::Notify, Ok(_)) => Input::NotifyRefused { target, zone },
-                (Exchange::Ask, Ok(answer)) => {
-                    let serial = served_serial(&answer);
-                    Input::SoaAnswered { target, zone, serial }
-                }
-            };
-            // When the loop has ended, so does this.
-            _ = inbox.tell(input).await;
-        });
+        let input = Input::ExchangeFailed { target, zone, exchange, reason: Reason::TimedOut };
+        tokio::spawn(async move { _ = inbox.tell(input).await });
     }
-}
-
-fn reason(failure: &Failure) -> Reason {
-    match failure {
-        Failure::TimedOut => Reason::TimedOut,
-        Failure::Unreachable => Reason::Unreachable,
-        Failure::Unproven(_) => Reason::Unproven,
-    }
-}
-
-/// RFC 1996 section 3.7: the SOA goes with it, as a hint.
-fn notify(origin: &Name, zone: Option<&Zone>) -> Message {
-    let mut message = question(origin);
-    message.metadata.op_code = OpCode::Notify;
-    message.metadata.authoritative = true;
-    message.answers = zone.into_iter().flat_map(transfer::start).map(wire_record).collect();
-    message
-}
-
-fn question(origin: &Name) -> Message {
-    let mut message = Message::query();
-    message.metadata.recursion_desired = false;
-    message.add_query(Query::query(wire_name(origin), RecordType::SOA));
-    message
-}
-
-/// The serial that whoever answered serves itself: one that is told by hearsay does not count.
-fn served_serial(answer: &Message) -> Option<Serial> {
-    if !answer.authoritative || answer.response_code != ResponseCode::NoError {
-        return None;
-    }
-    serial_in(&answer.answers)
 }
 
 fn log(output: Output) {

@@ -1,5 +1,8 @@
 //! Exchanges of messages with another name server: by UDP, and by TCP what does not fit.
 
+mod burst;
+
+use std::borrow::Borrow;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -9,13 +12,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+pub(crate) use self::burst::BURST_MAX;
 use crate::core::plain::UDP_BYTES_MAX;
 use crate::respond::unix_seconds;
 use crate::tsig::{Checking, Key, Mismatch};
 
 /// One exchange: longer than any way there and back on this planet.
 const EXCHANGE_TIME: Duration = Duration::from_secs(2);
-/// A lost datagram is sent again after this time, where that is wanted.
+/// A lost datagram is sent again after this time. In a burst it is not: whoever asked for it asks again.
 const RESEND: Duration = Duration::from_millis(400);
 /// More than any answer by UDP that we ask for.
 const ANSWER_BYTES_MAX: usize = 4096;
@@ -41,8 +45,6 @@ pub(crate) enum Failure {
 /// How messages are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sending {
-    /// A datagram, once: whoever asked for it asks again.
-    Once,
     /// A datagram, until it is answered.
     Again,
     /// By TCP alone.
@@ -50,8 +52,8 @@ pub(crate) enum Sending {
 }
 
 /// A message on its way, and what has come back.
-struct Pending<'a> {
-    message: &'a Message,
+struct Pending<M> {
+    message: M,
     bytes: Vec<u8>,
     checking: Option<Checking>,
     answer: Option<Message>,
@@ -93,13 +95,14 @@ impl Correspondent {
         sending: Sending,
         doubt: &mut Option<Mismatch>,
     ) -> io::Result<Vec<Message>> {
-        let pending = messages.iter().map(|message| self.pending(message));
+        let pending = messages.iter().map(|message| self.pending(*message));
         let mut pending = pending.collect::<io::Result<Vec<_>>>()?;
         let fits = pending.iter().all(|pending| pending.bytes.len() <= usize::from(UDP_BYTES_MAX));
         if fits && sending != Sending::Stream {
-            self.by_udp(&mut pending, sending, doubt).await?;
+            self.by_udp(&mut pending, doubt).await?;
         }
-        let is_left = |pending: &Pending<'_>| pending.answer.as_ref().is_none_or(|answer| answer.truncation);
+        let is_left =
+            |pending: &Pending<&Message>| pending.answer.as_ref().is_none_or(|answer| answer.truncation);
         if pending.iter().any(is_left) {
             let mut stream = self.connect().await?;
             for left in pending.iter_mut().filter(|pending| is_left(pending)) {
@@ -110,8 +113,8 @@ impl Correspondent {
         Ok(pending.into_iter().filter_map(|pending| pending.answer).collect())
     }
 
-    fn pending<'a>(&self, message: &'a Message) -> io::Result<Pending<'a>> {
-        let mut bytes = message.to_vec().map_err(io::Error::other)?;
+    fn pending<M: Borrow<Message>>(&self, message: M) -> io::Result<Pending<M>> {
+        let mut bytes = message.borrow().to_vec().map_err(io::Error::other)?;
         let mut checking = None;
         if let Some(key) = &self.key {
             let (signed, check) = key.sign_request(bytes, unix_seconds()).map_err(io::Error::other)?;
@@ -123,13 +126,11 @@ impl Correspondent {
     /// By a socket of its own, connected, so that the kernel tells when nobody listens there.
     async fn by_udp(
         &self,
-        pending: &mut [Pending<'_>],
-        sending: Sending,
+        pending: &mut [Pending<&Message>],
         doubt: &mut Option<Mismatch>,
     ) -> io::Result<()> {
         let socket = UdpSocket::bind((self.from, 0)).await?;
         socket.connect(self.address).await?;
-        let patience = if sending == Sending::Again { RESEND } else { EXCHANGE_TIME };
         let mut buffer = [0; ANSWER_BYTES_MAX];
         loop {
             // Whoever has answered something, if nothing that is taken, has heard it.
@@ -148,7 +149,7 @@ impl Correspondent {
                 }
                 Ok(())
             };
-            if let Ok(received) = timeout(patience, receiving).await {
+            if let Ok(received) = timeout(RESEND, receiving).await {
                 return received;
             }
         }
@@ -161,7 +162,7 @@ impl Correspondent {
     }
 }
 
-impl Pending<'_> {
+impl<M: Borrow<Message>> Pending<M> {
     async fn by_stream(
         &mut self,
         stream: &mut TcpStream,
@@ -191,7 +192,7 @@ impl Pending<'_> {
                 }
             },
         };
-        self.answer = proven.and_then(|bytes| answer_to(self.message, &bytes));
+        self.answer = proven.and_then(|bytes| answer_to(self.message.borrow(), &bytes));
     }
 }
 

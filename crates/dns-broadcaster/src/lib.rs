@@ -15,7 +15,7 @@
 //!   until somebody confirms them or the hold has passed: a side that returns may hold old answers.
 //!
 //! It is no resolver: other people's names are refused. It takes no updates yet. hickory is named in this crate only, in `respond`, `secure`,
-//! `correspondent`, [`announce`], [`update`] and [`client`].
+//! `correspondent`, `courier`, [`announce`], [`update`] and [`client`].
 
 extern crate alloc;
 
@@ -27,6 +27,7 @@ mod connections;
 mod convert;
 pub mod core;
 mod correspondent;
+mod courier;
 mod datagram;
 pub mod desk;
 mod edition;

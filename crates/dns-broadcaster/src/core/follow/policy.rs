@@ -11,7 +11,8 @@ pub const TARGETS_MAX: usize = 32;
 /// bytes per target (measured with 100,000 zones and four targets), so four targets of this many
 /// zones take 400 MB.
 pub const ZONES_MAX: usize = 200_000;
-/// Exchanges outstanding per target, whatever the policy says: each may hold a socket.
+/// Exchanges outstanding per target, whatever the policy says. Those that begin together share a socket, whose
+/// kernel has room for some hundreds of answers; so has the target's, for as many messages.
 pub const OUTSTANDING_CEILING: usize = 256;
 /// Changes of one zone whose times are remembered, so that a target that lags by some of them is
 /// not taken for one that follows none. Changes come at most some times a second and targets take
@@ -66,7 +67,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            outstanding_max: 16,
+            outstanding_max: OUTSTANDING_CEILING,
             notify_again: Duration::from_secs(1),
             notify_again_max: Duration::from_secs(60),
             notify_refused_again: Duration::from_secs(600),
