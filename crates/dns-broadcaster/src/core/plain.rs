@@ -23,6 +23,8 @@ const HEADER_BYTES: usize = 12;
 const CLASS_IN: [u8; 2] = [0, 1];
 /// RFC 1035 section 4.1.4.
 const POINTER: u16 = 0xc000;
+/// It reaches no further into the message.
+const POINTER_MAX: u16 = 0x4000;
 /// RFC 6891 section 6.1.2: an OPT record without options.
 const OPT_BYTES: usize = 11;
 /// Code and length of an option.
@@ -203,13 +205,14 @@ impl<'a> Query<'a> {
             counts[0] += writer.held(Owner::Pointer(owner), held, held.set.ttl());
         }
         if let Some(Authority { owner, set, ttl }) = found.authority() {
-            let name = Wire::of(owner);
+            let (name, at) = (Wire::of(owner), writer.message.len());
             counts[1] = writer.set(Owner::Name(name.as_slice()), set, ttl);
             if let Some(node) = found.zone.and_then(|zone| zone.node(owner)).filter(|_| writer.is_signed) {
-                counts[1] += writer.signature(Owner::Name(name.as_slice()), node, set.kind(), ttl);
+                let name = writer.again(Owner::Name(name.as_slice()), at);
+                counts[1] += writer.signature(name, node, set.kind(), ttl);
                 // At the edge of the zone: that the one beneath it is signed.
                 if let (Kind::NS, Some(set)) = (set.kind(), node.set(Kind::DS)) {
-                    counts[1] += writer.held(Owner::Name(name.as_slice()), Held { set, node }, set.ttl());
+                    counts[1] += writer.held(name, Held { set, node }, set.ttl());
                 }
             }
         }
@@ -323,7 +326,7 @@ fn is_copied(kind: Kind) -> bool {
 
 #[derive(Clone, Copy)]
 enum Owner<'a> {
-    /// A name that stands in the question.
+    /// A name that stands in the message already.
     Pointer(u16),
     /// A name as the wire carries it.
     Name(&'a [u8]),
@@ -340,8 +343,13 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Appends the records of a set, with its signature if that is asked for, and counts them.
     fn held(&mut self, owner: Owner<'_>, held: Held<'_>, ttl: u32) -> u16 {
+        let at = self.message.len();
         let count = self.set(owner, held.set, ttl);
-        if self.is_signed { count + self.signature(owner, held.node, held.set.kind(), ttl) } else { count }
+        if self.is_signed {
+            count + self.signature(self.again(owner, at), held.node, held.set.kind(), ttl)
+        } else {
+            count
+        }
     }
 
     /// Appends the signature of the set of a type, if `node` has one, and counts it.
@@ -358,10 +366,22 @@ impl Writer<'_> {
             self.message.extend_from_slice(set.records());
             return set.len() as u16;
         }
+        let (at, mut owner) = (self.message.len(), owner);
         for value in set.values() {
             self.record(owner, (kind, value.ttl(kind, ttl)), value);
+            owner = self.again(owner, at);
         }
         set.len() as u16
+    }
+
+    /// The same name for what follows a record of its that stands at `at`.
+    fn again<'o>(&self, owner: Owner<'o>, at: usize) -> Owner<'o> {
+        // A name that is a pointer itself is as short.
+        let is_spelled = self.message.get(at).is_some_and(|&first| u16::from(first) << 8 < POINTER);
+        match (owner, u16::try_from(at)) {
+            (Owner::Name(_), Ok(at)) if is_spelled && at < POINTER_MAX => Owner::Pointer(POINTER | at),
+            _ => owner,
+        }
     }
 
     fn record(&mut self, owner: Owner<'_>, (kind, ttl): (Kind, u32), value: Value<'_>) {
