@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
-use domain::base::iana::{Class, Rtype};
+use domain::base::iana::Class;
 use domain::base::name::ToName;
 use domain::base::rdata::ComposeRecordData;
 use domain::zonefile::inplace::{Entry, ScannedRecord, Zonefile};
@@ -190,7 +190,7 @@ impl<'a> Record<'a> {
         if record.class() != Class::IN {
             return Err(format!("class {} is not served, only IN", record.class()));
         }
-        if !is_served(kind) {
+        if !Kind(kind.to_int()).is_operators() {
             return Err(format!("records of type {kind} are not served"));
         }
         owner.clear();
@@ -200,26 +200,6 @@ impl<'a> Record<'a> {
         record.data().compose_rdata(value).unwrap_or_else(|never| match never {});
         Ok(Self { owner, kind: Kind(kind.to_int()), ttl: record.ttl().as_secs(), value, behind })
     }
-}
-
-/// What DNSSEC adds is not the operator's to write, and what asks for a behaviour of the server (DNAME)
-/// would only be carried.
-fn is_served(kind: Rtype) -> bool {
-    let is_meta = kind == Rtype::OPT || (128..=255).contains(&kind.to_int());
-    let is_signing = [
-        Rtype::SIG,
-        Rtype::KEY,
-        Rtype::NXT,
-        Rtype::RRSIG,
-        Rtype::NSEC,
-        Rtype::DNSKEY,
-        Rtype::NSEC3,
-        Rtype::NSEC3PARAM,
-        Rtype::CDS,
-        Rtype::CDNSKEY,
-        Rtype::ZONEMD,
-    ];
-    !is_meta && kind != Rtype::DNAME && !is_signing.contains(&kind)
 }
 
 fn wire_name(name: &Name) -> domain::base::Name<bytes::Bytes> {

@@ -3,7 +3,7 @@
 //! [`apply::decide`] compares what is desired with what is on record; a [`zone::Snapshot`] is
 //! built from the outcome; [`answer::answer`] is a pure function of that snapshot and a question, which
 //! [`plain`] reads and writes, and [`transfer`] of a zone and what a server holds of it. [`follow`] decides whom to tell and to ask,
-//! [`update`] what to put into zones of others, [`own`] what an operator may add, [`catalogue`] what name
+//! [`update`] what to put into zones of others, [`own`] what an operator may add, [`receive`] what others may, [`catalogue`] what name
 //! servers pick up by themselves, [`dnssec`] what proves that an answer is the zone's, and
 //! [`cookie`] and [`rate`] who is given how much.
 //! Nothing here knows the DNS library: names and records are plain values.
@@ -24,6 +24,7 @@ pub mod own;
 pub mod packed;
 pub mod plain;
 pub mod rate;
+pub mod receive;
 pub mod record;
 pub mod table;
 pub mod transfer;

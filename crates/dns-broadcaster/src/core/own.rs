@@ -173,6 +173,19 @@ impl Zone {
     }
 }
 
+impl Kind {
+    /// Whether an operator may say records of this type. What DNSSEC adds is not his to write, and what asks
+    /// for a behaviour of the server (DNAME) would only be carried.
+    #[must_use]
+    pub fn is_operators(self) -> bool {
+        const OPT: u16 = 41;
+        const DNAME: u16 = 39;
+        // SIG, KEY, NXT, RRSIG, NSEC, DNSKEY, NSEC3, NSEC3PARAM, CDS, CDNSKEY, ZONEMD.
+        const SIGNING: [u16; 11] = [24, 25, 30, 46, 47, 48, 50, 51, 59, 60, 63];
+        !(128..=255).contains(&self.0) && ![OPT, DNAME].contains(&self.0) && !SIGNING.contains(&self.0)
+    }
+}
+
 /// What holds in every zone.
 fn alone(nodes: &Table, origin: &Name) -> Result<(), Refusal> {
     for (owner, node) in nodes.iter().map(|(owner, node)| (owner, Node::of(node))) {

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::super::name::Wire;
-use super::super::record::{Kind, Set};
+use super::super::record::{Kind, Rdata, Set};
 
 /// The order of names by their keys: label by label from the root, each as bytes (RFC 4034 section
 /// 6.1). The order of keys is another one, where a label's length comes first.
@@ -57,7 +57,7 @@ pub(super) fn write(owner: &[u8], set: &Set, bytes: &mut Vec<u8>) {
 
 /// The value with its names in lower case, in the types that RFC 4034 section 6.2 lists and RFC 6840
 /// section 5.1 leaves; but for A6, which is history (RFC 6563).
-fn value(kind: Kind, data: &[u8]) -> Vec<u8> {
+pub(in crate::core) fn value(kind: Kind, data: &[u8]) -> Vec<u8> {
     let mut value = data.to_vec();
     let (start, names) = match kind.0 {
         NS | MD | MF | CNAME | MB | MG | MR | PTR | DNAME => (0, 1),
@@ -80,6 +80,12 @@ fn value(kind: Kind, data: &[u8]) -> Vec<u8> {
         at += 1;
     }
     value
+}
+
+/// Whether two values are the same, whatever the letters of the names in them (RFC 2136 section 1.1.1).
+pub(in crate::core) fn is_same(kind: Kind, one: &Rdata, other: &Rdata) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    one == other || one.eq_ignore_ascii_case(other) && value(kind, one) == value(kind, other)
 }
 
 /// Where so many character-strings end that begin at `at` (RFC 1035 section 3.3).
@@ -110,7 +116,6 @@ const DNAME: u16 = 39;
 #[cfg(test)]
 mod tests {
     use super::super::super::name::Name;
-    use super::super::super::record::Rdata;
     use super::*;
 
     fn key(labels: &[&[u8]]) -> Name {

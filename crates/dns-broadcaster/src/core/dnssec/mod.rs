@@ -4,7 +4,7 @@
 //! gives, over the records and the `chain` of the names, or of their hashes (`hash`), from which `proof`
 //! picks what an answer has to prove. A zone that somebody else has signed is [`taken`] as it is. [`renewal`] says under which serial a zone is signed again, [`roll`] what becomes of keys.
 
-mod canonical;
+pub(super) mod canonical;
 mod chain;
 mod hash;
 pub mod key;
