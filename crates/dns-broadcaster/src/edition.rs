@@ -30,12 +30,20 @@ pub(crate) struct Sources<'a> {
     pub(crate) shown: Option<&'a Arc<Shown>>,
 }
 
-/// The system's zone, before it was signed, and what it was made of: with other tenants it is made from
-/// that, in the time that those take.
+/// The system's zone, before it was signed, and what it was made of: with other tenants, or other records of
+/// the operator's, it is made from that, in the time that those take.
 pub(crate) struct Shown {
     zone: Arc<Zone>,
     system: System,
     tenants: BTreeMap<Name, Tenant>,
+    own: own::Records,
+}
+
+impl Shown {
+    /// The zone.
+    pub(crate) fn zone(&self) -> &Zone {
+        &self.zone
+    }
 }
 
 /// How zones are published.
@@ -221,7 +229,8 @@ impl<'a> Sources<'a> {
                 let (tenants, own) = (&self.record.tenants, self.own_records);
                 let zone = match shown.take().filter(|shown| shown.system == *system) {
                     Some(shown) => {
-                        shown.zone.with_tenants(&shown.tenants, (system, served), tenants, own, policy)
+                        let before = (&shown.tenants, &shown.own);
+                        shown.zone.with_others(before, (system, served), tenants, own, policy)
                     }
                     None => Zone::of_system(system, served, tenants, own, policy),
                 };
@@ -229,6 +238,7 @@ impl<'a> Sources<'a> {
                     zone: Arc::new(zone.clone()),
                     system: system.clone(),
                     tenants: tenants.clone(),
+                    own: own.clone(),
                 }));
                 zone
             }

@@ -26,6 +26,12 @@ impl Table {
         self.get(name).map(|(key, node)| (key, Node::of(node)))
     }
 
+    /// The sets at a name.
+    #[must_use]
+    pub fn sets_at(&self, name: &Name) -> Vec<Set> {
+        self.node(name.as_bytes()).map(|(_, node)| node.sets().map(Set::from).collect()).unwrap_or_default()
+    }
+
     /// All sets, by name and type.
     pub fn sets(&self) -> impl Iterator<Item = (&[u8], PackedSet<'_>)> {
         self.iter().flat_map(|(name, node)| Node::of(node).sets().map(move |set| (name, set)))
@@ -41,6 +47,19 @@ impl Table {
         packed::pack(&all, &mut bytes);
         self.insert(key, &bytes);
         self.stand(origin, key);
+    }
+
+    /// Has these sets, and no others, at `name`, in the zone of `origin`.
+    pub(super) fn lay(&mut self, origin: &Name, name: &Name, sets: &[Set]) {
+        let key = name.as_bytes();
+        if sets.is_empty() {
+            self.remove(key);
+        } else {
+            let mut bytes = Vec::new();
+            packed::pack(sets, &mut bytes);
+            self.insert(key, &bytes);
+        }
+        self.settle(origin, key);
     }
 
     /// Takes the set of a type from the name whose key is `name`.

@@ -44,6 +44,10 @@ pub enum Reason {
     SecondAlias,
     #[error("only the zone's own name has a SOA record, and one")]
     StraySoa,
+    #[error(
+        "{kind} was taken here by update, with key {key}: remove that (`switchback dns records --remove`), or leave this out"
+    )]
+    Taken { kind: Kind, key: Name },
     #[error("another zone file has the zone too")]
     SecondZone,
     #[error("the zone needs an NS record of its own name")]
@@ -82,6 +86,19 @@ impl Records {
         self.0.fill(domain);
     }
 
+    /// Has these sets, and no others, at `name`.
+    pub fn lay(&mut self, domain: &Name, name: &Name, sets: &[Set]) {
+        self.0.lay(domain, name, sets);
+    }
+
+    /// The keys of names at which there are other sets than in `other`: found in the time that those take, when
+    /// one is a changed copy of the other.
+    pub(super) fn apart<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a [u8]> {
+        let come = self.0.apart(&other.0).filter(|(name, node)| other.0.get(name) != Some((*name, *node)));
+        let gone = other.0.apart(&self.0).filter(|(name, _)| self.0.get(name).is_none());
+        come.chain(gone).map(|(name, _)| name)
+    }
+
     /// All sets, by name and type.
     pub fn sets(&self) -> impl Iterator<Item = (&[u8], PackedSet<'_>)> {
         self.0.sets()
@@ -107,6 +124,15 @@ impl Records {
             nodes.remove(owner);
         }
         nodes
+    }
+
+    /// The sets at this name that the system does not publish itself.
+    pub(super) fn served_at(&self, name: &[u8], domain: &Name) -> Vec<Set> {
+        let node = self.0.node(name).map(|(_, node)| node).unwrap_or_default();
+        let is_system = is_system(name, domain);
+        let is_served =
+            |set: &PackedSet<'_>| !is_system || !is_published(set.kind(), name == domain.as_bytes());
+        node.sets().filter(is_served).map(Set::from).collect()
     }
 
     /// Of the nodes at this name and beneath it those that no tenant hides.
@@ -155,6 +181,22 @@ impl Zone {
         let Some(serial) = soa.first().serial() else { return Err(refused(Kind::SOA, Reason::StraySoa)) };
         nodes.fill(origin);
         Ok(Self::of_table(origin, serial, nodes))
+    }
+
+    /// This zone with these sets, and no others, at these names, under another serial.
+    #[must_use]
+    pub fn laid<'a>(&self, nodes: impl Iterator<Item = (&'a Name, Vec<Set>)>, serial: Serial) -> Self {
+        let mut changed = self.clone();
+        for (name, sets) in nodes {
+            changed.nodes.lay(&self.origin, name, &sets);
+        }
+        changed.under(serial)
+    }
+
+    /// The sets at a name.
+    #[must_use]
+    pub fn sets_at(&self, name: &Name) -> Vec<Set> {
+        self.nodes.sets_at(name)
     }
 
     /// Whether this zone may take the place of `current`: it says the same, or its serial is newer.
@@ -233,6 +275,18 @@ fn published<'a>(nodes: &'a Table, domain: &'a Name) -> impl Iterator<Item = (&'
         let sets = node.sets().filter(move |set| is_published(set.kind(), owner == domain.as_bytes()));
         sets.map(move |set| (owner, set))
     })
+}
+
+/// Whether the system publishes something itself at the name with this key.
+fn is_system(name: &[u8], domain: &Name) -> bool {
+    let mut labels = SYSTEM_LABELS.iter().filter_map(|label| domain.child(label));
+    name == domain.as_bytes() || labels.any(|label| label.as_bytes() == name)
+}
+
+/// Whether a set is the system's to say in its zone, whatever there is.
+#[must_use]
+pub fn is_published_at(name: &Name, kind: Kind, domain: &Name) -> bool {
+    is_system(name.as_bytes(), domain) && is_published(kind, name == domain)
 }
 
 /// The tenants beneath the domain; one beneath another hides nothing more.

@@ -7,7 +7,6 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
-use core::ops::Bound;
 
 use super::dnssec::key::PublicKey;
 use super::dnssec::sign::Signed;
@@ -18,6 +17,8 @@ use super::own::{self, Digest, Nodes};
 use super::packed::PackedSet;
 use super::record::{Kind, Rdata, Set, Soa};
 use super::table::{Builder, Table};
+
+mod others;
 
 /// Names beneath a system's domain that belong to the system, hence to no tenant.
 pub const SYSTEM_LABELS: [&str; 3] = [NAME_SERVER_LABEL, "s3", "admin"];
@@ -52,7 +53,14 @@ impl Serial {
     #[must_use]
     pub fn next(self, now_seconds: u32) -> Self {
         let by_clock = Self(now_seconds);
-        let next = if by_clock.is_newer_than(self) { by_clock } else { Self(self.0.wrapping_add(1)) };
+        let next = if by_clock.is_newer_than(self) { by_clock } else { self.following() };
+        if next == Self::ABSENT { Self(1) } else { next }
+    }
+
+    /// The one right after it.
+    #[must_use]
+    pub fn following(self) -> Self {
+        let next = Self(self.0.wrapping_add(1));
         if next == Self::ABSENT { Self(1) } else { next }
     }
 }
@@ -234,51 +242,10 @@ impl Zone {
         let origin = &system.domain;
         let ttl = policy.system_ttl;
         let mut nodes = own.served(origin, tenants);
-        let server = system.name_server();
-        nodes.add(origin, origin, &[Set::new(Kind::NS, ttl, [Rdata::name(&server)])]);
+        nodes.add(origin, origin, &[system.servers(ttl)]);
         for tenant in tenants.values().filter(|tenant| tenant.name.is_within(origin)) {
             nodes.add(origin, &tenant.name, &tenant.content.name_server_sets(ttl));
         }
-        Self::of_system_nodes((system, serial), tenants, nodes, policy)
-    }
-
-    /// As [`Zone::of_system`], made of `self`, which is that zone with the tenants `before`: takes as long as
-    /// the tenants that are others, and no longer for a zone of many names.
-    #[must_use]
-    pub fn with_tenants(
-        &self,
-        before: &BTreeMap<Name, Tenant>,
-        (system, serial): (&System, Serial),
-        tenants: &BTreeMap<Name, Tenant>,
-        own: &own::Records,
-        policy: &Policy,
-    ) -> Self {
-        let origin = &system.domain;
-        let servers = |tenant: &Tenant| tenant.content.name_server_sets(policy.system_ttl);
-        let changed = |tenants: &BTreeMap<Name, Tenant>, tenant: &Tenant| {
-            let other = tenants.get(&tenant.name);
-            tenant.name.is_within(origin) && other.is_none_or(|other| servers(other) != servers(tenant))
-        };
-        let gone = before.values().filter(|tenant| changed(tenants, tenant));
-        let come = tenants.values().filter(|tenant| changed(before, tenant));
-        let mut nodes = self.nodes.clone();
-        for tenant in gone.chain(come) {
-            // All that the change shows or hides is at the tenant's name or beneath it.
-            let name = &tenant.name;
-            let beneath: Vec<_> = nodes.within(name.as_bytes()).map(|(key, _)| key.to_vec()).collect();
-            for key in &beneath {
-                nodes.remove(key);
-            }
-            for (key, node) in own.served_within(name, tenants) {
-                nodes.insert(key, node);
-            }
-            let within = tenants.range::<[u8], _>((Bound::Included(name.as_bytes()), Bound::Unbounded));
-            for (key, tenant) in within.take_while(|(key, _)| key.is_within(name)) {
-                nodes.add(origin, key, &servers(tenant));
-            }
-            nodes.settle(origin, name.as_bytes());
-        }
-        nodes.take(origin.as_bytes(), Kind::SOA);
         Self::of_system_nodes((system, serial), tenants, nodes, policy)
     }
 
@@ -429,6 +396,11 @@ impl System {
     fn name_server(&self) -> Name {
         self.domain.child(NAME_SERVER_LABEL).unwrap_or_else(|| self.domain.clone())
     }
+
+    /// The name servers of its zone.
+    fn servers(&self, ttl: u32) -> Set {
+        Set::new(Kind::NS, ttl, [Rdata::name(&self.name_server())])
+    }
 }
 
 impl Tenant {
@@ -483,77 +455,6 @@ fn knows_tenants(domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
-    use proptest::prelude::*;
-
-    const POLICY: Policy = Policy { refresh: 1, retry: 2, expire: 3, system_ttl: 60, negative_ttl: 5 };
-
-    fn name(text: &str) -> Name {
-        Name::parse(text).unwrap()
-    }
-
-    fn tenants(chosen: &[(&str, bool)]) -> BTreeMap<Name, Tenant> {
-        let of = |(text, west): &(&str, bool)| {
-            let server = if *west { "ns1.west.test" } else { "ns1.east.test" };
-            let content = TenantContent {
-                gateway: Gateway::at(vec![[192, 0, 2, 1].into()]),
-                name_servers: vec![NameServer { name: name(server), addresses: vec![] }],
-                ttl: 5,
-                place: None,
-            };
-            let (link, target) = (String::new(), String::new());
-            (
-                name(text),
-                Tenant { name: name(text), serial: Serial(1), content, link, target, peer_keys: Vec::new() },
-            )
-        };
-        chosen.iter().map(of).collect()
-    }
-
-    fn chosen() -> impl Strategy<Value = Vec<(&'static str, bool)>> {
-        let all = [
-            "a.east.test",
-            "b.a.east.test",
-            "x.y.east.test",
-            "q.b.a.east.test",
-            "x.ns1.east.test",
-            "a.west.test",
-        ];
-        prop::sample::subsequence(all.to_vec(), 0..=all.len()).prop_flat_map(|names| {
-            let servers = prop::collection::vec(any::<bool>(), names.len());
-            (Just(names), servers).prop_map(|(names, servers)| names.into_iter().zip(servers).collect())
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
-
-        #[test]
-        fn a_zone_with_other_tenants_is_the_one_that_is_made_of_them(
-            before in chosen(),
-            after in chosen(),
-            own in prop::sample::subsequence(vec![
-                "a.east.test", "c.b.a.east.test", "p.q.b.a.east.test", "y.east.test", "z.x.y.east.test",
-                "v.w.east.test", "east.test", "ns1.east.test", "u.x.ns1.east.test",
-            ], 0..=9),
-        ) {
-            let text = Set::new(Kind(16), 60, [Rdata::from_wire(b"\x01x".to_vec())]);
-            let nodes: Nodes = own.iter().map(|owner| (name(owner), vec![text.clone()])).collect();
-            let mut own = own::Records::default();
-            let domain = name("east.test");
-            own.add(&domain, (&nodes).into());
-            let gateway = Gateway::at(vec![[192, 0, 2, 1].into()]);
-            let system = System { domain, gateway, name_server_addresses: vec![], own: [0; 32] };
-            let (before, after) = (tenants(&before), tenants(&after));
-            let first = Zone::of_system(&system, Serial(1), &before, &own, &POLICY);
-            let made = Zone::of_system(&system, Serial(2), &after, &own, &POLICY);
-            let changed = first.with_tenants(&before, (&system, Serial(2)), &after, &own, &POLICY);
-            prop_assert_eq!(changed.denies, made.denies);
-            prop_assert!(changed.nodes.iter().eq(made.nodes.iter()), "{:?}\n{:?}",
-                changed.nodes.iter().map(|(key, _)| Name::from_key(key)).collect::<Vec<_>>(),
-                made.nodes.iter().map(|(key, _)| Name::from_key(key)).collect::<Vec<_>>());
-        }
-    }
 
     #[test]
     fn serials_are_compared_on_the_circle() {

@@ -1,0 +1,169 @@
+//! The system's zone with other tenants, or other records of the operator's, without making it anew.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+use super::{Policy, Serial, System, Tenant, Zone};
+use crate::core::name::{Name, upward};
+use crate::core::own;
+use crate::core::record::Kind;
+
+impl Zone {
+    /// As [`Zone::of_system`], made of `self`, which is that zone with the tenants and the operator's records
+    /// `before`: takes as long as those that are others, and no longer for a zone of many names.
+    #[must_use]
+    pub fn with_others(
+        &self,
+        (before, own_before): (&BTreeMap<Name, Tenant>, &own::Records),
+        (system, serial): (&System, Serial),
+        tenants: &BTreeMap<Name, Tenant>,
+        own: &own::Records,
+        policy: &Policy,
+    ) -> Self {
+        let origin = &system.domain;
+        let servers = |tenant: &Tenant| tenant.content.name_server_sets(policy.system_ttl);
+        let changed = |tenants: &BTreeMap<Name, Tenant>, tenant: &Tenant| {
+            let other = tenants.get(&tenant.name);
+            tenant.name.is_within(origin) && other.is_none_or(|other| servers(other) != servers(tenant))
+        };
+        let gone = before.values().filter(|tenant| changed(tenants, tenant));
+        let come = tenants.values().filter(|tenant| changed(before, tenant));
+        let mut nodes = self.nodes.clone();
+        for tenant in gone.chain(come) {
+            // All that the change shows or hides is at the tenant's name or beneath it.
+            let name = &tenant.name;
+            let beneath: Vec<_> = nodes.within(name.as_bytes()).map(|(key, _)| key.to_vec()).collect();
+            for key in &beneath {
+                nodes.remove(key);
+            }
+            for (key, node) in own.served_within(name, tenants) {
+                nodes.insert(key, node);
+            }
+            let within = tenants.range::<[u8], _>((Bound::Included(name.as_bytes()), Bound::Unbounded));
+            for (key, tenant) in within.take_while(|(key, _)| key.is_within(name)) {
+                nodes.add(origin, key, &servers(tenant));
+            }
+            nodes.settle(origin, name.as_bytes());
+        }
+        for key in own.apart(own_before) {
+            if upward(key).any(|above| tenants.contains_key(above)) {
+                continue;
+            }
+            let mut sets = own.served_at(key, origin);
+            if key == origin.as_bytes() {
+                sets.push(system.servers(policy.system_ttl));
+            }
+            nodes.lay(origin, &Name::from_key(key), &sets);
+        }
+        nodes.take(origin.as_bytes(), Kind::SOA);
+        Self::of_system_nodes((system, serial), tenants, nodes, policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NameServer, TenantContent};
+    use super::*;
+    use crate::core::gateway::Gateway;
+    use crate::core::own::Nodes;
+    use crate::core::record::{Rdata, Set};
+    use alloc::string::String;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    const POLICY: Policy = Policy { refresh: 1, retry: 2, expire: 3, system_ttl: 60, negative_ttl: 5 };
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    const OWN: [&str; 9] = [
+        "a.east.test",
+        "c.b.a.east.test",
+        "p.q.b.a.east.test",
+        "y.east.test",
+        "z.x.y.east.test",
+        "v.w.east.test",
+        "east.test",
+        "ns1.east.test",
+        "u.x.ns1.east.test",
+    ];
+
+    fn tenants(chosen: &[(&str, bool)]) -> BTreeMap<Name, Tenant> {
+        let of = |(text, west): &(&str, bool)| {
+            let server = if *west { "ns1.west.test" } else { "ns1.east.test" };
+            let content = TenantContent {
+                gateway: Gateway::at(vec![[192, 0, 2, 1].into()]),
+                name_servers: vec![NameServer { name: name(server), addresses: vec![] }],
+                ttl: 5,
+                place: None,
+            };
+            let (link, target) = (String::new(), String::new());
+            (
+                name(text),
+                Tenant { name: name(text), serial: Serial(1), content, link, target, peer_keys: Vec::new() },
+            )
+        };
+        chosen.iter().map(of).collect()
+    }
+
+    fn chosen() -> impl Strategy<Value = Vec<(&'static str, bool)>> {
+        let all = [
+            "a.east.test",
+            "b.a.east.test",
+            "x.y.east.test",
+            "q.b.a.east.test",
+            "x.ns1.east.test",
+            "a.west.test",
+        ];
+        prop::sample::subsequence(all.to_vec(), 0..=all.len()).prop_flat_map(|names| {
+            let servers = prop::collection::vec(any::<bool>(), names.len());
+            (Just(names), servers).prop_map(|(names, servers)| names.into_iter().zip(servers).collect())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+        #[test]
+        fn a_zone_with_others_in_it_is_the_one_that_is_made_of_them(
+            (before, after) in (chosen(), chosen()),
+            (own_before, own) in (prop::sample::subsequence(OWN.to_vec(), 0..=9), prop::sample::subsequence(OWN.to_vec(), 0..=9)),
+            is_moved: bool,
+        ) {
+            let sets = |number: u8| [
+                Set::new(Kind::TXT, 60, [Rdata::from_wire(vec![1, number])]),
+                Set::new(Kind::A, 60, [Rdata::from_wire(vec![192, 0, 2, number])]),
+            ];
+            let domain = name("east.test");
+            let records = |own: &[&str], number| {
+                let nodes: Nodes = own.iter().map(|owner| (name(owner), sets(number).to_vec())).collect();
+                let mut records = own::Records::default();
+                records.add(&domain, (&nodes).into());
+                records
+            };
+            let own_before = records(&own_before, 1);
+            let number = if is_moved { 2 } else { 1 };
+            let mut laid = own_before.clone();
+            for owner in OWN {
+                let sets = if own.contains(&owner) { sets(number).to_vec() } else { Vec::new() };
+                laid.lay(&domain, &name(owner), &sets);
+            }
+            let own = records(&own, number);
+            prop_assert!(laid.sets().eq(own.sets()));
+            let gateway = Gateway::at(vec![[192, 0, 2, 1].into()]);
+            let system = System { domain, gateway, name_server_addresses: vec![], own: [0; 32] };
+            let (before, after) = (tenants(&before), tenants(&after));
+            let first = Zone::of_system(&system, Serial(1), &before, &own_before, &POLICY);
+            let made = Zone::of_system(&system, Serial(2), &after, &own, &POLICY);
+            for own in [own, laid] {
+            let changed = first.with_others((&before, &own_before), (&system, Serial(2)), &after, &own, &POLICY);
+            prop_assert_eq!(changed.denies, made.denies);
+            prop_assert!(changed.nodes.iter().eq(made.nodes.iter()), "{:?}\n{:?}",
+                changed.nodes.iter().map(|(key, _)| Name::from_key(key)).collect::<Vec<_>>(),
+                made.nodes.iter().map(|(key, _)| Name::from_key(key)).collect::<Vec<_>>());
+            }
+        }
+    }
+}
