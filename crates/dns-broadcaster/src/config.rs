@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::time::Duration;
 
+use domain::base::iana::Rtype;
 use serde::Deserialize;
 use switchback_kit::config::{Error, Source};
 use switchback_kit::secret::Secret;
@@ -15,6 +17,8 @@ use crate::core::dnssec::{Denial, Lifetime};
 use crate::core::follow::TARGETS_MAX;
 use crate::core::name::Name;
 use crate::core::rate::Rate;
+use crate::core::receive::{Grant, Grants, Pattern};
+use crate::core::record::Kind;
 use crate::core::zone::Policy;
 use crate::tsig::{Key, Keys};
 
@@ -67,6 +71,8 @@ struct Raw {
     #[serde(default)]
     update_targets: Vec<RawUpdateTarget>,
     #[serde(default)]
+    updaters: Vec<RawUpdater>,
+    #[serde(default)]
     zone_files: Vec<PathBuf>,
     #[serde(default)]
     dnssec: bool,
@@ -97,6 +103,15 @@ struct RawUpdateTarget {
     address: String,
     zone: String,
     key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawUpdater {
+    key: String,
+    zone: String,
+    names: Vec<String>,
+    types: Vec<String>,
 }
 
 /// Longer than a link manager takes to reach its peer after a start (`contact_wait`, 5 s) and to
@@ -170,6 +185,8 @@ pub struct Config {
     pub secondaries: Vec<Secondary>,
     /// Name servers in whose zones tenants' names are kept.
     pub update_targets: Vec<UpdateTarget>,
+    /// Who may change what by update.
+    pub updaters: Grants,
     /// The system's own domain.
     pub domain: Name,
     /// Files of the operator's own records and zones.
@@ -289,6 +306,7 @@ impl Config {
         let keys = keys.map_err(refuse)?;
         let secondaries = secondaries(raw.secondaries, &keys).map_err(refuse)?;
         let update_targets = update_targets(raw.update_targets, &keys).map_err(refuse)?;
+        let updaters = updaters(raw.updaters, &keys).map_err(refuse)?;
         let system = source.system()?;
         let domain =
             Name::parse(&system.domain).map_err(|error| refuse(format!("system.domain: {error}")))?;
@@ -303,6 +321,7 @@ impl Config {
             keys,
             secondaries,
             update_targets,
+            updaters,
             domain,
             zone_files: raw.zone_files,
             dnssec: raw.dnssec.then_some(dnssec),
@@ -362,6 +381,41 @@ fn update_targets(raw: Vec<RawUpdateTarget>, keys: &Keys) -> Result<Vec<UpdateTa
         Ok(UpdateTarget { name: raw.name, address, zone, key })
     });
     parsed.collect()
+}
+
+fn updaters(raw: Vec<RawUpdater>, keys: &Keys) -> Result<Grants, String> {
+    let parsed = raw.into_iter().map(|raw| {
+        let of = |key: &str| format!("updaters: {key} of key {:?}", raw.key);
+        let key = known_key("updaters: key", &raw.key, keys)?;
+        let zone = Name::parse(&raw.zone).map_err(|error| format!("{}: {error}", of("zone")))?;
+        let pattern = |text: &String| {
+            let pattern: Pattern = text.parse().map_err(|error| format!("{}: {error}", of("names")))?;
+            if pattern.name().is_within(&zone) {
+                return Ok(pattern);
+            }
+            Err(format!("{}: {text:?} does not lie in its zone {zone}", of("names")))
+        };
+        let names = raw.names.iter().map(pattern).collect::<Result<Vec<_>, String>>()?;
+        let kinds = raw.types.iter().map(|text| granted_type(text, &of("types")));
+        let kinds = kinds.collect::<Result<BTreeSet<_>, _>>()?;
+        if names.is_empty() || kinds.is_empty() {
+            return Err(format!(
+                "{}: expected at least one of each, such as names = [\"_acme-challenge.s3.{zone}\"], types = [\"TXT\"]",
+                of("names and types")
+            ));
+        }
+        Ok(Grant { key, zone, names, kinds })
+    });
+    parsed.collect::<Result<_, _>>().map(Grants)
+}
+
+fn granted_type(text: &str, of: &str) -> Result<Kind, String> {
+    let kind = Rtype::from_str(text).map(|kind| Kind(kind.to_int()));
+    let kind = kind.map_err(|_| format!("{of}: {text:?} is no type of records, as \"TXT\" is"))?;
+    if matches!(kind, Kind::SOA) || !kind.is_operators() {
+        return Err(format!("{of}: records of type {text} are not taken by update; leave it out"));
+    }
+    Ok(kind)
 }
 
 fn known_key(key: &str, text: &str, keys: &Keys) -> Result<Name, String> {

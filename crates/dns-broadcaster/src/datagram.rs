@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::libc::{in_addr, in_pktinfo, in6_pktinfo};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike,
-    recvmmsg, sendmmsg, setsockopt, sockopt,
+    recvmmsg, sendmmsg, sendmsg, setsockopt, sockopt,
 };
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use tokio::task::JoinSet;
@@ -66,7 +66,7 @@ impl Drop for Threads {
     }
 }
 
-fn serve(socket: &UdpSocket, responder: &Responder, end: &CancellationToken) -> io::Result<()> {
+fn serve(socket: &Arc<UdpSocket>, responder: &Responder, end: &CancellationToken) -> io::Result<()> {
     if socket.local_addr()?.is_ipv6() {
         return serve_by::<SockaddrIn6>(socket, responder, end);
     }
@@ -77,7 +77,7 @@ fn serve(socket: &UdpSocket, responder: &Responder, end: &CancellationToken) -> 
 }
 
 /// An address of one family, as the kernel has it.
-trait Peer: SockaddrLike + Copy {
+trait Peer: SockaddrLike + Copy + Send + 'static {
     fn address(self) -> SocketAddr;
 }
 
@@ -93,12 +93,16 @@ impl Peer for SockaddrIn6 {
     }
 }
 
-fn serve_by<P: Peer>(socket: &UdpSocket, responder: &Responder, end: &CancellationToken) -> io::Result<()> {
+fn serve_by<P: Peer>(
+    socket: &Arc<UdpSocket>,
+    responder: &Responder,
+    end: &CancellationToken,
+) -> io::Result<()> {
     let mut batch = Batch::<P>::new(socket)?;
     let (mut limiter, begun) = (responder.limiter(), Instant::now());
     while batch.receive(socket, end)? {
         let now_ms = begun.elapsed().as_millis() as u64;
-        batch.answer(responder, &mut limiter, now_ms);
+        batch.answer(socket, responder, &mut limiter, now_ms);
         batch.send(socket);
     }
     Ok(())
@@ -121,6 +125,21 @@ struct Path<P> {
     /// The address that was asked, when the socket does not say it: the answer comes from there, or
     /// the client takes it for somebody else's.
     local: Option<Local>,
+}
+
+impl<P: Peer> Path<P> {
+    /// Sends one answer back, by itself.
+    fn send(self, socket: &UdpSocket, answer: &[u8]) {
+        if answer.is_empty() {
+            return;
+        }
+        let control = self.local.as_ref().map(Local::control);
+        let (answer, flags) = ([IoSlice::new(answer)], MsgFlags::MSG_DONTWAIT);
+        let sent = sendmsg(socket.as_raw_fd(), &answer, control.as_slice(), flags, self.source.as_ref());
+        if let Err(error) = sent {
+            tracing::debug!(%error, "answer not sent");
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -180,14 +199,18 @@ impl<P: Peer> Batch<P> {
         }
     }
 
-    fn answer(&mut self, responder: &Responder, limiter: &mut Limiter, now_ms: u64) {
+    fn answer(&mut self, socket: &Arc<UdpSocket>, responder: &Responder, limiter: &mut Limiter, now_ms: u64) {
         let queries = self.queries.chunks_exact(QUERY_STRIDE);
         let snapshot = responder.snapshot.load();
         for ((path, query), answer) in self.paths.iter().zip(queries).zip(&mut self.answers) {
             match path.source.map(P::address) {
                 Some(source) => {
                     let query = &query[..path.bytes];
-                    responder.respond_udp(&snapshot, query, source, limiter, now_ms, answer);
+                    let update = responder.respond_udp(&snapshot, query, source, limiter, now_ms, answer);
+                    if let Some(update) = update {
+                        let (socket, path) = (Arc::clone(socket), *path);
+                        responder.updates.take_in(update, move |answer| path.send(&socket, &answer));
+                    }
                 }
                 None => answer.clear(),
             }

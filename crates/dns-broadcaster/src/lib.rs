@@ -1,7 +1,8 @@
 //! The DNS broadcaster: what each name answers, following the authority to write.
 //!
 //! It is told every zone by the link manager (`rpc` -> `publisher`), remembers them
-//! (`store`), adds what the operator's own files say (`zone_file`), signs them (`edition`, `signer`, and
+//! (`store`), adds what the operator's own files say (`zone_file`) and what he lets others say by dynamic
+//! update (`receive`), signs them (`edition`, `signer`, and
 //! the pure [`core::dnssec`]), and answers by UDP (`datagram`), TCP (`stream`), TLS (`secure`), HTTPS (`https`) and QUIC (`quic`) from an immutable
 //! snapshot (`respond`, and the pure [`core::answer`]). Name servers that follow it take the zones
 //! from it, whole or what changed ([`core::transfer`]). Into a zone that somebody else masters names go by
@@ -14,7 +15,7 @@
 //! - After a start the zones of links are held (SERVFAIL, so that resolvers ask the other system)
 //!   until somebody confirms them or the hold has passed: a side that returns may hold old answers.
 //!
-//! It is no resolver: other people's names are refused. It takes no updates yet. hickory is named in this crate only, in `respond`, `secure`,
+//! It is no resolver: other people's names are refused. hickory is named in this crate only, in `respond`, `secure`,
 //! `correspondent`, `courier`, [`announce`], [`update`] and [`client`].
 
 extern crate alloc;
@@ -32,8 +33,10 @@ mod datagram;
 pub mod desk;
 mod edition;
 mod https;
+mod own;
 pub mod publisher;
 mod quic;
+mod receive;
 mod respond;
 pub mod rpc;
 mod secure;
@@ -69,6 +72,8 @@ use crate::core::cookie;
 use crate::core::dnssec::roll::TooEarly;
 use crate::core::dnssec::sign::Unsigned;
 use crate::core::follow::{self, Followers, Target};
+use crate::core::name::Name;
+use crate::core::record::Kind;
 use crate::publisher::Publisher;
 use crate::respond::Responder;
 use crate::update::Updating;
@@ -101,6 +106,14 @@ pub enum Error {
     /// A zone cannot be signed.
     #[error(transparent)]
     Unsigned(#[from] Unsigned),
+    /// There is nothing to remove.
+    #[error("no {kind} records were taken at {owner} by update; `switchback dns records` lists what was")]
+    NotTaken {
+        /// The name.
+        owner: Name,
+        /// The type.
+        kind: Kind,
+    },
     /// There is no key to roll.
     #[error("zones are not signed; set dnssec = true in [dns_broadcaster]")]
     NotSigned,
@@ -260,6 +273,7 @@ pub async fn serve(
         let others = secondaries.iter().filter(|secondary| !secondary.catalogue);
         others.fold(followers, |followers, other| followers.without(&Target::new(&other.name), &catalogue))
     });
+    let (updates, worker) = receive::open(config.updaters.clone());
     let publisher = Arc::new(Publisher::open(config)?);
     let mut secret_bytes = [0; 16];
     random::fill(&mut secret_bytes).context("draw the secret of DNS cookies")?;
@@ -269,6 +283,7 @@ pub async fn serve(
         secondaries: secondaries.clone(),
         cookies: cookie::Secret::new(secret_bytes),
         rate,
+        updates,
     });
     // The name server ends with the drain, and the drain begins when the name server ends.
     let end = shutdown.child_token();
@@ -297,6 +312,7 @@ pub async fn serve(
     let own: Vec<_> =
         listeners.tcp.iter().filter_map(|listener| Some(listener.local_addr().ok()?.ip())).collect();
     let threads = datagram::Threads::start(listeners.udp, &responder, &mut parts);
+    parts.spawn(until_end(worker.run(Arc::clone(&publisher), end.clone())));
     for listener in listeners.tcp {
         parts.spawn(until_end(stream::serve(
             listener,

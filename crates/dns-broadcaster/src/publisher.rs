@@ -4,8 +4,9 @@
 //! flush, swap the snapshot, answer the caller. So what was told to the caller survives a crash,
 //! and no query sees half a request.
 
+mod received;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,14 +24,14 @@ use crate::core::dnssec::renewal::Renewals;
 use crate::core::dnssec::roll::{self, Stage};
 use crate::core::dnssec::{Lifetime, Times};
 use crate::core::name::Name;
-use crate::core::own::{self, Digest};
-use crate::core::record::Value;
+use crate::core::own::{Refusal, zone_taken};
+use crate::core::receive::{Seen, Taken};
 use crate::core::update::{self, Wish};
-use crate::core::zone::{Serial, Snapshot, Zone};
+use crate::core::zone::{Serial, Snapshot};
 use crate::edition::{Edition, Rules, Shown, Sources};
+use crate::own::{self, Beside, Own};
 use crate::signer::{Kept, KeyPair, Keyring};
-use crate::store::Store;
-use crate::zone_file::ZoneFile;
+use crate::store::{Received, Store};
 use crate::{Error, convert};
 
 /// See the module. Shared by the calls of one server.
@@ -50,20 +51,14 @@ struct State {
     /// Zones of links that nobody has confirmed since the start.
     held: BTreeSet<Name>,
     own: Own,
+    /// What updates brought of that.
+    taken: Taken,
+    /// Which of them were carried out.
+    seen: Seen,
     renewals: Renewals,
     shown: Option<Arc<Shown>>,
     /// `None`: zones are not signed.
     keyring: Option<Keyring>,
-}
-
-/// The operator's own records, as they were read last.
-#[derive(Default)]
-struct Own {
-    /// In the system's zone.
-    records: own::Records,
-    digest: Digest,
-    /// Zones by themselves.
-    zones: BTreeMap<Name, Arc<Zone>>,
 }
 
 impl Publisher {
@@ -76,8 +71,10 @@ impl Publisher {
     pub fn open(config: Config) -> Result<Self, Error> {
         let store = Store::open(&config.data_dir)?;
         let mut record = store.load()?;
-        let files = read_all(&config.zone_files, &config.domain)?;
-        let own = Own::of(files, &config.domain, None)?;
+        let files = own::read_all(&config.zone_files, &config.domain)?;
+        let (taken, numbers) = (store.taken()?, store.numbers()?);
+        let beside = Beside { domain: &config.domain, taken: &taken, numbers: &numbers, now: None };
+        let (own, renumbered) = Own::of(files, beside)?;
         let keyring = config.dnssec.map(|dnssec| keyring(&store, dnssec)).transpose()?;
         let plan = apply::with_own(&record, own.digest, own.zones.keys(), now_seconds());
         let plan = plan.unwrap_or_else(|| Plan::nothing(&record));
@@ -90,12 +87,16 @@ impl Publisher {
             generation = record.generation,
             "zones recovered"
         );
-        let mut state = State { record, held, own, renewals: store.renewals()?, shown: None, keyring };
+        let seen = store.seen(unix_ms() / 1000)?;
+        let renewals = store.renewals()?;
+        let mut state = State { record, held, own, taken, seen, renewals, shown: None, keyring };
         state.log_left_out(&config.domain);
+        state.log_taken_left_out(&config.domain);
         let rules = rules(&config, state.keyring.as_ref(), true);
         let edition = state.sources().edition(&Snapshot::default(), rules)?;
-        if plan.verdict == Verdict::Applied || !edition.renewed.is_empty() {
-            store.commit_blocking(&plan, &edition.renewed)?;
+        let received = Received { renumbered, ..Received::default() };
+        if plan.verdict == Verdict::Applied || !edition.renewed.is_empty() || !received.is_empty() {
+            store.commit_blocking(&plan, &edition.renewed, &received)?;
         }
         state.renewals.take(edition.renewed);
         state.shown = edition.shown;
@@ -170,18 +171,13 @@ impl Publisher {
     pub async fn reload(&self) -> Result<wire::ReloadZoneFilesResponse, Error> {
         // Long files take seconds, for which no name that moves may wait.
         let (paths, domain) = (self.config.zone_files.clone(), self.config.domain.clone());
-        let files = tokio::task::spawn_blocking(move || read_all(&paths, &domain)).await;
+        let files = tokio::task::spawn_blocking(move || own::read_all(&paths, &domain)).await;
         let files = files.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let mut state = self.state.lock().await;
-        let own = Own::of(files, &self.config.domain, Some(&state))?;
+        let (own, renumbered) = Own::of(files, state.beside(&self.config.domain))?;
         let plan = apply::with_own(&state.record, own.digest, own.zones.keys(), now_seconds());
         let plan = plan.unwrap_or_else(|| Plan::nothing(&state.record));
-        let before = std::mem::replace(&mut state.own, own);
-        let held = state.held.clone();
-        if let Err(error) = self.publish(&mut state, plan, held).await {
-            state.own = before;
-            return Err(error);
-        }
+        self.publish_own(&mut state, own, plan, Received { renumbered, ..Received::default() }).await?;
         let (records, zones) =
             (state.own.records.sets().map(|(_, set)| set.len()).sum::<usize>(), state.own.zones.len());
         tracing::info!(records, zones, "zone files read");
@@ -317,14 +313,43 @@ impl Publisher {
         rules(&self.config, state.keyring.as_ref(), false)
     }
 
+    /// Makes the plan's outcome durable and answers it, with `own` in the place of the operator's records.
+    async fn publish_own(
+        &self,
+        state: &mut State,
+        own: Own,
+        plan: Plan,
+        received: Received,
+    ) -> Result<(), Error> {
+        let before = std::mem::replace(&mut state.own, own);
+        let held = state.held.clone();
+        let published = self.publish_with(state, plan, held, received).await;
+        if published.is_err() {
+            state.own = before;
+        }
+        published
+    }
+
     /// Makes the plan's outcome durable and answers it.
     async fn publish(&self, state: &mut State, plan: Plan, held: BTreeSet<Name>) -> Result<(), Error> {
+        self.publish_with(state, plan, held, Received::default()).await
+    }
+
+    async fn publish_with(
+        &self,
+        state: &mut State,
+        plan: Plan,
+        held: BTreeSet<Name>,
+        received: Received,
+    ) -> Result<(), Error> {
         let sources = Sources { record: &plan.next, held: &held, ..state.sources() };
         let Edition { snapshot, renewed, shown } =
             sources.edition(&self.snapshot.load(), self.rules(state))?;
-        if plan.verdict == Verdict::Applied || !renewed.is_empty() {
-            self.store.commit(&plan, &renewed).await.inspect_err(|_| self.broken.cancel())?;
+        if plan.verdict == Verdict::Applied || !renewed.is_empty() || !received.is_empty() {
+            let committed = self.store.commit(&plan, &renewed, &received).await;
+            committed.inspect_err(|_| self.broken.cancel())?;
         }
+        state.receive(received);
         state.record = plan.next;
         state.held = held;
         state.renewals.take(renewed);
@@ -388,76 +413,13 @@ impl State {
     fn log_left_out(&self, domain: &Name) {
         let left_out = self.own.records.left_out(domain, &self.record.tenants);
         let zones = self.own.zones.keys().filter_map(|zone| {
-            let reason = own::zone_taken(zone, domain, &self.record.tenants)?;
-            Some(own::Refusal::of_zone(zone, reason))
+            let reason = zone_taken(zone, domain, &self.record.tenants)?;
+            Some(Refusal::of_zone(zone, reason))
         });
         for refusal in left_out.chain(zones) {
-            tracing::warn!(%refusal, "a record of a zone file is left out");
+            tracing::warn!(%refusal, "a record of the operator's is left out");
         }
     }
-}
-
-impl Own {
-    /// What zone files say. Beside what is published `now`, if that is given, nothing in them may have to
-    /// be left out, and no zone may change under one serial.
-    fn of(files: Vec<ZoneFile>, domain: &Name, now: Option<&State>) -> Result<Self, Error> {
-        let mut read = Self::default();
-        let nobody = BTreeMap::new();
-        let tenants = now.map_or(&nobody, |state| &state.record.tenants);
-        for mut file in files {
-            match file.zone() {
-                None => {
-                    own::judge(&file.nodes, domain, tenants).map_err(|refusal| file.refuse(&refusal))?;
-                    read.records.add(domain, std::mem::take(&mut file.nodes));
-                }
-                Some(origin) => {
-                    let nodes = std::mem::take(&mut file.nodes);
-                    let zone = Zone::of_own(&origin, nodes).map_err(|refusal| file.refuse(&refusal))?;
-                    let taken = own::zone_taken(&origin, domain, tenants)
-                        .or_else(|| read.zones.contains_key(&origin).then_some(own::Reason::SecondZone));
-                    let current = now.and_then(|state| state.own.zones.get(&origin));
-                    let judged = match (taken, current) {
-                        (Some(reason), _) => Err(own::Refusal::of_zone(&origin, reason)),
-                        (None, Some(current)) => zone.judge_after(current),
-                        (None, None) => Ok(()),
-                    };
-                    judged.map_err(|refusal| file.refuse(&refusal))?;
-                    let zone = match current {
-                        Some(current) => zone.after(current),
-                        None => zone,
-                    };
-                    read.zones.insert(origin, Arc::new(zone));
-                }
-            }
-        }
-        read.digest = digest(&read.records);
-        Ok(read)
-    }
-}
-
-fn read_all(paths: &[PathBuf], domain: &Name) -> Result<Vec<ZoneFile>, Error> {
-    paths.iter().map(|path| Ok(ZoneFile::read(path, domain)?)).collect()
-}
-
-/// SHA-256 of all that is said; zeros when nothing is.
-fn digest(records: &own::Records) -> Digest {
-    let mut context = None;
-    for (owner, set) in records.sets() {
-        let context = context.get_or_insert_with(|| ring::digest::Context::new(&ring::digest::SHA256));
-        for value in set.values().map(Value::as_bytes) {
-            context.update(&(owner.len() as u64).to_be_bytes());
-            context.update(owner);
-            context.update(&set.kind().0.to_be_bytes());
-            context.update(&set.ttl().to_be_bytes());
-            context.update(&(value.len() as u64).to_be_bytes());
-            context.update(value);
-        }
-    }
-    let mut digest = Digest::default();
-    if let Some(context) = context {
-        digest.copy_from_slice(context.finish().as_ref());
-    }
-    digest
 }
 
 fn log(plan: &Plan) {

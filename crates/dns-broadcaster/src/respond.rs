@@ -22,9 +22,11 @@ use crate::core::cookie;
 use crate::core::name::{Name, labels};
 use crate::core::plain::{self, Frame, UDP_BYTES_MAX, UDP_BYTES_PLAIN};
 use crate::core::rate::{self, Outcome, Rate, Sort};
+use crate::core::receive::Code;
 use crate::core::record::{Kind, Value};
 use crate::core::transfer;
 use crate::core::zone::{Serial, Snapshot, Zone};
+use crate::receive;
 use crate::tsig::{Keys, Signing, Verdict};
 
 /// A message of a transfer: names are compressed against its first 16 KiB, so that larger ones are
@@ -59,6 +61,8 @@ pub(crate) enum Response {
     Answer(Vec<u8>),
     /// As many messages as the zone takes.
     Transfer(Box<Transfer>),
+    /// An answer that has to be waited for.
+    Update(Box<receive::Request>),
 }
 
 /// Answers queries. Shared by all sockets.
@@ -68,6 +72,8 @@ pub(crate) struct Responder {
     pub(crate) secondaries: Vec<Secondary>,
     pub(crate) cookies: cookie::Secret,
     pub(crate) rate: Rate,
+    /// Where updates are taken in.
+    pub(crate) updates: receive::Door,
 }
 
 /// Limits the answers of one thread.
@@ -85,7 +91,8 @@ impl Responder {
         Limiter::new(self.rate, RandomState::new())
     }
 
-    /// Answers a datagram into `message`, or leaves that empty. A common query takes no allocation.
+    /// Answers a datagram into `message`, or leaves that empty. A common query takes no allocation. An
+    /// update is given back, to be answered later.
     pub(crate) fn respond_udp(
         &self,
         snapshot: &Snapshot,
@@ -94,7 +101,7 @@ impl Responder {
         limiter: &mut Limiter,
         now_ms: u64,
         message: &mut Vec<u8>,
-    ) {
+    ) -> Option<Box<receive::Request>> {
         if let Some(query) = plain::Query::read(bytes) {
             let is_known = || access::is_secondary(&self.secondaries, source.ip());
             let limit =
@@ -106,9 +113,13 @@ impl Responder {
                 };
             let way = Way { source: source.ip(), transport: Transport::Udp, spare: 0 };
             self.answer(snapshot, &query, way, limit, message);
-            return;
+            return None;
         }
         *message = match self.judged(bytes, source, Transport::Udp) {
+            Response::Update(request) => {
+                message.clear();
+                return Some(request);
+            }
             // Not longer than the query, but as many.
             Response::Answer(answer)
                 if limiter.judge(source.ip(), &[], Sort::Error, now_ms) == Outcome::Send =>
@@ -117,6 +128,7 @@ impl Responder {
             }
             Response::Answer(_) | Response::Nothing | Response::Transfer(_) => Vec::new(),
         };
+        None
     }
 
     /// What `bytes` from `source` are answered with by a stream.
@@ -170,6 +182,9 @@ impl Responder {
                 };
             }
         };
+        if op_code == OpCode::Update && self.updates.is_open() {
+            return self.update(bytes, source, proof);
+        }
         let Ok(query) = Message::from_vec(&bytes) else {
             return Response::Answer(signed(refused(ResponseCode::FormErr), proof));
         };
@@ -178,6 +193,23 @@ impl Responder {
             None => {
                 let reply = self.reply(&query, source.ip(), transport, signature_bytes(proof.as_ref()));
                 Response::Answer(signed(reply, proof))
+            }
+        }
+    }
+
+    /// An update is taken from who proves to hold a key that was granted something. Nobody else is told
+    /// anything; their answer is shorter than what they sent.
+    fn update(&self, message: Cow<'_, [u8]>, source: SocketAddr, proof: Option<Proof>) -> Response {
+        let stamp = proof.as_ref().filter(|proof| self.updates.knows(&proof.key));
+        match (stamp.and_then(|proof| proof.signing.stamp()), proof) {
+            (Some((stamp, until)), Some(Proof { key, signing })) => {
+                let message = message.into_owned();
+                Response::Update(Box::new(receive::Request { key, stamp, until, message, source, signing }))
+            }
+            (_, proof) => {
+                tracing::debug!(%source, "update refused: it is not signed with a key of updaters");
+                let spare = signature_bytes(proof.as_ref());
+                Response::Answer(signed(receive::answer(&message, Code::Refused, spare), proof))
             }
         }
     }
@@ -388,7 +420,7 @@ fn judge(query: &Message) -> Result<&Query, ResponseCode> {
     if query.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
         return Err(ResponseCode::BADVERS);
     }
-    // NOTIFY and UPDATE too: nobody is our primary, and zones change by the link manager only.
+    // NOTIFY too: nobody is our primary. And UPDATE, where nothing is granted to anybody, or by TLS.
     if query.metadata.op_code != OpCode::Query {
         return Err(ResponseCode::NotImp);
     }

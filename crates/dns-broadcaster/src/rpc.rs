@@ -5,10 +5,11 @@ use std::sync::Arc;
 use switchback_kit::grpc::refusal;
 use switchback_proto::dns::v1::dns_service_server::{DnsService, DnsServiceServer};
 use switchback_proto::dns::v1::{
-    ApplyZonesRequest, ApplyZonesResponse, ListKeysRequest, ListKeysResponse, ListSecondariesRequest,
-    ListSecondariesResponse, ListZonesRequest, ListZonesResponse, NewestSerialRequest, NewestSerialResponse,
-    PublishCatalogueRequest, PublishCatalogueResponse, ReloadZoneFilesRequest, ReloadZoneFilesResponse,
-    RollKeyRequest, RollKeyResponse,
+    ApplyZonesRequest, ApplyZonesResponse, ListKeysRequest, ListKeysResponse, ListRecordsRequest,
+    ListRecordsResponse, ListSecondariesRequest, ListSecondariesResponse, ListZonesRequest,
+    ListZonesResponse, NewestSerialRequest, NewestSerialResponse, PublishCatalogueRequest,
+    PublishCatalogueResponse, ReloadZoneFilesRequest, ReloadZoneFilesResponse, RemoveRecordsRequest,
+    RemoveRecordsResponse, RollKeyRequest, RollKeyResponse,
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -82,6 +83,22 @@ impl DnsService for Rpc {
         Ok(Response::new(self.publisher.keys().await))
     }
 
+    async fn list_records(
+        &self,
+        _: Request<ListRecordsRequest>,
+    ) -> Result<Response<ListRecordsResponse>, Status> {
+        Ok(Response::new(self.publisher.records().await))
+    }
+
+    async fn remove_records(
+        &self,
+        request: Request<RemoveRecordsRequest>,
+    ) -> Result<Response<RemoveRecordsResponse>, Status> {
+        let (owner, kind) = convert::set_name(&request.into_inner()).map_err(|error| status(&error))?;
+        let publisher = Arc::clone(&self.publisher);
+        to_its_end(async move { publisher.remove_records(&owner, kind).await }).await
+    }
+
     async fn roll_key(&self, request: Request<RollKeyRequest>) -> Result<Response<RollKeyResponse>, Status> {
         let publisher = Arc::clone(&self.publisher);
         to_its_end(async move { publisher.roll(request.into_inner().at_once).await }).await
@@ -116,6 +133,7 @@ fn status(error: &Error) -> Status {
         Error::ZoneFile(_) => (Code::InvalidArgument, "MALFORMED_ZONE_FILE"),
         Error::Catalogue(_) => (Code::FailedPrecondition, "CATALOGUE_WOULD_LACK_ZONES"),
         Error::State(_) => (Code::Unavailable, "STATE_NOT_DURABLE"),
+        Error::NotTaken { .. } => (Code::NotFound, "NOT_TAKEN"),
         Error::NotSigned => (Code::FailedPrecondition, "NOT_SIGNED"),
         Error::TooEarly(_) => (Code::FailedPrecondition, "TOO_EARLY"),
         Error::Unsigned(_) => (Code::Unavailable, "ZONE_NOT_SIGNED"),

@@ -7,10 +7,15 @@
 //! | `put` | a tenant's name, a target | [`PutRecord`]: names that may stand in a zone of that target |
 //! | `key` | the key's tag | [`KeyRecord`]: a key that zones are signed with |
 //! | `renewal` | the zone's name, as maps of names have it | [`RenewalRecord`]: the serial that a signed zone is served under |
+//! | `taken` | a zone's name, a name in it | `TakenRecord`: sets of records that were taken by update |
+//! | `number` | the zone's name | `NumberRecord`: the serial of a zone of the operator's, when it is not its file's |
+//! | `seen` | a TSIG key, a time and a MAC | `SeenRecord`: what a signed update was answered |
 //!
 //! A request of many zones takes several commits, the `desired` record in the last one. After a
 //! crash in between some zones are new and some are old; each is true by its own serial, and the
-//! caller, who got no answer, asks again.
+//! caller, who got no answer, asks again. What an update brings is all in the last one.
+
+mod received;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,7 +38,10 @@ use crate::core::dnssec::roll::Stage;
 use crate::core::dnssec::sign::Signer as _;
 use crate::core::name::Name;
 use crate::core::zone::{NameServer, Serial, System, Tenant, TenantContent};
+use crate::own::Numbered;
 use crate::signer::{Kept, KeyPair, Keyring};
+
+pub(crate) use self::received::{Received, Sighted};
 
 const ZONE: &str = "zone";
 const DESIRED: &str = "desired";
@@ -131,17 +139,28 @@ impl Store {
         Ok(self.0.commit(keys_batch(keyring, None))?)
     }
 
-    /// Makes the plan's outcome durable, and with it what serials it is served under.
-    pub(crate) async fn commit(&self, plan: &Plan, renewed: &Changes) -> Result<(), Error> {
-        for batch in batches(plan, renewed) {
+    /// Makes the plan's outcome durable, and with it what serials it is served under, and what an update
+    /// brought.
+    pub(crate) async fn commit(
+        &self,
+        plan: &Plan,
+        renewed: &Changes,
+        received: &Received,
+    ) -> Result<(), Error> {
+        for batch in batches(plan, renewed, received) {
             self.0.commit_async(batch).await?;
         }
         Ok(())
     }
 
     /// As [`Store::commit`], before anybody is served.
-    pub(crate) fn commit_blocking(&self, plan: &Plan, renewed: &Changes) -> Result<(), Error> {
-        Ok(batches(plan, renewed).try_for_each(|batch| self.0.commit(batch))?)
+    pub(crate) fn commit_blocking(
+        &self,
+        plan: &Plan,
+        renewed: &Changes,
+        received: &Received,
+    ) -> Result<(), Error> {
+        Ok(batches(plan, renewed, received).try_for_each(|batch| self.0.commit(batch))?)
     }
 }
 
@@ -194,12 +213,19 @@ fn keys_batch(keyring: &Keyring, before: Option<&Keyring>) -> Batch {
     batch
 }
 
-fn batches<'a>(plan: &'a Plan, renewed: &'a Changes) -> impl Iterator<Item = Batch> + use<'a> {
+fn batches<'a>(
+    plan: &'a Plan,
+    renewed: &'a Changes,
+    received: &'a Received,
+) -> impl Iterator<Item = Batch> + use<'a> {
     let puts = plan.puts.iter().filter_map(|name| plan.next.tenants.get(name)).map(Change::Put);
     let zones = puts.chain(plan.removals.iter().map(Change::Remove));
-    let changes: Vec<_> =
-        zones.chain(renewed.iter().map(|(name, renewal)| Change::Renew(name, renewal.as_ref()))).collect();
-    let count = changes.len().div_ceil(COMMIT_OPERATIONS_MAX).max(1);
+    let renewed = renewed.iter().map(|(name, renewal)| Change::Renew(name, renewal.as_ref()));
+    let numbers = received.renumbered.iter().map(|(name, number)| Change::Number(name, *number));
+    let changes: Vec<_> = zones.chain(renewed).chain(numbers).collect();
+    let count = (changes.len() + received.operations()).div_ceil(COMMIT_OPERATIONS_MAX).max(1);
+    // The last one has room for all that must not be torn apart.
+    let count = count.max(changes.len().div_ceil(COMMIT_OPERATIONS_MAX) + usize::from(count > 1));
     (0..count).map(move |number| {
         let mut batch = Batch::default();
         for change in changes.iter().skip(number * COMMIT_OPERATIONS_MAX).take(COMMIT_OPERATIONS_MAX) {
@@ -212,10 +238,12 @@ fn batches<'a>(plan: &'a Plan, renewed: &'a Changes) -> impl Iterator<Item = Bat
                     batch.put(RENEWAL, name.as_bytes(), &encode_renewal(renewal));
                 }
                 Change::Renew(name, None) => batch.remove(RENEWAL, name.as_bytes()),
+                Change::Number(name, number) => received::number(&mut batch, name, *number),
             }
         }
         if number + 1 == count {
             batch.put(DESIRED, DESIRED.as_bytes(), &encode_desired(&plan.next));
+            received.write(&mut batch);
         }
         batch
     })
@@ -225,6 +253,7 @@ enum Change<'a> {
     Put(&'a Tenant),
     Remove(&'a Name),
     Renew(&'a Name, Option<&'a Renewal>),
+    Number(&'a Name, Option<Numbered>),
 }
 
 fn encode_renewal(renewal: &Renewal) -> Vec<u8> {

@@ -81,6 +81,11 @@ impl Connection {
             match self.responder.respond(&query, self.source) {
                 Response::Nothing => return Ok(()),
                 Response::Answer(answer) => self.write(&answer).await?,
+                // What is begun is done, whether it is still waited for or not.
+                Response::Update(request) => match self.responder.updates.answer(request).await {
+                    Some(answer) => self.write(&answer).await?,
+                    None => return Ok(()),
+                },
                 // Whoever takes a zone slowly does not hold up the end; it asks another server.
                 Response::Transfer(transfer) => tokio::select! {
                     biased;

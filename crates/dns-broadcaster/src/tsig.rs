@@ -18,7 +18,8 @@
 //! What it is not: it remembers nothing between requests. Section 5.2.3 proposes to refuse a time
 //! earlier than the latest seen of a key; several servers share a key here and their datagrams
 //! overtake one another, so within the fudge a request may be replayed. What it asks for must be
-//! harmless twice: queries, transfers and NOTIFY are.
+//! harmless twice: queries, transfers and NOTIFY are. Of updates, which are not, each is remembered
+//! ([`Seen`](crate::core::receive::Seen)).
 //!
 //! The codec's own TSIG is not used. hickory 0.26 re-encodes the header before it computes a MAC,
 //! adds up the header's counts and the signed times in types that overflow, compares algorithms by

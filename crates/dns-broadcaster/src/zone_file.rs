@@ -64,6 +64,11 @@ impl ZoneFile {
         Ok(file)
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The zone that the file is: the owner of its SOA record, if it has one.
     pub(crate) fn zone(&self) -> Option<Name> {
         let mut starts = self.nodes.sets().filter(|(_, set)| set.kind() == Kind::SOA);

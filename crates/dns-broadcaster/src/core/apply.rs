@@ -151,6 +151,14 @@ pub fn with_own<'a>(
     Plan::to(next, record)
 }
 
+/// What is on record once something else is said in the system's zone that is not on record here.
+#[must_use]
+pub fn with_other_records(record: &Record, now_seconds: u32) -> Plan {
+    let mut next = record.clone();
+    next.system_serial = record.system_serial.next(now_seconds);
+    Plan { verdict: Verdict::Applied, next, ..Plan::nothing(record) }
+}
+
 /// What is on record once the catalogue is published in this life of the system, with `own` the
 /// operator's zones; `None` when it is.
 ///

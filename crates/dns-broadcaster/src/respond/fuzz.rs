@@ -14,6 +14,7 @@ use hickory_proto::rr::{Name as WireName, RecordType};
 use super::*;
 use crate::core::gateway::Gateway;
 use crate::core::own::{self, Nodes};
+use crate::core::receive::{Grant, Grants, Pattern, decide};
 use crate::core::record::{Rdata, Set};
 use crate::core::zone::{NameServer, Policy, System, Tenant, TenantContent};
 use crate::tsig::{Algorithm, Key};
@@ -86,7 +87,46 @@ fn responder() -> Responder {
         }],
         cookies: cookie::Secret::new([7; 16]),
         rate: Rate { per_second: 0, slip: 0 },
+        // Nobody works behind it.
+        updates: receive::open(grants()).0,
     }
+}
+
+fn grants() -> Grants {
+    let names = vec![Pattern::Beneath(name("east.test"))];
+    let kinds = [Kind::A, Kind::TXT, Kind::NS, Kind::CNAME].into();
+    Grants(vec![Grant { key: name("key.test"), zone: name("east.test"), names, kinds }])
+}
+
+/// Updates that are as they should be: one of everything that they may say.
+fn updates() -> impl Iterator<Item = Message> {
+    let owner = |text: &str| WireName::from_ascii(text).unwrap();
+    let record = move |text: &str, class, ttl, data: Option<RData>| {
+        let mut record = match data {
+            Some(data) => Record::from_rdata(owner(text), ttl, data),
+            None => Record::update0(owner(text), ttl, RecordType::TXT),
+        };
+        record.dns_class = class;
+        record
+    };
+    let text = || Some(RData::TXT(hickory_proto::rr::rdata::TXT::new(vec!["x".into()])));
+    let host = move |text: &str| Some(RData::NS(hickory_proto::rr::rdata::NS(owner(text))));
+    [DNSClass::IN, DNSClass::ANY, DNSClass::NONE].into_iter().map(move |class| {
+        let mut message = Message::query();
+        message.metadata.op_code = OpCode::Update;
+        message.add_query(Query::query(owner("east.test"), RecordType::SOA));
+        message.answers = vec![
+            record("text.east.test", DNSClass::ANY, 0, None),
+            record("no.east.test", DNSClass::NONE, 0, None),
+            record("x.east.test", DNSClass::IN, 0, text()),
+        ];
+        message.authorities = vec![
+            record("a.east.test", class, 60, if class == DNSClass::ANY { None } else { text() }),
+            record("b.east.test", DNSClass::IN, 60, host("ns.b.east.test")),
+            record("alias.east.test", DNSClass::ANY, 0, None),
+        ];
+        message
+    })
 }
 
 /// Messages that are as they should be.
@@ -127,6 +167,10 @@ fn seeds() -> Vec<Vec<u8>> {
             message.metadata.op_code = if kind % 2 == 0 { OpCode::Notify } else { OpCode::Update };
             seeds.push(message.to_vec().unwrap());
         }
+    }
+    for update in updates() {
+        let bytes = update.to_vec().unwrap();
+        seeds.extend([bytes.clone(), key().sign_request(bytes, unix_seconds()).unwrap().0]);
     }
     // A name that points at itself, and counts that promise what never comes.
     seeds.push(b"\0\x01\0\0\0\x01\0\0\0\0\0\0\xc0\x0c\0\x01\0\x01".to_vec());
@@ -173,6 +217,20 @@ fn bend(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
+/// As a worker does it with an update, whoever sent it.
+fn judged(snapshot: &Snapshot, bytes: &[u8]) {
+    let zone = snapshot.zone(&name("east.test")).unwrap();
+    let code = receive::read(bytes).and_then(|update| {
+        decide(zone, &update, (&grants(), &name("key.test")), |_| None, |_, _| None).map(|_| Code::NoError)
+    });
+    let code = code.unwrap_or_else(|refusal| refusal.code);
+    if bytes.len() >= HEADER_BYTES {
+        let answer = receive::answer(bytes, code, 200);
+        assert!(answer.len() + 200 <= UDP_BYTES_PLAIN.into(), "{}", bytes.escape_ascii());
+        Message::from_vec(&answer).unwrap_or_else(|error| panic!("{error}: {}", bytes.escape_ascii()));
+    }
+}
+
 #[test]
 fn fuzz() {
     let number = |key: &str| env::var(key).ok().map(|text| text.parse::<u64>().expect("a number"));
@@ -182,7 +240,7 @@ fn fuzz() {
     let (responder, seeds, mut dice) = (responder(), seeds(), Dice(seed));
     let mut limiter = responder.limiter();
     let (mut message, mut largest, mut worst) = (Vec::new(), 0.0_f64, Vec::new());
-    let (begun, mut count) = (Instant::now(), 0_usize);
+    let (begun, mut count, mut taken) = (Instant::now(), 0_usize, 0_usize);
     loop {
         let is_over = match seconds {
             Some(seconds) => count.is_multiple_of(1024) && begun.elapsed() > Duration::from_secs(seconds),
@@ -198,7 +256,13 @@ fn fuzz() {
         let source =
             SocketAddr::from((if dice.below(2) == 0 { [192, 0, 2, 9] } else { [127, 0, 0, 1] }, 4711));
         let snapshot = responder.snapshot.load();
-        responder.respond_udp(&snapshot, &bytes, source, &mut limiter, 0, &mut message);
+        judged(&snapshot, &bytes);
+        let update = responder.respond_udp(&snapshot, &bytes, source, &mut limiter, 0, &mut message);
+        if let Some(update) = update {
+            assert!(message.is_empty());
+            judged(&snapshot, &update.message);
+            taken += 1;
+        }
         if !message.is_empty() {
             assert!(message.len() <= UDP_BYTES_MAX.into(), "{}", shown());
             let answer = Message::from_vec(&message).unwrap_or_else(|error| panic!("{error}: {}", shown()));
@@ -210,7 +274,7 @@ fn fuzz() {
             }
         }
         match responder.respond(&bytes, source) {
-            Response::Nothing => {}
+            Response::Nothing | Response::Update(_) => {}
             Response::Answer(answer) => {
                 assert!(answer.len() <= u16::MAX.into());
                 Message::from_vec(&answer).unwrap_or_else(|error| panic!("{error}: {}", shown()));
@@ -223,6 +287,7 @@ fn fuzz() {
             }
         }
     }
+    assert!(count < SAMPLE || taken > 0, "no update was as it should be");
     println!(
         "{count} messages in {:.0?}; the largest answer by UDP to a stranger has {largest:.1} times the bytes of its query: {}",
         begun.elapsed(),

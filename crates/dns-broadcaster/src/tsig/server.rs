@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::core::name::Name;
+use crate::core::receive::Stamp;
 use crate::tsig::wire::{self, Malformed, Tsig, Unsignable};
 use crate::tsig::{BADKEY, BADSIG, BADTIME, BADTRUNC, Key, MAC_BYTES_MIN, is_mac};
 
@@ -46,6 +47,8 @@ pub enum Verdict {
 pub struct Signing {
     key: Key,
     original_id: u16,
+    /// When the request was signed, and for how long that is good: seconds since 1970, and seconds.
+    signed: (u64, u16),
     /// The MAC of the message before: the request's, then that of the last answer.
     prior: Vec<u8>,
     is_first: bool,
@@ -160,6 +163,7 @@ impl Keys {
         let signing = Signing {
             key: key.clone(),
             original_id: tsig.original_id,
+            signed: (tsig.time, tsig.fudge),
             prior: tsig.mac.clone(),
             is_first: true,
         };
@@ -174,6 +178,15 @@ impl Keys {
 }
 
 impl Signing {
+    /// What tells the request from all others of its key, and until when it is good, seconds since 1970.
+    /// `None` once something was signed.
+    #[must_use]
+    pub fn stamp(&self) -> Option<(Stamp, u64)> {
+        let (time, fudge) = self.signed;
+        let mac = self.prior.first_chunk().filter(|_| self.is_first)?;
+        Some((Stamp { time, mac: *mac }, time.saturating_add(fudge.into())))
+    }
+
     /// Signs the next message of the answer, which leaves at `now`: the first one together with
     /// the request's MAC and the whole record (RFC 8945 section 5.3), each further one together
     /// with the MAC before it and the record's times (section 5.3.1). Every message is signed.

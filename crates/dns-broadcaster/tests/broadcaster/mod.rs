@@ -11,6 +11,7 @@ use switchback_dns::client;
 use switchback_dns::config::{Config, Dnssec, Tls};
 use switchback_dns::core::name::Name;
 use switchback_dns::core::rate::Rate;
+use switchback_dns::core::receive::Grants;
 use switchback_dns::core::zone::Policy;
 use switchback_dns::tsig::{Key, Keys};
 use switchback_dns::{Listeners, serve};
@@ -65,6 +66,7 @@ impl Bound {
             keys: Keys::default(),
             secondaries: Vec::new(),
             update_targets: Vec::new(),
+            updaters: Grants::default(),
             domain: Name::parse("west.example.com").unwrap(),
             zone_files: Vec::new(),
             dnssec: None,
@@ -139,6 +141,13 @@ impl Bound {
     pub(crate) fn updates(mut self, targets: Vec<UpdateTarget>, key: &Key) -> Self {
         self.config.keys = Keys::new([key.clone()]).unwrap();
         self.config.update_targets = targets;
+        self
+    }
+
+    /// Who may change what by update, and the keys for it.
+    pub(crate) fn updaters(mut self, grants: Grants, keys: &[Key]) -> Self {
+        self.config.keys = Keys::new(keys.iter().cloned()).unwrap();
+        self.config.updaters = grants;
         self
     }
 

@@ -342,14 +342,14 @@ fn package(program: &str) -> &'static str {
     match program {
         "named" => "bind9",
         "rndc" | "named-checkconf" | "named-checkzone" | "dnssec-verify" => "bind9-utils",
-        "dig" | "delv" => "bind9-dnsutils",
+        "dig" | "delv" | "nsupdate" => "bind9-dnsutils",
         "nsd" | "nsd-control" | "nsd-checkconf" => "nsd",
         "knotd" | "knotc" => "knot",
         "pdns_server" | "pdns_control" => "pdns-server pdns-backend-sqlite3",
         "sqlite3" => "sqlite3",
         "unbound" | "unbound-checkconf" => "unbound",
         "kresd" => "knot-resolver",
-        "kdig" => "knot-dnsutils",
+        "kdig" | "knsupdate" => "knot-dnsutils",
         "openssl" => "openssl",
         other => panic!("no test needs {other:?}"),
     }

@@ -10,6 +10,7 @@ use switchback_dns::config::Config;
 use switchback_dns::core::answer::answer;
 use switchback_dns::core::name::Name;
 use switchback_dns::core::rate::Rate;
+use switchback_dns::core::receive::Grants;
 use switchback_dns::core::record::{Kind, Value};
 use switchback_dns::core::zone::{Policy, Serial, Snapshot};
 use switchback_dns::publisher::Publisher;
@@ -46,6 +47,7 @@ impl Names {
             keys: Keys::default(),
             secondaries: Vec::new(),
             update_targets: Vec::new(),
+            updaters: Grants::default(),
             domain: Name::parse(&System::East.domain()).map_err(|error| Trouble::Ended(error.to_string()))?,
             zone_files: Vec::new(),
             dnssec: None,

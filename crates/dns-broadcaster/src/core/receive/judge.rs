@@ -33,8 +33,10 @@ pub enum Reason {
         "{0} is the zone of a tenant, which two systems answer alike under one serial: nothing can be added there, no record, alias or delegation; prove names by HTTP, or put a record at a name of your own that leads to the tenant"
     )]
     TenantZone(Name),
-    #[error("{0} is a copy of somebody else's zone; send the update to its primary")]
-    Copy(Name),
+    #[error("{0} takes no updates here: it follows something else, and is changed there")]
+    Closed(Name),
+    #[error("nothing in {0} is granted to this key; see updaters in [dns_broadcaster]")]
+    NothingGranted(Name),
     #[error("{owner} belongs to the zone {zone}; send the update for that one")]
     OtherZone { owner: Name, zone: Name },
     #[error("{owner} {kind} is not granted to this key; see updaters in [dns_broadcaster]")]

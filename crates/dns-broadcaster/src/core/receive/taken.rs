@@ -15,6 +15,8 @@ pub const RECORDS_MAX: usize = 100_000;
 const NAME_BYTES_MAX: usize = 16 * 1024;
 /// Records at one name; each costs some bytes beside its value.
 const NAME_RECORDS_MAX: usize = 1024;
+/// Types at one name, of each of which is remembered whose it is.
+const NAME_SETS_MAX: usize = 32;
 /// Names that one update changes: they go in one commit, which takes a hundred records.
 pub const NAMES_MAX: usize = 64;
 
@@ -35,7 +37,9 @@ pub struct TakenSet {
 pub enum TooMany {
     #[error("more than {NAMES_MAX} names change at once; send several updates")]
     Names,
-    #[error("more than {NAME_RECORDS_MAX} records, or {NAME_BYTES_MAX} bytes, would be at one name")]
+    #[error(
+        "more than {NAME_RECORDS_MAX} records, {NAME_SETS_MAX} types or {NAME_BYTES_MAX} bytes would be at one name"
+    )]
     AtName,
     #[error(
         "more than {RECORDS_MAX} records would be there by update; `switchback dns records` shows what can be removed"
@@ -102,7 +106,8 @@ impl Taken {
             let (count, bytes) = size(&node);
             let (count_before, bytes_before) = size(before);
             let is_more = count > count_before || bytes > bytes_before;
-            if is_more && (count > NAME_RECORDS_MAX || bytes > NAME_BYTES_MAX) {
+            let is_large = count > NAME_RECORDS_MAX || bytes > NAME_BYTES_MAX || node.len() > NAME_SETS_MAX;
+            if is_more && is_large {
                 return Err(TooMany::AtName);
             }
             (gone, come) = (gone + count_before, come + count);
