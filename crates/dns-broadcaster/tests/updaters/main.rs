@@ -4,8 +4,11 @@
 #[path = "../broadcaster/mod.rs"]
 mod broadcaster;
 mod clients;
+mod files;
 #[path = "../peer/mod.rs"]
 mod peer;
+mod refuse;
+mod replay;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,7 +24,7 @@ use switchback_dns::core::name::Name;
 use switchback_dns::core::receive::{Grant, Grants};
 use switchback_dns::core::record::Kind;
 use switchback_dns::tsig::{Algorithm, Key};
-use switchback_proto::dns::v1::TenantZone;
+use switchback_proto::dns::v1::{self as wire, TenantZone};
 use tokio::io::AsyncWriteExt as _;
 
 const WEST: &str = "west.example.com";
