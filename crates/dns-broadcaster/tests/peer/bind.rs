@@ -65,6 +65,10 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
     let file = mastered.write(home);
     let clause = key_clause(key);
     let (port, name) = (address.port(), &key.name);
+    let policy = match part {
+        Some(part) => format!("grant {name:?} subdomain {part}. A AAAA CNAME TXT;"),
+        None => format!("grant {name:?} zonesub ANY;"),
+    };
     let text = format!(
         "options {{
     {COMMON}
@@ -76,7 +80,8 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
 {clause}zone {zone:?} {{
     type primary;
     file {file:?};
-    update-policy {{ grant {name:?} subdomain {part}. A AAAA CNAME TXT; }};
+    update-policy {{ {policy} }};
+    allow-transfer {{ {LOOPBACKS}; }};
 }};
 "
     );

@@ -59,17 +59,25 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
     text += &key_section(Some(key));
     text += "acl:\n";
     text += &acl("update", "update", Some(key));
-    write!(
-        text,
-        "    update-type: [A, AAAA, CNAME, TXT]
+    if let Some(part) = part {
+        write!(
+            text,
+            "    update-type: [A, AAAA, CNAME, TXT]
     update-owner: name
     update-owner-match: sub-or-equal
     update-owner-name: {part}.
-zone:
+"
+        )
+        .unwrap();
+    }
+    text += &acl("transfer", "transfer", None);
+    write!(
+        text,
+        "zone:
   - domain: {zone}
     storage: .
     file: {file}
-    acl: [update]
+    acl: [update, transfer]
 "
     )
     .unwrap();

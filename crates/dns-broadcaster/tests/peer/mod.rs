@@ -199,8 +199,9 @@ struct Mastered<'a> {
     /// in values.
     records: &'a [[&'a str; 3]],
     key: &'a TsigKey,
-    /// The key may change addresses and texts at this name and beneath it.
-    part: &'a str,
+    /// The key may change addresses and texts at this name and beneath it; without one everything
+    /// everywhere.
+    part: Option<&'a str>,
 }
 
 impl Mastered<'_> {
@@ -229,13 +230,27 @@ impl Master {
         key: &TsigKey,
         part: &str,
     ) -> Self {
-        let mastered = Mastered { zone, records, key, part };
+        Self::of(kind, folder, &Mastered { zone, records, key, part: Some(part) }).await
+    }
+
+    /// As [`Master::start`]; who holds `key` may change whatever the server lets anybody change.
+    pub(crate) async fn open(
+        kind: Kind,
+        folder: &Path,
+        zone: &str,
+        records: &[[&str; 3]],
+        key: &TsigKey,
+    ) -> Self {
+        Self::of(kind, folder, &Mastered { zone, records, key, part: None }).await
+    }
+
+    async fn of(kind: Kind, folder: &Path, mastered: &Mastered<'_>) -> Self {
         let running = match kind {
-            Kind::Bind => process::start("bind", folder, |home, at| bind::master(home, at, &mastered)).await,
-            Kind::Nsd => process::start("nsd", folder, |home, at| nsd::master(home, at, &mastered)).await,
-            Kind::Knot => process::start("knot", folder, |home, at| knot::master(home, at, &mastered)).await,
+            Kind::Bind => process::start("bind", folder, |home, at| bind::master(home, at, mastered)).await,
+            Kind::Nsd => process::start("nsd", folder, |home, at| nsd::master(home, at, mastered)).await,
+            Kind::Knot => process::start("knot", folder, |home, at| knot::master(home, at, mastered)).await,
             Kind::PowerDns => {
-                process::start("powerdns", folder, |home, at| powerdns::master(home, at, &mastered)).await
+                process::start("powerdns", folder, |home, at| powerdns::master(home, at, mastered)).await
             }
         };
         Self { running }

@@ -4,9 +4,12 @@
 #[path = "../broadcaster/mod.rs"]
 mod broadcaster;
 mod clients;
+mod differential;
 mod files;
 #[path = "../peer/mod.rs"]
 mod peer;
+#[path = "../random/mod.rs"]
+mod random;
 mod refuse;
 mod replay;
 
