@@ -4,8 +4,10 @@
 #[path = "../broadcaster/mod.rs"]
 mod broadcaster;
 mod clients;
+mod crash;
 mod differential;
 mod files;
+mod follow;
 #[path = "../peer/mod.rs"]
 mod peer;
 #[path = "../random/mod.rs"]
