@@ -20,7 +20,7 @@ use crate::core::name::Name;
 use crate::core::own::{self, Digest, Refusal};
 use crate::core::receive::{Holder, Nodes, Taken, TakenSet};
 use crate::core::record::{Kind, Set, Value};
-use crate::core::table::Table;
+use crate::core::table::{Key, Table};
 use crate::core::zone::{Serial, Tenant, Zone};
 use crate::zone_file::{self, ZoneFile};
 
@@ -62,6 +62,8 @@ pub(crate) type Renumbered = BTreeMap<Name, Option<Numbered>>;
 #[derive(Clone, Copy)]
 pub(crate) struct Beside<'a> {
     pub(crate) domain: &'a Name,
+    /// Of tables that hold what was taken.
+    pub(crate) key: Key,
     pub(crate) taken: &'a Taken,
     pub(crate) numbers: &'a BTreeMap<Name, Numbered>,
     /// What is published, and served of the operator, if anything is yet: then nothing in a file may have to
@@ -73,7 +75,8 @@ impl Own {
     /// What files say, and what of that which was taken can stand beside it. With it the serials to remember.
     pub(crate) fn of(files: Vec<ZoneFile>, beside: Beside<'_>) -> Result<(Self, Renumbered), Error> {
         let Beside { domain, taken, now, .. } = beside;
-        let mut read = Self { numbers: beside.numbers.clone(), ..Self::default() };
+        let records = own::Records::keyed(beside.key);
+        let mut read = Self { records, numbers: beside.numbers.clone(), ..Self::default() };
         let mut renumbered = Renumbered::new();
         let nobody = BTreeMap::new();
         let tenants = now.map_or(&nobody, |(tenants, _)| tenants);
@@ -247,9 +250,13 @@ fn beside_taken(nodes: &Table, zone: &Name, taken: &Taken) -> Result<(), Refusal
     Ok(())
 }
 
-/// Reads all files.
-pub(crate) fn read_all(paths: &[PathBuf], domain: &Name) -> Result<Vec<ZoneFile>, zone_file::Error> {
-    paths.iter().map(|path| ZoneFile::read(path, domain)).collect()
+/// Reads all files, into tables with this key.
+pub(crate) fn read_all(
+    paths: &[PathBuf],
+    domain: &Name,
+    key: Key,
+) -> Result<Vec<ZoneFile>, zone_file::Error> {
+    paths.iter().map(|path| ZoneFile::read(path, domain, key)).collect()
 }
 
 /// SHA-256 of all that is said; zeros when nothing is.

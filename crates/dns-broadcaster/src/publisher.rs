@@ -7,6 +7,7 @@
 mod received;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::core::dnssec::{Lifetime, Times};
 use crate::core::name::Name;
 use crate::core::own::{Refusal, zone_taken};
 use crate::core::receive::{Seen, Taken};
+use crate::core::table;
 use crate::core::update::{self, Wish};
 use crate::core::zone::{Serial, Snapshot};
 use crate::edition::{Edition, Rules, Shown, Sources};
@@ -37,6 +39,8 @@ use crate::{Error, convert};
 /// See the module. Shared by the calls of one server.
 pub struct Publisher {
     config: Config,
+    /// Of tables whose names others may choose.
+    key: table::Key,
     store: Store,
     snapshot: Arc<ArcSwap<Snapshot>>,
     state: Mutex<State>,
@@ -71,9 +75,10 @@ impl Publisher {
     pub fn open(config: Config) -> Result<Self, Error> {
         let store = Store::open(&config.data_dir)?;
         let mut record = store.load()?;
-        let files = own::read_all(&config.zone_files, &config.domain)?;
+        let key = table_key();
+        let files = own::read_all(&config.zone_files, &config.domain, key)?;
         let (taken, numbers) = (store.taken()?, store.numbers()?);
-        let beside = Beside { domain: &config.domain, taken: &taken, numbers: &numbers, now: None };
+        let beside = Beside { domain: &config.domain, key, taken: &taken, numbers: &numbers, now: None };
         let (own, renumbered) = Own::of(files, beside)?;
         let keyring = config.dnssec.map(|dnssec| keyring(&store, dnssec)).transpose()?;
         let plan = apply::with_own(&record, own.digest, own.zones.keys(), now_seconds());
@@ -103,7 +108,7 @@ impl Publisher {
         let snapshot = Arc::new(ArcSwap::from_pointee(edition.snapshot));
         let broken = CancellationToken::new();
         let published = watch::Sender::new(());
-        Ok(Self { config, store, snapshot, state: Mutex::new(state), published, broken })
+        Ok(Self { config, key, store, snapshot, state: Mutex::new(state), published, broken })
     }
 
     /// Where queries read.
@@ -171,10 +176,11 @@ impl Publisher {
     pub async fn reload(&self) -> Result<wire::ReloadZoneFilesResponse, Error> {
         // Long files take seconds, for which no name that moves may wait.
         let (paths, domain) = (self.config.zone_files.clone(), self.config.domain.clone());
-        let files = tokio::task::spawn_blocking(move || own::read_all(&paths, &domain)).await;
+        let key = self.key;
+        let files = tokio::task::spawn_blocking(move || own::read_all(&paths, &domain, key)).await;
         let files = files.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let mut state = self.state.lock().await;
-        let (own, renumbered) = Own::of(files, state.beside(&self.config.domain))?;
+        let (own, renumbered) = Own::of(files, state.beside(&self.config.domain, key))?;
         let plan = apply::with_own(&state.record, own.digest, own.zones.keys(), now_seconds());
         let plan = plan.unwrap_or_else(|| Plan::nothing(&state.record));
         self.publish_own(&mut state, own, plan, Received { renumbered, ..Received::default() }).await?;
@@ -370,6 +376,12 @@ fn rules<'a>(config: &'a Config, keyring: Option<&'a Keyring>, is_start: bool) -
     let lifetime = config.dnssec.map_or_else(|| Lifetime::of_expire(expire), |dnssec| dnssec.lifetime);
     let denial = config.dnssec.map(|dnssec| dnssec.denial).unwrap_or_default();
     Rules { policy: &config.policy, keyring, denial, times: Times::at(now_seconds(), lifetime), is_start }
+}
+
+/// One that nobody knows, and which is another one in each run.
+fn table_key() -> table::Key {
+    let random = RandomState::new();
+    table::Key::new(random.hash_one(0), random.hash_one(1))
 }
 
 /// The keys on record, or the first one, which is made.

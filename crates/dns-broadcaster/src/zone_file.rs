@@ -12,7 +12,7 @@ use crate::core::draft::Draft;
 use crate::core::name::{Name, NameBuf};
 use crate::core::own::Refusal;
 use crate::core::record::Kind;
-use crate::core::table::Table;
+use crate::core::table::{Key, Table};
 
 /// Some two million names.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -40,11 +40,12 @@ pub(crate) struct ZoneFile {
 }
 
 impl ZoneFile {
-    /// Reads a file. Names without a final dot are beneath `domain` until the file says otherwise.
+    /// Reads a file, into a table with this key. Names without a final dot are beneath `domain` until the file
+    /// says otherwise.
     ///
     /// # Errors
     /// It cannot be read, or an entry is not understood or of a type that is not served.
-    pub(crate) fn read(path: &Path, domain: &Name) -> Result<Self, Error> {
+    pub(crate) fn read(path: &Path, domain: &Name, key: Key) -> Result<Self, Error> {
         let of = |reason: String| Error { path: path.into(), line: None, reason };
         let bytes = std::fs::metadata(path).map_err(|error| of(error.to_string()))?.len();
         if bytes > FILE_BYTES_MAX {
@@ -55,7 +56,7 @@ impl ZoneFile {
         if let Some((line, what)) = left_open(&file.text) {
             return Err(file.error(Some(line), format!("this {what} is never closed")));
         }
-        let mut draft = Draft::default();
+        let mut draft = Draft::keyed(key);
         file.each(|record| {
             draft.push(record.owner.as_bytes(), record.kind, record.ttl, record.value);
             true
@@ -225,7 +226,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("zone");
         std::fs::write(&path, text).unwrap();
-        ZoneFile::read(&path, &Name::parse("east.test").unwrap())
+        ZoneFile::read(&path, &Name::parse("east.test").unwrap(), Key::default())
     }
 
     proptest! {

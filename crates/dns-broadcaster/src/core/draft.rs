@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::packed::{self, Row};
 use super::record::Kind;
-use super::table::{Builder, Table};
+use super::table::{Builder, Key, Table};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -12,6 +12,7 @@ pub struct Draft {
     /// Names and values.
     bytes: Vec<u8>,
     records: Vec<Record>,
+    key: Key,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,12 @@ struct Record {
 }
 
 impl Draft {
+    /// For a table with this key.
+    #[must_use]
+    pub fn keyed(key: Key) -> Self {
+        Self { key, ..Self::default() }
+    }
+
     /// Adds a record: the key of its name, and its value with names uncompressed.
     pub fn push(&mut self, name: &[u8], kind: Kind, ttl: u32, value: &[u8]) {
         let at = self.bytes.len();
@@ -47,7 +54,7 @@ impl Draft {
             Row { kind: record.kind, value, ttl: record.ttl }
         };
         self.records.sort_by(|one, other| name(one).cmp(name(other)).then_with(|| row(one).cmp(&row(other))));
-        let mut table = Builder::default();
+        let mut table = Builder::keyed(self.key);
         let (mut rows, mut node) = (Vec::new(), Vec::new());
         for records in self.records.chunk_by(|one, other| name(one) == name(other)) {
             rows.clear();

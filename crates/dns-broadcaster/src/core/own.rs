@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::name::{Name, upward};
 use super::packed::{Node, PackedSet};
 use super::record::{Kind, Set};
-use super::table::{Entry, Table};
+use super::table::{Entry, Key, Table};
 use super::zone::{SYSTEM_LABELS, Serial, Tenant, Zone};
 
 /// Sets of records, by name, while they are put together.
@@ -73,6 +73,12 @@ impl Refusal {
 pub struct Records(Table);
 
 impl Records {
+    /// None, in a table with this key.
+    #[must_use]
+    pub fn keyed(key: Key) -> Self {
+        Self(Table::keyed(key))
+    }
+
     /// Adds what a file says: packed nodes of the zone of `domain`.
     pub fn add(&mut self, domain: &Name, nodes: Table) {
         if self.0.is_empty() {

@@ -7,6 +7,7 @@
 //! names there are.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use self::chunk::Chunk;
 use self::index::{Index, Place, hash};
@@ -21,9 +22,29 @@ const CHUNK_ENTRIES_MADE: usize = 96;
 /// Bytes beyond which a chunk takes no second entry.
 const CHUNK_BYTES_MAX: usize = 32 * 1024;
 
+/// What the hashes of names are made with. Where names are chosen by others than operators it must be one that
+/// nobody knows, or they could be chosen to have the same hash; the one by default is for the other tables.
+#[derive(Clone, Copy, Default)]
+pub struct Key(u64, u64);
+
+impl Key {
+    /// The key of these numbers, drawn at random.
+    #[must_use]
+    pub fn new(one: u64, other: u64) -> Self {
+        Self(one, other)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").finish_non_exhaustive()
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
+    key: Key,
     /// By their numbers, which they keep.
     chunks: Vec<Chunk>,
     /// Numbers of the chunks that have entries, by name.
@@ -39,10 +60,22 @@ pub struct Table {
 pub type Entry<'a> = (&'a [u8], &'a [u8]);
 
 impl Table {
+    /// An empty one with this key.
+    #[must_use]
+    pub fn keyed(key: Key) -> Self {
+        Self { key, ..Self::default() }
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
     /// The entry of the name whose key is `name`.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<Entry<'_>> {
-        self.index.places(hash(name)).map(|place| self.entry(place)).find(|(key, _)| *key == name)
+        self.index.places(self.hash(name)).map(|place| self.entry(place)).find(|(key, _)| *key == name)
     }
 
     /// The entry of the name whose key is `name`, or the last one before it.
@@ -101,7 +134,7 @@ impl Table {
             self.bytes += name.len() + value.len();
             let number = self.place(Chunk::of(&[(name, value)]));
             self.order.push(number);
-            self.index.insert(hash(name), Place { chunk: number, slot: 0 });
+            self.index.insert(self.hash(name), Place { chunk: number, slot: 0 });
             return;
         };
         let chunk = self.chunks[number as usize].clone();
@@ -117,7 +150,7 @@ impl Table {
                 let longer = chunk.and(rank, (name, value));
                 let slot = longer.len() - 1;
                 self.chunks[number as usize] = longer;
-                self.index.insert(hash(name), Place { chunk: number, slot: slot as u8 });
+                self.index.insert(self.hash(name), Place { chunk: number, slot: slot as u8 });
             }
         }
         self.split(at);
@@ -131,19 +164,23 @@ impl Table {
         let Ok(slot) = chunk.search(name) else { return };
         self.len -= 1;
         self.bytes -= name.len() + chunk.entry(slot).1.len();
-        self.index.remove(hash(name), Place { chunk: number, slot: slot as u8 });
+        self.index.remove(self.hash(name), Place { chunk: number, slot: slot as u8 });
         // The last one takes its slot.
         let last = chunk.len() - 1;
         if slot != last {
             let (moved, _) = chunk.entry(last);
             let place = |slot: usize| Place { chunk: number, slot: slot as u8 };
-            self.index.replace(hash(moved), place(last), place(slot));
+            self.index.replace(self.hash(moved), place(last), place(slot));
         }
         self.chunks[number as usize] = chunk.without(slot);
         if last == 0 {
             self.order.remove(at);
             self.free.push(number);
         }
+    }
+
+    fn hash(&self, name: &[u8]) -> u32 {
+        hash(self.key, name)
     }
 
     fn entry(&self, place: Place) -> Entry<'_> {
@@ -183,11 +220,11 @@ impl Table {
         self.chunks[number as usize] = Chunk::of(low);
         self.order.insert(at + 1, upper);
         for (slot, (name, _)) in chunk.entries().enumerate() {
-            self.index.remove(hash(name), Place { chunk: number, slot: slot as u8 });
+            self.index.remove(self.hash(name), Place { chunk: number, slot: slot as u8 });
         }
         for (number, entries) in [(number, low), (upper, high)] {
             for (slot, (name, _)) in entries.iter().enumerate() {
-                self.index.insert(hash(name), Place { chunk: number, slot: slot as u8 });
+                self.index.insert(self.hash(name), Place { chunk: number, slot: slot as u8 });
             }
         }
     }
@@ -204,6 +241,12 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Makes one with this key.
+    #[must_use]
+    pub fn keyed(key: Key) -> Self {
+        Self { table: Table::keyed(key), ..Self::default() }
+    }
+
     /// Adds an entry, whose name comes after those of all others.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let bytes = self.names.len() + self.values.len() + name.len() + value.len();
@@ -226,7 +269,7 @@ impl Builder {
         table.index = Index::for_entries(table.len);
         for &number in &table.order {
             for (slot, (name, _)) in table.chunks[number as usize].entries().enumerate() {
-                table.index.insert(hash(name), Place { chunk: number, slot: slot as u8 });
+                table.index.insert(hash(table.key, name), Place { chunk: number, slot: slot as u8 });
             }
         }
         table
@@ -268,7 +311,7 @@ mod tests {
     }
 
     fn built(map: &Map) -> Table {
-        let mut builder = Builder::default();
+        let mut builder = Builder::keyed(Key::new(1, 2));
         for (name, value) in map {
             builder.push(name, value);
         }
@@ -365,6 +408,21 @@ mod tests {
             grown.remove(name);
         }
         same(&grown, &Map::new()).unwrap();
+    }
+
+    #[test]
+    fn names_that_lie_together_under_one_key_lie_apart_under_another() {
+        let (one, other) = (Key::new(1, 2), Key::new(3, 4));
+        // In a table of so few, the last bits are the place.
+        let names = (0..100_000_u32).map(|n| key(&format!("h{n}.example.com")));
+        let chosen: Vec<_> = names.filter(|name| hash(one, name) & 0x3ff < 8).take(100).collect();
+        assert_eq!(chosen.len(), 100);
+        let longest = |key| {
+            let mut table = Table::keyed(key);
+            chosen.iter().for_each(|name| table.insert(name, b""));
+            table.index.longest_run()
+        };
+        assert!(longest(one) >= 90 && longest(other) < 50, "{} {}", longest(one), longest(other));
     }
 
     #[test]

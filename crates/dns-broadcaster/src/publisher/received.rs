@@ -13,6 +13,7 @@ use crate::core::name::{Name, upward};
 use crate::core::own::zone_taken;
 use crate::core::receive::{Changes, Code, Nodes, Reason, Refusal, Sighting, TakenSet, Update, decide};
 use crate::core::record::Kind;
+use crate::core::table;
 use crate::core::zone::Zone;
 use crate::own::Beside;
 use crate::receive::Request;
@@ -185,9 +186,9 @@ impl Publisher {
 
 impl State {
     /// What there is beside zone files.
-    pub(super) fn beside<'a>(&'a self, domain: &'a Name) -> Beside<'a> {
+    pub(super) fn beside<'a>(&'a self, domain: &'a Name, key: table::Key) -> Beside<'a> {
         let numbers = self.own.numbers();
-        Beside { domain, taken: &self.taken, numbers, now: Some((&self.record.tenants, &self.own)) }
+        Beside { domain, key, taken: &self.taken, numbers, now: Some((&self.record.tenants, &self.own)) }
     }
 
     /// Remembers what is on the disk.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::super::name::{Name, Wire};
 use super::super::packed::{self, Node, PackedSet};
 use super::super::record::{Kind, Rdata, Set, Value};
-use super::super::table::{Builder, Table};
+use super::super::table::{Builder, Key, Table};
 use super::super::zone::{Serial, Zone};
 use super::chain::{self, Chain};
 use super::hash::{self, Hash, Hashing};
@@ -96,7 +96,8 @@ impl Zone {
             names.len() <= WHOLE_NAMES_MAX && signed.is_some_and(|signed| with.times.is_due(signed.expires))
         };
         let previous = previous.filter(|previous| !is_renewed_whole(previous));
-        let mut seal = Seal { origin: &self.origin, previous, with, names: names.len(), expires: None };
+        let (origin, key) = (&self.origin, self.nodes.key());
+        let mut seal = Seal { origin, previous, with, names: names.len(), key, expires: None };
         let mut signed: BTreeMap<&[u8], Vec<u8>> = BTreeMap::new();
         let mut hashes: Vec<(Hash, Vec<Kind>)> = Vec::new();
         let following = names.iter().cycle().skip(1);
@@ -139,7 +140,7 @@ impl Zone {
         let expires = seal.expires.unwrap_or_else(|| with.times.end(0));
         let links = hashing
             .map_or_else(|| Links::Names(Chain::of(names.iter().map(|(name, _)| *name))), Links::Hashes);
-        let mut nodes = Builder::default();
+        let mut nodes = Builder::keyed(self.nodes.key());
         for (name, node) in self.nodes.iter() {
             nodes.push(name, signed.get(name).map_or(node, |node| node));
         }
@@ -200,6 +201,8 @@ struct Seal<'a> {
     previous: Option<&'a Zone>,
     with: &'a Signing<'a>,
     names: usize,
+    /// Of its table.
+    key: Key,
     expires: Option<u32>,
 }
 
@@ -216,7 +219,7 @@ impl Seal<'_> {
         hashes.dedup_by_key(|(hash, _)| *hash);
         let following: Vec<_> =
             hashes.iter().map(|(hash, _)| *hash).cycle().skip(1).take(hashes.len()).collect();
-        let (mut table, mut node) = (Builder::default(), Vec::new());
+        let (mut table, mut node) = (Builder::keyed(self.key), Vec::new());
         for ((hash, mut kinds), next) in hashes.into_iter().zip(following) {
             let Some(owner) = hash::owner(self.origin.as_bytes(), &hash) else { continue };
             // RFC 9077 section 3.

@@ -53,7 +53,8 @@ fn chain_of(nodes: &Table) -> Chain {
 /// The names of the zone, and the hashed ones of this chain, where nothing else stands. Those of another
 /// chain, on its way in or out, are left where they are.
 fn apart(nodes: &Table, hashing: &Hashing) -> (Table, Table) {
-    let (mut rest, mut hashed) = (Builder::default(), Builder::default());
+    let keyed = || Builder::keyed(nodes.key());
+    let (mut rest, mut hashed) = (keyed(), keyed());
     for (name, node) in nodes.iter() {
         let set = Node::of(node).set(Kind::NSEC3);
         let found = set.and_then(|set| Hashing::of_rdata(set.first().as_bytes()));

@@ -4,6 +4,10 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use siphasher::sip::SipHasher13;
+
+use super::Key;
+
 /// Places of a page, a power of two: so few that copying them is quick, and so many that there are few
 /// pages.
 const PAGE: usize = 1024;
@@ -135,19 +139,10 @@ fn place_of(entry: u64) -> Place {
     Place { chunk: place >> SLOT_BITS, slot: place as u8 }
 }
 
-/// Multiply and fold. Not keyed: names come here from operators only, and a question that collides with
-/// them meets no more of them than lie together.
-pub(super) fn hash(name: &[u8]) -> u32 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (words, rest) = name.as_chunks::<8>();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let mix = |state: u64, word: [u8; 8]| {
-        let product = u128::from(state ^ u64::from_le_bytes(word)) * u128::from(FACTOR);
-        (product as u64) ^ (product >> 64) as u64
-    };
-    let state = words.iter().fold(name.len() as u64 ^ FACTOR, |state, word| mix(state, *word));
-    mix(state, last) as u32
+/// SipHash-1-3 (Aumasson, Bernstein: SipHash, a fast short-input PRF, 2012): who does not know the key cannot
+/// choose names that lie together.
+pub(super) fn hash(key: Key, name: &[u8]) -> u32 {
+    SipHasher13::new_with_keys(key.0, key.1).hash(name) as u32
 }
 
 #[cfg(test)]
