@@ -7,14 +7,14 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use switchback_dns::client::{self, Answer};
 use switchback_proto::dns::v1::{
-    ListKeysRequest, ListSecondariesRequest, ListZonesRequest, ListZonesResponse, PublishCatalogueRequest,
-    ReloadZoneFilesRequest, RollKeyRequest,
+    ListKeysRequest, ListRecordsRequest, ListSecondariesRequest, ListZonesRequest, ListZonesResponse,
+    PublishCatalogueRequest, ReloadZoneFilesRequest, RemoveRecordsRequest, RollKeyRequest,
 };
 
 use super::Context;
 use crate::client::Operator;
 use crate::view::dns::{
-    CatalogueView, KeysView, LookupView, LookupsView, ReloadView, SecondariesView, ZonesView,
+    CatalogueView, KeysView, LookupView, LookupsView, RecordsView, ReloadView, SecondariesView, ZonesView,
 };
 
 /// How long a name server is waited for.
@@ -40,6 +40,12 @@ pub enum Command {
     /// Read the zone files of this system's own records again. What cannot be served is refused with file
     /// and line, and then everything stays as it was.
     Reload,
+    /// The records that were taken by dynamic update: what, with whose key and when.
+    Records {
+        /// Remove the records of this type at this name, such as `_acme-challenge.s3.east.example.com TXT`.
+        #[arg(long, num_args = 2, value_names = ["NAME", "TYPE"])]
+        remove: Vec<String>,
+    },
     /// The catalogue from which the name servers that follow pick up tenants by themselves.
     Catalogue {
         /// Give it to them from now on. What it does not list they remove: on a system that was rebuilt,
@@ -80,6 +86,14 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
         Command::Reload => {
             let answer = operator.ask(operator.dns().reload_zone_files(ReloadZoneFilesRequest {})).await?;
             context.format.print(&ReloadView::from(answer));
+        }
+        Command::Records { remove } => {
+            if let [name, kind] = &remove[..] {
+                let request = RemoveRecordsRequest { name: name.clone(), r#type: kind.clone() };
+                operator.ask(operator.dns().remove_records(request)).await?;
+            }
+            let answer = operator.ask(operator.dns().list_records(ListRecordsRequest {})).await?;
+            context.format.print(&RecordsView::from(answer));
         }
         Command::Catalogue { publish } => {
             let catalogue = if publish {

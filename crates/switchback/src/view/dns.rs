@@ -1,10 +1,14 @@
 //! Zones and what a name answers.
 
+mod record;
+
 use serde::Serialize;
 use switchback_proto::dns::v1 as proto;
 
 use crate::output::{Show, dash, table};
 use crate::time::{ago, duration};
+
+pub use self::record::{RecordView, RecordsView};
 
 /// A tenant's zone.
 #[derive(Clone, Debug, Serialize)]
