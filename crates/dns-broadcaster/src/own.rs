@@ -181,13 +181,24 @@ impl Own {
     }
 
     /// Who says a set of `zone`, if that is not the operator by update.
-    pub(crate) fn holder(&self, domain: &Name, zone: &Name, owner: &Name, kind: Kind) -> Option<Holder> {
-        if zone == domain && own::is_published_at(owner, kind, domain) {
+    pub(crate) fn holder(
+        &self,
+        domain: &Name,
+        taken: &Taken,
+        zone: &Zone,
+        (owner, kind): (&Name, Kind),
+    ) -> Option<Holder> {
+        let origin = zone.origin();
+        let holds = |sets: Vec<Set>| sets.iter().any(|set| set.kind == kind);
+        if origin == domain && own::is_published_at(owner, kind, domain) {
             return Some(Holder::System);
         }
-        let holds = |said: &&Said| said.nodes.sets_at(owner).iter().any(|set| set.kind == kind);
-        let said = self.files_of(zone).find(holds);
-        said.map(|said| Holder::File(said.path.display().to_string()))
+        if let Some(said) = self.files_of(origin).find(|said| holds(said.nodes.sets_at(owner))) {
+            return Some(Holder::File(said.path.display().to_string()));
+        }
+        // What it publishes as long as nobody else says it.
+        let is_published = !taken.holds(origin, owner, kind) && holds(zone.sets_at(owner));
+        is_published.then_some(Holder::System)
     }
 
     /// Whether a set that was taken is served, as far as files go.

@@ -20,7 +20,7 @@ use crate::receive::Request;
 use crate::store::{Received, Sighted};
 use crate::{Error, convert, receive};
 
-/// Names of an update that its line in the log lists.
+/// Sets that the log lists at once.
 const LISTED_MAX: usize = 8;
 
 impl Publisher {
@@ -97,7 +97,7 @@ impl Publisher {
             let mut above = upward(owner.as_bytes()).map(Name::from_key);
             above.find(|above| snapshot.zone(above).is_some()).filter(|zone| zone != name)
         };
-        let holder = |owner: &Name, kind| state.own.holder(domain, name, owner, kind);
+        let holder = |owner: &Name, kind| state.own.holder(domain, &state.taken, zone, (owner, kind));
         let changes = decide(zone, update, (grants, key), other_zone, holder)?;
         let nodes = state.taken.after(name, &changes, key, now).map_err(|many| Refusal::of(many.into()))?;
         Ok((changes, nodes))
@@ -212,11 +212,16 @@ impl State {
     /// After a start, which nothing of it may keep from being one.
     pub(super) fn log_taken_left_out(&self, domain: &Name) {
         for zone in self.taken.zones() {
-            for (owner, sets) in self.taken.of(zone) {
-                for taken in sets.iter().filter(|taken| !self.own.is_beside(domain, zone, owner, taken)) {
-                    let (kind, key) = (taken.set.kind, &taken.key);
-                    tracing::warn!(%zone, %owner, %kind, %key, "records that were taken by update are left out: a zone file says others, or the zone no more");
-                }
+            let sets =
+                self.taken.of(zone).flat_map(|(owner, sets)| sets.iter().map(move |taken| (owner, taken)));
+            let mut left_out = sets.filter(|(owner, taken)| !self.own.is_beside(domain, zone, owner, taken));
+            for (owner, taken) in left_out.by_ref().take(LISTED_MAX) {
+                let (kind, key) = (taken.set.kind, &taken.key);
+                tracing::warn!(%zone, %owner, %kind, %key, "records that were taken by update are left out: a zone file says others, or the zone is not served");
+            }
+            let more = left_out.count();
+            if more > 0 {
+                tracing::warn!(%zone, more, "more of them are left out; see `switchback dns records`");
             }
         }
     }

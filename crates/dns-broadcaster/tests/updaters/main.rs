@@ -8,6 +8,7 @@ mod crash;
 mod differential;
 mod files;
 mod follow;
+mod guide;
 #[path = "../peer/mod.rs"]
 mod peer;
 #[path = "../random/mod.rs"]

@@ -65,7 +65,7 @@ impl Zone {
 mod tests {
     use super::super::{NameServer, TenantContent};
     use super::*;
-    use crate::core::gateway::Gateway;
+    use crate::core::gateway::{Gateway, Https};
     use crate::core::own::Nodes;
     use crate::core::record::{Rdata, Set};
     use alloc::string::String;
@@ -78,7 +78,7 @@ mod tests {
         Name::parse(text).unwrap()
     }
 
-    const OWN: [&str; 9] = [
+    const OWN: [&str; 10] = [
         "a.east.test",
         "c.b.a.east.test",
         "p.q.b.a.east.test",
@@ -87,6 +87,7 @@ mod tests {
         "v.w.east.test",
         "east.test",
         "ns1.east.test",
+        "s3.east.test",
         "u.x.ns1.east.test",
     ];
 
@@ -129,16 +130,20 @@ mod tests {
         #[test]
         fn a_zone_with_others_in_it_is_the_one_that_is_made_of_them(
             (before, after) in (chosen(), chosen()),
-            (own_before, own) in (prop::sample::subsequence(OWN.to_vec(), 0..=9), prop::sample::subsequence(OWN.to_vec(), 0..=9)),
-            is_moved: bool,
+            (own_before, own) in (prop::sample::subsequence(OWN.to_vec(), 0..=10), prop::sample::subsequence(OWN.to_vec(), 0..=10)),
+            is_moved in any::<bool>(),
+            (host, https) in any::<(bool, bool)>(),
         ) {
             let sets = |number: u8| [
                 Set::new(Kind::TXT, 60, [Rdata::from_wire(vec![1, number])]),
                 Set::new(Kind::A, 60, [Rdata::from_wire(vec![192, 0, 2, number])]),
+                Set::new(Kind::HTTPS, 60, [Rdata::https(1, None, &[])]),
             ];
+            // Without the last of them an HTTPS record of the gateway stands.
+            let sets = |number: u8| sets(number)[..if is_moved { 2 } else { 3 }].to_vec();
             let domain = name("east.test");
             let records = |own: &[&str], number| {
-                let nodes: Nodes = own.iter().map(|owner| (name(owner), sets(number).to_vec())).collect();
+                let nodes: Nodes = own.iter().map(|owner| (name(owner), sets(number))).collect();
                 let mut records = own::Records::default();
                 records.add(&domain, (&nodes).into());
                 records
@@ -147,12 +152,16 @@ mod tests {
             let number = if is_moved { 2 } else { 1 };
             let mut laid = own_before.clone();
             for owner in OWN {
-                let sets = if own.contains(&owner) { sets(number).to_vec() } else { Vec::new() };
+                let sets = if own.contains(&owner) { sets(number) } else { Vec::new() };
                 laid.lay(&domain, &name(owner), &sets);
             }
             let own = records(&own, number);
             prop_assert!(laid.sets().eq(own.sets()));
-            let gateway = Gateway::at(vec![[192, 0, 2, 1].into()]);
+            let gateway = Gateway {
+                addresses: vec![[192, 0, 2, 1].into()],
+                host: host.then(|| name("balancer.test")),
+                https: https.then(|| Https { port: 443, alpn: Vec::new() }),
+            };
             let system = System { domain, gateway, name_server_addresses: vec![], own: [0; 32] };
             let (before, after) = (tenants(&before), tenants(&after));
             let first = Zone::of_system(&system, Serial(1), &before, &own_before, &POLICY);
@@ -165,5 +174,26 @@ mod tests {
                 made.nodes.iter().map(|(key, _)| Name::from_key(key)).collect::<Vec<_>>());
             }
         }
+    }
+
+    #[test]
+    fn one_record_of_many_costs_what_one_costs() {
+        let domain = name("east.test");
+        let set = |number: u8| [Set::new(Kind::TXT, 60, [Rdata::from_wire(vec![1, number])])];
+        let nodes: Nodes =
+            (0..20_000).map(|n| (name(&alloc::format!("h{n}.east.test")), set(1).to_vec())).collect();
+        let mut before = own::Records::default();
+        before.add(&domain, (&nodes).into());
+        let mut after = before.clone();
+        after.lay(&domain, &name("h4711.east.test"), &set(2));
+        after.lay(&domain, &name("new.east.test"), &set(1));
+        assert!(after.apart(&before).count() == 2);
+        let gateway = Gateway::at(vec![[192, 0, 2, 1].into()]);
+        let system = System { domain, gateway, name_server_addresses: vec![], own: [0; 32] };
+        let nobody = BTreeMap::new();
+        let first = Zone::of_system(&system, Serial(1), &nobody, &before, &POLICY);
+        let changed = first.with_others((&nobody, &before), (&system, Serial(2)), &nobody, &after, &POLICY);
+        // Chunks that hold the two names, and those of the apex and of what is published.
+        assert!(changed.nodes.apart(&first.nodes).count() < 1000);
     }
 }
