@@ -9,6 +9,7 @@ mod differential;
 mod files;
 mod follow;
 mod guide;
+mod ours;
 #[path = "../peer/mod.rs"]
 mod peer;
 #[path = "../random/mod.rs"]
@@ -59,7 +60,7 @@ fn grant(key: &str, zone: &str, names: &[&str], types: &[u16]) -> Grant {
 
 /// One for certificates, one for hosts, and one for everything that can be granted.
 fn grants() -> Grants {
-    const ALL: [u16; 8] = [1, 2, 5, 12, 15, 16, 28, 33];
+    const ALL: [u16; 9] = [1, 2, 5, 12, 15, 16, 28, 33, 65];
     Grants(vec![
         grant("acme.key", WEST, &["_acme-challenge.s3.west.example.com"], &[16]),
         grant("hosts.key", WEST, &["*.hosts.west.example.com"], &[1, 28]),

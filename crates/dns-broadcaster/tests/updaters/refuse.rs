@@ -2,6 +2,7 @@
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
+use switchback_proto::model::v1::HttpsService;
 
 use super::{REVERSE, System, WEST, peer};
 
@@ -76,6 +77,28 @@ async fn what_is_not_the_clients_to_say_is_refused_whole() {
     let changed = system.serial(WEST).await;
     system.update("all.key", WEST, &["update add www.west.example.com. 60 CNAME x.test."]).await.unwrap();
     assert_eq!(system.serial(WEST).await, changed, "ignored, as the RFC says");
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_as_long_as_nobody_else_says_it_is_not_added_to() {
+    if !peer::require(&["nsupdate"]) {
+        return;
+    }
+    let mut system = System::new().await;
+    let more = ["update add s3.west.example.com. 60 HTTPS 1 . alpn=h3"];
+    let mut request = super::broadcaster::request(2, Vec::new());
+    request.system.as_mut().unwrap().https = Some(HttpsService { port: 443, alpn: vec!["h2".into()] });
+    system.running.as_mut().unwrap().client.apply_zones(request).await.unwrap();
+    let published = system.texts("s3.west.example.com", RecordType::HTTPS).await;
+    assert_eq!(published.len(), 1);
+    let said = system.update("all.key", WEST, &more).await.unwrap_err();
+    assert!(said.contains("REFUSED"), "{said}");
+    assert_eq!(system.texts("s3.west.example.com", RecordType::HTTPS).await, published);
+    // Where it publishes nothing of the type, it is the operator's to say.
+    system.apply(3, Vec::new()).await;
+    system.update("all.key", WEST, &more).await.unwrap();
+    assert_eq!(system.texts("s3.west.example.com", RecordType::HTTPS).await.len(), 1);
     system.stop().await;
 }
 

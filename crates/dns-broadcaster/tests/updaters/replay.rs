@@ -1,5 +1,6 @@
 //! The same bytes again: from a client whose answer was lost, and from somebody who has listened.
 
+use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
@@ -11,6 +12,8 @@ use tokio::net::{TcpStream, UdpSocket};
 use super::{PATIENCE, System, WEST, key};
 
 const NAME: &str = "x.west.example.com";
+/// More than may wait.
+const MANY: usize = 100;
 
 fn wire(text: &str) -> WireName {
     WireName::from_ascii(format!("{text}.")).unwrap()
@@ -22,17 +25,21 @@ fn now() -> u64 {
 
 /// Puts a text where nothing stands, or takes away what stands there.
 fn update(text: Option<&str>) -> Vec<u8> {
+    update_of(NAME, text)
+}
+
+fn update_of(name: &str, text: Option<&str>) -> Vec<u8> {
     let mut message = Message::query();
     message.metadata.op_code = OpCode::Update;
     message.metadata.recursion_desired = false;
     message.add_query(Query::query(wire(WEST), RecordType::SOA));
     let of_class = |class| {
-        let mut record = Record::update0(wire(NAME), 0, RecordType::TXT);
+        let mut record = Record::update0(wire(name), 0, RecordType::TXT);
         record.dns_class = class;
         record
     };
     message.authorities = match text {
-        Some(text) => vec![Record::from_rdata(wire(NAME), 60, RData::TXT(TXT::new(vec![text.into()])))],
+        Some(text) => vec![Record::from_rdata(wire(name), 60, RData::TXT(TXT::new(vec![text.into()])))],
         None => vec![of_class(DNSClass::ANY)],
     };
     if text.is_some() {
@@ -51,8 +58,8 @@ async fn send(system: &System, bytes: &[u8]) -> Vec<u8> {
     buffer[..length].to_vec()
 }
 
-async fn send_by_stream(system: &System, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(system.dns).await.unwrap();
+async fn send_by_stream(dns: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(dns).await.unwrap();
     stream.write_u16(u16::try_from(bytes.len()).unwrap()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = vec![0; stream.read_u16().await.unwrap().into()];
@@ -76,7 +83,7 @@ async fn what_was_sent_once_is_carried_out_once_and_answered_as_often_as_it_come
     let serial = system.serial(WEST).await;
     // Its prerequisite does not hold any more: so it is not carried out again.
     assert_eq!(code(&send(&system, &put).await), ResponseCode::NoError);
-    assert_eq!(code(&send_by_stream(&system, &put).await), ResponseCode::NoError);
+    assert_eq!(code(&send_by_stream(system.dns, &put).await), ResponseCode::NoError);
     let (again, _) = key.sign_request(update(Some("two")), now()).unwrap();
     assert_eq!(code(&send(&system, &again).await), ResponseCode::YXRRSet);
     assert_eq!(system.serial(WEST).await, serial);
@@ -106,7 +113,7 @@ async fn a_signature_counts_for_as_long_as_it_is_good_and_unsigned_nothing_is_ta
     let (early, _) = key.sign_request(update(Some("early")), now() + 310).unwrap();
     assert_eq!(code(&send(&system, &early).await), ResponseCode::NotAuth);
     for unsigned in
-        [send(&system, &update(Some("x"))).await, send_by_stream(&system, &update(Some("x"))).await]
+        [send(&system, &update(Some("x"))).await, send_by_stream(system.dns, &update(Some("x"))).await]
     {
         assert_eq!(code(&unsigned), ResponseCode::Refused);
         assert!(unsigned.len() <= update(Some("x")).len(), "nobody is flooded by it");
@@ -149,5 +156,31 @@ async fn what_is_malformed_is_told_so() {
     let odd_class = |message: &mut Message| message.authorities[0].dns_class = DNSClass::HS;
     assert_eq!(sends(odd_class).await, ResponseCode::FormErr);
     assert!(system.texts(NAME, RecordType::TXT).await.is_empty());
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_come_at_once_are_taken_one_after_another_while_queries_are_answered() {
+    let mut system = System::new().await;
+    let key = key("all.key");
+    let name = |number: usize| format!("h{number}.west.example.com");
+    let before = system.serial(WEST).await;
+    let sent: Vec<_> = (0..MANY)
+        .map(|number| key.sign_request(update_of(&name(number), Some("x")), now()).unwrap().0)
+        .collect();
+    let dns = system.dns;
+    let answers =
+        sent.into_iter().map(|bytes| tokio::spawn(async move { send_by_stream(dns, &bytes).await }));
+    let answers: Vec<_> = answers.collect();
+    for _ in 0..MANY {
+        assert_eq!(system.texts("www.west.example.com", RecordType::A).await.len(), 1);
+    }
+    for answer in answers {
+        assert_eq!(code(&answer.await.unwrap()), ResponseCode::NoError);
+    }
+    for number in 0..MANY {
+        assert_eq!(system.texts(&name(number), RecordType::TXT).await, ["60 x"]);
+    }
+    assert!(system.serial(WEST).await.wrapping_sub(before) >= MANY as u32, "each under a serial of its own");
     system.stop().await;
 }
