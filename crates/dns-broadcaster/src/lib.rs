@@ -10,7 +10,7 @@
 //!
 //! - A query is answered from one snapshot: during a change it sees the old zones or the new ones,
 //!   and a name that moves is never absent in between.
-//! - What `ApplyZones` has answered is on the disk.
+//! - What `ApplyZones` has answered is on the disk, and so is an update that was taken: whole, and once.
 //! - A zone's serial never goes back (RFC 1982), whoever asks for it.
 //! - After a start the zones of links are held (SERVFAIL, so that resolvers ask the other system)
 //!   until somebody confirms them or the hold has passed: a side that returns may hold old answers.
