@@ -34,6 +34,11 @@ impl Publisher {
             tracing::debug!(%key, %source, "update seen before: it is answered as it was");
             return code;
         }
+        // It was good when it came, and has waited since: whether it was seen may be forgotten by now.
+        if *until < now {
+            tracing::warn!(%key, %source, "update not taken: its signature expired while it waited");
+            return Code::ServFail;
+        }
         if state.seen.is_full(key, now) {
             tracing::warn!(%key, %source, reason = %Reason::TooOften, "update refused");
             return Code::Refused;
