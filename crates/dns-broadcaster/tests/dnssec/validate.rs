@@ -201,6 +201,7 @@ async fn every_answer_is_proved(denial: Denial) {
         ("x.absent.b.c.west.example.com", "A", DENIED),
         // By a wildcard, and not.
         ("y.w.west.example.com", "A", FOUND),
+        ("z.y.w.west.example.com", "A", FOUND),
         ("z.y.w.west.example.com", "MX", DENIED),
         ("y.x.w.west.example.com", "A", DENIED),
         ("photos.new.west.example.com", "A", FOUND),
