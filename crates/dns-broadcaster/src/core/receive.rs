@@ -1,8 +1,8 @@
 //! Dynamic updates that are received (RFC 2136): what becomes of a zone, and whether it may.
 //!
 //! An update is read against the zone as it is served, signatures aside: first what it demands
-//! ([`demand`]), then what it changes ([`edit`]), exactly as the RFC says. Only then the outcome is judged,
-//! set by set ([`judge`]): a key may change what it was granted ([`Grants`]), and only what is the operator's
+//! (`demand`), then what it changes (`edit`), exactly as the RFC says. Only then the outcome is judged,
+//! set by set (`judge`): a key may change what it was granted ([`Grants`]), and only what is the operator's
 //! to say by update. So one rule covers every way of saying a thing: a set that a zone file says, or
 //! that the system publishes, can neither be added to, nor replaced, nor removed, nor go with all others
 //! of its name. What changes nothing is always right.
