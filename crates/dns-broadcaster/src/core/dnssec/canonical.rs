@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use super::super::layout;
 use super::super::name::Wire;
 use super::super::record::{Kind, Rdata, Set};
 
@@ -55,19 +56,10 @@ pub(super) fn write(owner: &[u8], set: &Set, bytes: &mut Vec<u8>) {
     }
 }
 
-/// The value with its names in lower case, in the types that RFC 4034 section 6.2 lists and RFC 6840
-/// section 5.1 leaves; but for A6, which is history (RFC 6563).
+/// The value with its names in lower case, in the types that have some.
 pub(in crate::core) fn value(kind: Kind, data: &[u8]) -> Vec<u8> {
     let mut value = data.to_vec();
-    let (start, names) = match kind.0 {
-        NS | MD | MF | CNAME | MB | MG | MR | PTR | DNAME => (0, 1),
-        SOA | MINFO | RP => (0, 2),
-        MX | AFSDB | RT | KX => (2, 1),
-        PX => (2, 2),
-        SRV => (6, 1),
-        NAPTR => (after_strings(data, 4, 3), 1),
-        _ => return value,
-    };
+    let (start, names) = layout::names(kind, data);
     let mut at = start;
     for _ in 0..names {
         while let Some(&length @ 1..) = value.get(at) {
@@ -87,31 +79,6 @@ pub(in crate::core) fn is_same(kind: Kind, one: &Rdata, other: &Rdata) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     one == other || one.eq_ignore_ascii_case(other) && value(kind, one) == value(kind, other)
 }
-
-/// Where so many character-strings end that begin at `at` (RFC 1035 section 3.3).
-fn after_strings(data: &[u8], at: usize, count: usize) -> usize {
-    (0..count).fold(at, |at, _| at + 1 + data.get(at).copied().map_or(0, usize::from))
-}
-
-const NS: u16 = Kind::NS.0;
-const MD: u16 = 3;
-const MF: u16 = 4;
-const CNAME: u16 = Kind::CNAME.0;
-const SOA: u16 = Kind::SOA.0;
-const MB: u16 = 7;
-const MG: u16 = 8;
-const MR: u16 = 9;
-const PTR: u16 = Kind::PTR.0;
-const MINFO: u16 = 14;
-const MX: u16 = Kind::MX.0;
-const RP: u16 = 17;
-const AFSDB: u16 = 18;
-const RT: u16 = 21;
-const PX: u16 = 26;
-const SRV: u16 = 33;
-const NAPTR: u16 = 35;
-const KX: u16 = 36;
-const DNAME: u16 = 39;
 
 #[cfg(test)]
 mod tests {
@@ -155,11 +122,11 @@ mod tests {
     #[test]
     fn names_in_values_are_signed_in_lower_case_and_nothing_else_is() {
         for (kind, spelled, signed) in [
-            (NS, &b"\x02Ns\x01X\0"[..], &b"\x02ns\x01x\0"[..]),
-            (SOA, b"\x01A\0\x01B\0AAAABBBBCCCCDDDDEEEE", b"\x01a\0\x01b\0AAAABBBBCCCCDDDDEEEE"),
-            (MX, b"AA\x01A\0", b"AA\x01a\0"),
-            (SRV, b"AABBCC\x01A\0", b"AABBCC\x01a\0"),
-            (NAPTR, b"AAAA\x01U\x03E2U\x00\x01A\0", b"AAAA\x01U\x03E2U\x00\x01a\0"),
+            (2, &b"\x02Ns\x01X\0"[..], &b"\x02ns\x01x\0"[..]),
+            (6, b"\x01A\0\x01B\0AAAABBBBCCCCDDDDEEEE", b"\x01a\0\x01b\0AAAABBBBCCCCDDDDEEEE"),
+            (15, b"AA\x01A\0", b"AA\x01a\0"),
+            (33, b"AABBCC\x01A\0", b"AABBCC\x01a\0"),
+            (35, b"AAAA\x01U\x03E2U\x00\x01A\0", b"AAAA\x01U\x03E2U\x00\x01a\0"),
             (16, b"\x03TXT", b"\x03TXT"),
             // RFC 6840 section 5.1.
             (47, b"\x01A\0\x00\x01\x40", b"\x01A\0\x00\x01\x40"),

@@ -30,6 +30,16 @@ impl Zone {
         Self { nodes, hashed, signed, ..self }
     }
 
+    /// All its nodes in one table, as its primary gave them.
+    #[must_use]
+    pub fn taken_nodes(&self) -> Table {
+        let mut nodes = self.nodes.clone();
+        for (name, node) in self.hashed.iter() {
+            nodes.insert(name, node);
+        }
+        nodes
+    }
+
     /// From what its records deny; `None` when it is not signed, or in no way that is known here.
     fn links(&self) -> Option<Links> {
         let apex = self.node(self.origin.as_bytes())?;
