@@ -1,8 +1,9 @@
-//! Who may take zones, whom they are announced to, and where names are put.
+//! Who may take zones, whom they are announced to, whose are taken, and where names are put.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::core::name::Name;
+use crate::core::secondary::Follow;
 
 /// A name server that follows this one.
 #[derive(Clone, Debug)]
@@ -15,6 +16,19 @@ pub struct Secondary {
     pub key: Option<Name>,
     /// Whether it takes the system's catalogue, and the zones that it serves from there.
     pub catalogue: bool,
+}
+
+/// A name server whose zones this one holds copies of.
+#[derive(Clone, Debug)]
+pub struct Primary {
+    /// For people.
+    pub name: String,
+    /// Where it is asked, and gives zones.
+    pub address: SocketAddr,
+    /// The TSIG key that it shares with this system. Without one it is believed by its address alone.
+    pub key: Option<Name>,
+    /// Zones that are taken by name, and its catalogue, which lists others.
+    pub follow: Follow,
 }
 
 /// A name server that masters a zone in which this one keeps tenants' names.

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use switchback_kit::config::{Error, Source};
 use switchback_kit::secret::Secret;
 
-use crate::access::{Secondary, UpdateTarget};
+use crate::access::{Primary, Secondary, UpdateTarget};
+use crate::core::catalogue;
 use crate::core::dnssec::key::Algorithm;
 use crate::core::dnssec::{Denial, Lifetime};
 use crate::core::follow::TARGETS_MAX;
@@ -19,6 +20,7 @@ use crate::core::name::Name;
 use crate::core::rate::Rate;
 use crate::core::receive::{Grant, Grants, Pattern};
 use crate::core::record::Kind;
+use crate::core::secondary::{Follow, PRIMARIES_MAX};
 use crate::core::zone::Policy;
 use crate::tsig::{Key, Keys};
 
@@ -69,6 +71,8 @@ struct Raw {
     #[serde(default)]
     secondaries: Vec<RawSecondary>,
     #[serde(default)]
+    primaries: Vec<RawPrimary>,
+    #[serde(default)]
     update_targets: Vec<RawUpdateTarget>,
     #[serde(default)]
     updaters: Vec<RawUpdater>,
@@ -94,6 +98,17 @@ struct RawSecondary {
     key: Option<String>,
     #[serde(default)]
     catalogue: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPrimary {
+    name: String,
+    address: String,
+    key: Option<String>,
+    #[serde(default)]
+    zones: Vec<String>,
+    catalogue: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -183,6 +198,8 @@ pub struct Config {
     pub keys: Keys,
     /// Name servers that follow this one.
     pub secondaries: Vec<Secondary>,
+    /// Name servers whose zones this one holds copies of; none has a zone that another has.
+    pub primaries: Vec<Primary>,
     /// Name servers in whose zones tenants' names are kept.
     pub update_targets: Vec<UpdateTarget>,
     /// Who may change what by update.
@@ -310,6 +327,7 @@ impl Config {
         let system = source.system()?;
         let domain =
             Name::parse(&system.domain).map_err(|error| refuse(format!("system.domain: {error}")))?;
+        let primaries = primaries(raw.primaries, &keys, &domain).map_err(refuse)?;
         Ok(Self {
             data_dir: system.data_dir.join("dns-broadcaster"),
             listen: raw.listen,
@@ -320,6 +338,7 @@ impl Config {
             tls,
             keys,
             secondaries,
+            primaries,
             update_targets,
             updaters,
             domain,
@@ -358,6 +377,46 @@ fn secondaries(raw: Vec<RawSecondary>, keys: &Keys) -> Result<Vec<Secondary>, St
             return Err(format!("secondaries: two have the name {:?}", raw.name));
         }
         Ok(Secondary { address, key, name: raw.name, catalogue: raw.catalogue })
+    });
+    parsed.collect()
+}
+
+fn primaries(raw: Vec<RawPrimary>, keys: &Keys, domain: &Name) -> Result<Vec<Primary>, String> {
+    if raw.len() > PRIMARIES_MAX {
+        let given = raw.len();
+        return Err(format!(
+            "primaries: {given} are more than {PRIMARIES_MAX}; let another name server take some"
+        ));
+    }
+    let (mut names, mut taken) = (BTreeSet::new(), BTreeSet::new());
+    let own = catalogue::origin(domain);
+    let parsed = raw.into_iter().map(|raw| {
+        let of = |key: &str| format!("primaries: {key} of {:?}", raw.name);
+        let address = parse(&of("address"), &raw.address)?;
+        let key = raw.key.as_ref().map(|key| known_key(&of("key"), key, keys)).transpose()?;
+        let mut zone = |key: &str, text: &str| {
+            let zone = Name::parse(text).map_err(|error| format!("{}: {error}", of(key)))?;
+            if zone == *domain || Some(&zone) == own.as_ref() {
+                return Err(format!("{}: {zone} is this system's own; leave it out", of(key)));
+            }
+            if !taken.insert(zone.clone()) {
+                return Err(format!("{}: {zone} is named before; a zone has one primary", of(key)));
+            }
+            Ok(zone)
+        };
+        let zones = raw.zones.iter().map(|text| zone("zones", text)).collect::<Result<_, _>>()?;
+        let catalogue = raw.catalogue.as_ref().map(|text| zone("catalogue", text)).transpose()?;
+        let follow = Follow { zones, catalogue };
+        if follow == Follow::default() {
+            return Err(format!(
+                "primaries: {:?} has neither zones nor a catalogue; name what to take",
+                raw.name
+            ));
+        }
+        if !names.insert(raw.name.clone()) {
+            return Err(format!("primaries: two have the name {:?}", raw.name));
+        }
+        Ok(Primary { name: raw.name, address, key, follow })
     });
     parsed.collect()
 }

@@ -208,7 +208,7 @@ fn answer_to(asked: &Message, bytes: &[u8]) -> Option<Message> {
 }
 
 /// The address of this server that a message to `peer` comes from.
-fn source(own: &[IpAddr], peer: SocketAddr) -> IpAddr {
+pub(crate) fn source(own: &[IpAddr], peer: SocketAddr) -> IpAddr {
     let any = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     own.iter().copied().find(|address| address.is_ipv4() == peer.is_ipv4()).unwrap_or(any)
 }

@@ -126,7 +126,7 @@ fn notify(origin: &Name, zone: Option<&Zone>) -> Message {
     message
 }
 
-fn question(origin: &Name) -> Message {
+pub(crate) fn question(origin: &Name) -> Message {
     let mut message = Message::query();
     message.metadata.recursion_desired = false;
     message.add_query(Query::query(wire_name(origin), RecordType::SOA));
@@ -134,7 +134,7 @@ fn question(origin: &Name) -> Message {
 }
 
 /// The serial that whoever answered serves itself: one that is told by hearsay does not count.
-fn served_serial(answer: &Message) -> Option<Serial> {
+pub(crate) fn served_serial(answer: &Message) -> Option<Serial> {
     if !answer.authoritative || answer.response_code != ResponseCode::NoError {
         return None;
     }

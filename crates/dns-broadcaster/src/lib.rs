@@ -34,6 +34,7 @@ pub mod desk;
 mod edition;
 mod https;
 mod own;
+pub mod primary;
 pub mod publisher;
 mod quic;
 mod receive;
@@ -74,6 +75,7 @@ use crate::core::dnssec::sign::Unsigned;
 use crate::core::follow::{self, Followers, Target};
 use crate::core::name::Name;
 use crate::core::record::Kind;
+use crate::primary::Holding;
 use crate::publisher::Publisher;
 use crate::respond::Responder;
 use crate::update::Updating;
@@ -274,13 +276,16 @@ pub async fn serve(
         others.fold(followers, |followers, other| followers.without(&Target::new(&other.name), &catalogue))
     });
     let (updates, worker) = receive::open(config.updaters.clone());
+    let primaries = config.primaries.clone();
     let publisher = Arc::new(Publisher::open(config)?);
+    let holding = Holding::open(primaries, Arc::clone(&publisher)).await.map_err(Error::State)?;
     let mut secret_bytes = [0; 16];
     random::fill(&mut secret_bytes).context("draw the secret of DNS cookies")?;
     let responder = Arc::new(Responder {
         snapshot: publisher.snapshot(),
         keys: keys.clone(),
         secondaries: secondaries.clone(),
+        notices: holding.notices(),
         cookies: cookie::Secret::new(secret_bytes),
         rate,
         updates,
@@ -325,14 +330,15 @@ pub async fn serve(
         secondaries,
         keys: keys.clone(),
         own: own.clone(),
-        snapshot: publisher.snapshot(),
+        snapshot: publisher.published_snapshot(),
         published: publisher.published(),
         db: publisher.db(),
     }
     .start(followers, end.clone());
+    let (taken, taking) = holding.start(&keys, &own, end.clone());
     let updating = Updating { targets, keys, own, system, publisher: Arc::clone(&publisher) };
     let (updated, updating) = updating.start(end.clone())?;
-    let routes = Routes::new(rpc::service(Arc::clone(&publisher), followed, updated));
+    let routes = Routes::new(rpc::service(Arc::clone(&publisher), followed, updated, taken));
     let calls = grpc::serve(listeners.grpc, secret, routes, end.clone());
     tokio::pin!(calls);
     let hold = async {
@@ -346,6 +352,7 @@ pub async fn serve(
         Some(ended) = parts.join_next() => ended.map_err(anyhow::Error::from).and_then(|ended| Ok(ended.map_err(Error::Answer)?)),
         ended = announcing => ended.map_err(|error| Error::State(error).into()),
         ended = updating => ended.map_err(|error| Error::State(error).into()),
+        ended = taking => ended.map_err(|error| Error::State(error).into()),
         () = publisher.broken() => Err(Error::State(durable::Error::Poisoned).into()),
         () = end.cancelled() => Ok(()),
         ended = hold => ended.map_err(anyhow::Error::from),

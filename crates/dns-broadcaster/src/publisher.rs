@@ -8,7 +8,8 @@ mod received;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use switchback_kit::durable::Db;
@@ -27,9 +28,10 @@ use crate::core::dnssec::{Lifetime, Times};
 use crate::core::name::Name;
 use crate::core::own::{Refusal, zone_taken};
 use crate::core::receive::{Seen, Taken};
+use crate::core::secondary;
 use crate::core::table;
 use crate::core::update::{self, Wish};
-use crate::core::zone::{Serial, Snapshot};
+use crate::core::zone::{Serial, Snapshot, Zone};
 use crate::edition::{Edition, Rules, Shown, Sources};
 use crate::own::{self, Beside, Own};
 use crate::signer::{Kept, KeyPair, Keyring};
@@ -42,8 +44,13 @@ pub struct Publisher {
     /// Of tables whose names others may choose.
     key: table::Key,
     store: Store,
+    /// What is answered: what this system publishes, and copies of others' zones beside it.
     snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What this system publishes.
+    own: Arc<ArcSwap<Snapshot>>,
     state: Mutex<State>,
+    /// Copies that are to be served, or no more, and are not yet.
+    copies_due: std::sync::Mutex<Vec<(Name, Option<Arc<Zone>>)>>,
     /// Says that the snapshot is another one.
     published: watch::Sender<()>,
     /// Cancelled when state could not be made durable: the process must end.
@@ -63,6 +70,8 @@ struct State {
     shown: Option<Arc<Shown>>,
     /// `None`: zones are not signed.
     keyring: Option<Keyring>,
+    /// Zones of others.
+    copies: BTreeMap<Name, Arc<Zone>>,
 }
 
 impl Publisher {
@@ -93,8 +102,8 @@ impl Publisher {
             "zones recovered"
         );
         let seen = store.seen(unix_ms() / 1000)?;
-        let renewals = store.renewals()?;
-        let mut state = State { record, held, own, taken, seen, renewals, shown: None, keyring };
+        let (renewals, copies) = (store.renewals()?, BTreeMap::new());
+        let mut state = State { record, held, own, taken, seen, renewals, shown: None, keyring, copies };
         state.log_left_out(&config.domain);
         state.log_taken_left_out(&config.domain);
         let rules = rules(&config, state.keyring.as_ref(), true);
@@ -105,16 +114,54 @@ impl Publisher {
         }
         state.renewals.take(edition.renewed);
         state.shown = edition.shown;
-        let snapshot = Arc::new(ArcSwap::from_pointee(edition.snapshot));
-        let broken = CancellationToken::new();
-        let published = watch::Sender::new(());
-        Ok(Self { config, key, store, snapshot, state: Mutex::new(state), published, broken })
+        let own = Arc::new(edition.snapshot);
+        let snapshot = Arc::new(ArcSwap::new(Arc::clone(&own)));
+        Ok(Self {
+            config,
+            key,
+            store,
+            snapshot,
+            own: Arc::new(ArcSwap::new(own)),
+            state: Mutex::new(state),
+            copies_due: std::sync::Mutex::default(),
+            published: watch::Sender::new(()),
+            broken: CancellationToken::new(),
+        })
     }
 
     /// Where queries read.
     #[must_use]
     pub fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
         Arc::clone(&self.snapshot)
+    }
+
+    /// What this system publishes: for those that follow it.
+    #[must_use]
+    pub fn published_snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
+        Arc::clone(&self.own)
+    }
+
+    /// Has this copy served with the next call of [`Publisher::serve_copies`], or none of that name. Of
+    /// two of one name the later one counts.
+    pub(crate) fn put_copy(&self, name: Name, zone: Option<Arc<Zone>>) {
+        self.copies_due.lock().unwrap_or_else(PoisonError::into_inner).push((name, zone));
+    }
+
+    /// Answers from the copies as they were put. What this system publishes itself always wins.
+    pub(crate) async fn serve_copies(&self) {
+        let mut state = self.state.lock().await;
+        // Who waited for the same lock may have had them served with its own.
+        let due = std::mem::take(&mut *self.copies_due.lock().unwrap_or_else(PoisonError::into_inner));
+        if due.is_empty() {
+            return;
+        }
+        for (name, zone) in due {
+            match zone {
+                Some(zone) => state.copies.insert(name, zone),
+                None => state.copies.remove(&name),
+            };
+        }
+        self.show(&state);
     }
 
     /// Wakes whenever the snapshot is another one.
@@ -336,6 +383,19 @@ impl Publisher {
         published
     }
 
+    /// The folder of state.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.config.data_dir
+    }
+
+    /// Answers what is published, and copies beside it.
+    fn show(&self, state: &State) {
+        let linked = state.record.tenants.values().filter(|tenant| !tenant.link.is_empty());
+        let linked = linked.map(|tenant| &tenant.name);
+        self.snapshot.store(secondary::served(&self.own.load_full(), linked, &state.copies));
+        self.published.send_replace(());
+    }
+
     /// Makes the plan's outcome durable and answers it.
     async fn publish(&self, state: &mut State, plan: Plan, held: BTreeSet<Name>) -> Result<(), Error> {
         self.publish_with(state, plan, held, Received::default()).await
@@ -349,8 +409,7 @@ impl Publisher {
         received: Received,
     ) -> Result<(), Error> {
         let sources = Sources { record: &plan.next, held: &held, ..state.sources() };
-        let Edition { snapshot, renewed, shown } =
-            sources.edition(&self.snapshot.load(), self.rules(state))?;
+        let Edition { snapshot, renewed, shown } = sources.edition(&self.own.load(), self.rules(state))?;
         if plan.verdict == Verdict::Applied || !renewed.is_empty() || !received.is_empty() {
             let committed = self.store.commit(&plan, &renewed, &received).await;
             committed.inspect_err(|_| self.broken.cancel())?;
@@ -360,8 +419,8 @@ impl Publisher {
         state.held = held;
         state.renewals.take(renewed);
         state.shown = shown;
-        self.snapshot.store(Arc::new(snapshot));
-        self.published.send_replace(());
+        self.own.store(Arc::new(snapshot));
+        self.show(state);
         Ok(())
     }
 }

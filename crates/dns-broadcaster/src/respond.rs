@@ -26,6 +26,7 @@ use crate::core::receive::Code;
 use crate::core::record::{Kind, Value};
 use crate::core::transfer;
 use crate::core::zone::{Serial, Snapshot, Zone};
+use crate::primary::Notices;
 use crate::receive;
 use crate::tsig::{Keys, Signing, Verdict};
 
@@ -70,6 +71,7 @@ pub(crate) struct Responder {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) keys: Keys,
     pub(crate) secondaries: Vec<Secondary>,
+    pub(crate) notices: Notices,
     pub(crate) cookies: cookie::Secret,
     pub(crate) rate: Rate,
     /// Where updates are taken in.
@@ -122,7 +124,8 @@ impl Responder {
             }
             // Not longer than the query, but as many.
             Response::Answer(answer)
-                if limiter.judge(source.ip(), &[], Sort::Error, now_ms) == Outcome::Send =>
+                if self.notices.is_primary(source.ip())
+                    || limiter.judge(source.ip(), &[], Sort::Error, now_ms) == Outcome::Send =>
             {
                 answer
             }
@@ -188,6 +191,9 @@ impl Responder {
         let Ok(query) = Message::from_vec(&bytes) else {
             return Response::Answer(signed(refused(ResponseCode::FormErr), proof));
         };
+        if query.metadata.op_code == OpCode::Notify {
+            return self.notified(&query, source.ip(), proof);
+        }
         match wanted_transfer(&query) {
             Some(kind) => self.transfer(&query, kind, source, transport, proof),
             None => {
@@ -212,6 +218,26 @@ impl Responder {
                 Response::Answer(signed(receive::answer(&message, Code::Refused, spare), proof))
             }
         }
+    }
+
+    /// RFC 1996 section 3.7: the serial in it is a hint.
+    fn notified(&self, query: &Message, source: IpAddr, proof: Option<Proof>) -> Response {
+        let zone = judge_question(query).and_then(|asked| match asked.query_type() {
+            RecordType::SOA => Name::from_root(asked.name().iter().rev()).ok_or(ResponseCode::FormErr),
+            _ => Err(ResponseCode::NotImp),
+        });
+        let code = match zone {
+            Err(code) => Some(code),
+            Ok(zone) => {
+                let key = proof.as_ref().map(|proof| &proof.key);
+                self.notices.take(&zone, serial_in(&query.answers), source, key)
+            }
+        };
+        let Some(code) = code else { return Response::Nothing };
+        let mut answer = head(query, code);
+        // RFC 1996 section 4.7.
+        answer.metadata.authoritative = code == ResponseCode::NoError;
+        Response::Answer(signed(encode(&answer), proof))
     }
 
     /// The answer to a query that is no transfer, with so many bytes to spare.
@@ -420,10 +446,14 @@ fn judge(query: &Message) -> Result<&Query, ResponseCode> {
     if query.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
         return Err(ResponseCode::BADVERS);
     }
-    // NOTIFY too: nobody is our primary. And UPDATE, where nothing is granted to anybody, or by TLS.
+    // NOTIFY and UPDATE have ways of their own, and none where nobody is our primary or granted anything, or by TLS.
     if query.metadata.op_code != OpCode::Query {
         return Err(ResponseCode::NotImp);
     }
+    judge_question(query)
+}
+
+fn judge_question(query: &Message) -> Result<&Query, ResponseCode> {
     // RFC 9619: a query has one question.
     let [asked] = &query.queries[..] else { return Err(ResponseCode::FormErr) };
     if asked.query_class() == DNSClass::IN { Ok(asked) } else { Err(ResponseCode::Refused) }

@@ -14,7 +14,7 @@ use switchback_proto::dns::v1::{
 use tonic::{Code, Request, Response, Status};
 
 use crate::publisher::Publisher;
-use crate::{Error, announce, convert, update};
+use crate::{Error, announce, convert, primary, update};
 
 /// A zone takes some 200 bytes: this is room for tens of thousands of tenants.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -24,14 +24,17 @@ pub(crate) fn service(
     publisher: Arc<Publisher>,
     followers: announce::Desk,
     targets: update::Desk,
+    primaries: primary::Desk,
 ) -> DnsServiceServer<Rpc> {
-    DnsServiceServer::new(Rpc { publisher, followers, targets }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    let rpc = Rpc { publisher, followers, targets, primaries };
+    DnsServiceServer::new(rpc).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 pub(crate) struct Rpc {
     publisher: Arc<Publisher>,
     followers: announce::Desk,
     targets: update::Desk,
+    primaries: primary::Desk,
 }
 
 #[tonic::async_trait]
@@ -110,10 +113,12 @@ impl DnsService for Rpc {
     ) -> Result<Response<ListSecondariesResponse>, Status> {
         let link = request.into_inner().link;
         let zones = if link.is_empty() { None } else { Some(self.publisher.zones_of(&link).await) };
-        let (followers, targets) = tokio::join!(self.followers.view(zones.clone()), self.targets.view(zones));
+        let (followers, targets, primaries) =
+            tokio::join!(self.followers.view(zones.clone()), self.targets.view(zones), self.primaries.view());
         Ok(Response::new(ListSecondariesResponse {
             secondaries: convert::secondaries(&followers),
             update_targets: convert::update_targets(&targets),
+            primaries: convert::primaries(&primaries),
         }))
     }
 }

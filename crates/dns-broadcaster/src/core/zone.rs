@@ -385,8 +385,14 @@ impl Zone {
         self.private
     }
 
+    /// This zone, from which nothing is answered.
+    #[must_use]
+    pub fn expired(&self) -> Self {
+        Self { held: true, ..self.clone() }
+    }
+
     /// Its start of authority.
-    pub(super) fn soa(&self) -> Option<PackedSet<'_>> {
+    pub(crate) fn soa(&self) -> Option<PackedSet<'_>> {
         PackedSet::of(&self.start)
     }
 }

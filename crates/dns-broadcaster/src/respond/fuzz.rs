@@ -11,12 +11,16 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, OpCode, Query};
 use hickory_proto::rr::{Name as WireName, RecordType};
 
+use tokio::sync::mpsc;
+
 use super::*;
 use crate::core::gateway::Gateway;
 use crate::core::own::{self, Nodes};
 use crate::core::receive::{Grant, Grants, Pattern, decide};
 use crate::core::record::{Rdata, Set};
+use crate::core::secondary::{Follow, Primary};
 use crate::core::zone::{NameServer, Policy, System, Tenant, TenantContent};
+use crate::primary::Followed;
 use crate::tsig::{Algorithm, Key};
 
 const SAMPLE: usize = 20_000;
@@ -87,6 +91,7 @@ fn responder() -> Responder {
         }],
         cookies: cookie::Secret::new([7; 16]),
         rate: Rate { per_second: 0, slip: 0 },
+        notices: notices(),
         // Nobody works behind it.
         updates: receive::open(grants()).0,
     }
@@ -127,6 +132,20 @@ fn updates() -> impl Iterator<Item = Message> {
         ];
         message
     })
+}
+
+/// Of the same stranger and the same friend.
+fn notices() -> Notices {
+    let primary = access::Primary {
+        name: "west".into(),
+        address: ([127, 0, 0, 1], 53).into(),
+        key: None,
+        follow: Follow { zones: [name("acme.east.test")].into(), catalogue: None },
+    };
+    let followed = Followed::from([(name("acme.east.test"), Primary(0))]);
+    // Nobody hears it: so it is as if too many waited.
+    let (told, _) = mpsc::channel(1);
+    Notices { primaries: [primary].into(), followed: Arc::new(ArcSwap::from_pointee(followed)), told }
 }
 
 /// Messages that are as they should be.

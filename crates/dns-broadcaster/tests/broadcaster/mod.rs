@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use switchback_dns::access::{Secondary, UpdateTarget};
+use switchback_dns::access::{Primary, Secondary, UpdateTarget};
 use switchback_dns::client;
 use switchback_dns::config::{Config, Dnssec, Tls};
 use switchback_dns::core::name::Name;
@@ -65,6 +65,7 @@ impl Bound {
             tls,
             keys: Keys::default(),
             secondaries: Vec::new(),
+            primaries: Vec::new(),
             update_targets: Vec::new(),
             updaters: Grants::default(),
             domain: Name::parse("west.example.com").unwrap(),
@@ -134,6 +135,13 @@ impl Bound {
     /// As [`Bound::followed_by`], by several, without a key.
     pub(crate) fn followed_by_all(mut self, secondaries: Vec<Secondary>) -> Self {
         self.config.secondaries = secondaries;
+        self
+    }
+
+    /// Whose zones it holds, and the keys that are shared with them.
+    pub(crate) fn follows(mut self, primaries: Vec<Primary>, key: Option<&Key>) -> Self {
+        self.config.keys = Keys::new(key.cloned()).unwrap();
+        self.config.primaries = primaries;
         self
     }
 

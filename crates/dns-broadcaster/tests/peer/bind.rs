@@ -6,6 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::giver::{FILE, Given};
 use super::process::{Control, Port, Setup};
 use super::{Anchor, Feed, LOOPBACK, LOOPBACKS, Mastered, TsigKey, bare, write_root_hints};
 
@@ -84,6 +85,35 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
     allow-transfer {{ {LOOPBACKS}; }};
 }};
 "
+    );
+    setup(home, text)
+}
+
+pub(super) fn giver(home: &Path, address: SocketAddr, given: &Given<'_>) -> Setup {
+    let Given { zone, follower, key, .. } = given;
+    given.write(home);
+    let named = key.map(|key| format!("key {:?}", key.name)).unwrap_or_default();
+    let taker = key.map_or_else(|| LOOPBACKS.to_owned(), |key| format!("key {:?}", key.name));
+    let (port, at) = (address.port(), format!("{} port {}", follower.ip(), follower.port()));
+    let text = format!(
+        "options {{
+    {COMMON}
+    dnssec-validation no;
+    listen-on port {port} {{ 127.0.0.1; }};
+    recursion no;
+    notify-delay 0;
+    notify-rate 1000;
+}};
+{clause}zone {zone:?} {{
+    type primary;
+    file {FILE:?};
+    ixfr-from-differences yes;
+    notify explicit;
+    also-notify {{ {at} {named}; }};
+    allow-transfer {{ {taker}; }};
+}};
+",
+        clause = key.map(key_clause).unwrap_or_default(),
     );
     setup(home, text)
 }

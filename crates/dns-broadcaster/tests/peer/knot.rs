@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::giver::{FILE, Given};
 use super::process::{self, Control, Running, Setup};
 use super::{Feed, LOOPBACKS, Mastered, TsigKey, bare, eventually};
 
@@ -78,6 +79,31 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
     storage: .
     file: {file}
     acl: [update, transfer]
+"
+    )
+    .unwrap();
+    setup(home, &text)
+}
+
+pub(super) fn giver(home: &Path, address: SocketAddr, given: &Given<'_>) -> Setup {
+    given.write(home);
+    let mut text = server_section(address);
+    text += &key_section(given.key);
+    text += "remote:\n";
+    text += &remote("follower", given.follower, given.key);
+    text += "acl:\n";
+    text += &acl("transfer", "transfer", given.key);
+    let zone = given.zone;
+    write!(
+        text,
+        "zone:
+  - domain: {zone}
+    storage: .
+    file: {FILE}
+    zonefile-sync: -1
+    zonefile-load: difference
+    acl: [transfer]
+    notify: [follower]
 "
     )
     .unwrap();

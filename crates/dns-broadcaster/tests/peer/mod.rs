@@ -2,7 +2,7 @@
 //! port of 127.0.0.1 by the user who runs the tests, and ended with its handle.
 //!
 //! A [`Secondary`] fetches zones from hidden primaries, as an operator's name server does; a [`Master`] has
-//! a zone of its own and takes updates of it; a
+//! a zone of its own and takes updates of it; a [`Giver`] has one and gives it to whoever follows; a
 //! [`Resolver`] asks the servers of its stub zones as if the world had delegated them; a
 //! [`Primary`] of the harness's own shows that both work before ours is put to the test.
 //!
@@ -20,6 +20,7 @@
 #![allow(clippy::unwrap_used, reason = "a harness that cannot go on fails the test")]
 
 mod bind;
+mod giver;
 mod knot;
 mod knot_resolver;
 mod nsd;
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
+pub(crate) use self::giver::{Giver, Row};
 pub(crate) use self::knot::Primary;
 use self::process::Running;
 pub(crate) use self::process::processes;

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::giver::{FILE, Given};
 use super::process::{Control, Setup};
 use super::{Feed, LOOPBACKS, Mastered, TsigKey, bare};
 
@@ -40,6 +41,29 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
     let mut text = server_section(home, address);
     text += &key_section(Some(mastered.key));
     writeln!(text, "zone:\n    name: {:?}\n    zonefile: {:?}", mastered.zone, mastered.write(home)).unwrap();
+    setup(home, &text)
+}
+
+pub(super) fn giver(home: &Path, address: SocketAddr, given: &Given<'_>) -> Setup {
+    given.write(home);
+    let mut text = server_section(home, address);
+    text += &key_section(given.key);
+    let key = given.key.map_or("NOKEY", |key| &key.name);
+    let (zone, follower) = (given.zone, given.follower);
+    write!(
+        text,
+        "zone:
+    name: {zone:?}
+    zonefile: {FILE:?}
+    provide-xfr: {LOOPBACKS} {key}
+    notify: {}@{} {key}
+    store-ixfr: yes
+    create-ixfr: yes
+",
+        follower.ip(),
+        follower.port()
+    )
+    .unwrap();
     setup(home, &text)
 }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 
+use super::giver::{Given, Row};
 use super::process::{Control, Setup};
 use super::{Feed, LOOPBACKS, Mastered, TsigKey, bare};
 
@@ -35,7 +36,51 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
     let Mastered { zone, records, key, .. } = mastered;
     let mut sql = insert_key(Some(key));
     writeln!(sql, "INSERT INTO domains (name, type) VALUES ('{zone}', 'NATIVE');").unwrap();
-    for [owner, kind, value] in *records {
+    let rows: Vec<_> = records.iter().map(|row| row.map(str::to_owned)).collect();
+    sql += &insert_rows(zone, &rows);
+    for (kind, content) in [("TSIG-ALLOW-DNSUPDATE", key.name.as_str()), ("ALLOW-DNSUPDATE-FROM", LOOPBACKS)]
+    {
+        sql += &insert_metadata(zone, kind, content);
+    }
+    fill_with(home, &sql);
+    fs::write(home.join("policy.lua"), policy()).unwrap();
+    setup(home, address, "dnsupdate=yes\nlua-dnsupdate-policy-script=policy.lua\n")
+}
+
+pub(super) fn giver(home: &Path, address: SocketAddr, given: &Given<'_>) -> Setup {
+    let Given { zone, rows, follower, key } = given;
+    let mut sql = insert_key(*key);
+    writeln!(sql, "INSERT INTO domains (name, type) VALUES ('{zone}', 'MASTER');").unwrap();
+    sql += &insert_rows(zone, rows);
+    let taker = key.map(|key| ("TSIG-ALLOW-AXFR", key.name.clone()));
+    for (kind, content) in taker.into_iter().chain([("ALSO-NOTIFY", follower.to_string())]) {
+        sql += &insert_metadata(zone, kind, &content);
+    }
+    fill_with(home, &sql);
+    // With a key nobody is given it by address.
+    let takers = if key.is_some() { "" } else { LOOPBACKS };
+    let own = format!(
+        "primary=yes
+only-notify=
+allow-axfr-ips={takers}
+cache-ttl=0
+query-cache-ttl=0
+negquery-cache-ttl=0
+zone-cache-refresh-interval=0
+"
+    );
+    setup(home, address, &own)
+}
+
+/// The zone has these records and no others.
+pub(super) fn put(home: &Path, zone: &str, rows: &[Row]) {
+    let all = insert_rows(zone, rows);
+    run(home, &format!("BEGIN;\nDELETE FROM records;\n{all}COMMIT;\n"));
+}
+
+fn insert_rows(zone: &str, rows: &[Row]) -> String {
+    let mut sql = String::new();
+    for [owner, kind, value] in rows {
         // Without the dots at the ends of names.
         let value = value.split(' ').map(bare).collect::<Vec<_>>().join(" ");
         writeln!(
@@ -45,13 +90,7 @@ pub(super) fn master(home: &Path, address: SocketAddr, mastered: &Mastered<'_>) 
         )
         .unwrap();
     }
-    for (kind, content) in [("TSIG-ALLOW-DNSUPDATE", key.name.as_str()), ("ALLOW-DNSUPDATE-FROM", LOOPBACKS)]
-    {
-        sql += &insert_metadata(zone, kind, content);
-    }
-    fill_with(home, &sql);
-    fs::write(home.join("policy.lua"), policy()).unwrap();
-    setup(home, address, "dnsupdate=yes\nlua-dnsupdate-policy-script=policy.lua\n")
+    sql
 }
 
 /// That of the operators' guide, which none of its tools would check.
@@ -134,7 +173,10 @@ fn insert_metadata(zone: &str, kind: &str, content: &str) -> String {
 fn fill_with(home: &Path, sql: &str) {
     let schema = fs::read_to_string(SCHEMA)
         .unwrap_or_else(|error| panic!("{SCHEMA}: {error}: apt-get install pdns-backend-sqlite3"));
-    let sql = format!("PRAGMA journal_mode=WAL;\n{schema}\nBEGIN;\n{sql}COMMIT;\n");
+    run(home, &format!("PRAGMA journal_mode=WAL;\n{schema}\nBEGIN;\n{sql}COMMIT;\n"));
+}
+
+fn run(home: &Path, sql: &str) {
     let mut child = super::command("sqlite3")
         .args(["-bail", "zones.sqlite3"])
         .current_dir(home)

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "what the tests share stands outside their functions")]
 
 mod beside;
+mod fuzz;
 mod keep;
 mod members;
 mod property;
+#[path = "../random/mod.rs"]
+mod random;
 mod take;
 mod zones;
 

@@ -36,7 +36,7 @@ fn taken(arrived: Option<Arrived>, held: Option<&Zone>) -> Zone {
 }
 
 /// What a server with this zone answers.
-fn answers(zone: &Zone) -> Vec<Vec<u8>> {
+pub(crate) fn answers(zone: &Zone) -> Vec<Vec<u8>> {
     let snapshot = Snapshot::new([std::sync::Arc::new(zone.clone())]);
     let mut all = Vec::new();
     let owners = OWNERS.iter().copied().chain(["0", "zz", "q.b.a", "k.c", "d", "b.sub", "y.e.d"]);

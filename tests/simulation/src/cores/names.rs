@@ -46,6 +46,7 @@ impl Names {
             tls: None,
             keys: Keys::default(),
             secondaries: Vec::new(),
+            primaries: Vec::new(),
             update_targets: Vec::new(),
             updaters: Grants::default(),
             domain: Name::parse(&System::East.domain()).map_err(|error| Trouble::Ended(error.to_string()))?,

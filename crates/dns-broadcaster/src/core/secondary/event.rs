@@ -40,6 +40,8 @@ pub enum Reason {
     Unproven(String),
     /// The primary does not serve the zone.
     NotHeld,
+    /// The primary answers with this code (RFC 6895 section 2.3).
+    Declined(u8),
     /// The primary has an older serial than is held, or one that has no order with it.
     Backwards {
         /// The primary's.
@@ -62,8 +64,18 @@ impl fmt::Display for Reason {
             Self::TimedOut => f.write_str("the primary does not answer"),
             Self::Unreachable => f.write_str("nobody listens there, or the connection broke"),
             Self::Unproven(why) => write!(f, "the answer is not proven: {why}"),
-            Self::NotHeld => {
-                f.write_str("the primary does not give the zone; let it, and name this server there")
+            Self::NotHeld => f.write_str("the primary does not serve the zone"),
+            Self::Declined(code) => {
+                let name = match code {
+                    1 => "FORMERR",
+                    2 => "SERVFAIL",
+                    3 => "NXDOMAIN",
+                    4 => "NOTIMP",
+                    5 => "REFUSED",
+                    9 => "NOTAUTH",
+                    other => return write!(f, "the primary answers with code {other}"),
+                };
+                write!(f, "the primary answers {name}; let it give the zone to this server")
             }
             Self::Backwards { theirs } => {
                 write!(f, "the primary has the older serial {}, which is not taken; raise it there", theirs.0)

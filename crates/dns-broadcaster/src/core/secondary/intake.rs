@@ -97,6 +97,12 @@ impl Intake {
         }
     }
 
+    /// Whether anything of an answer came.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.state != State::Start
+    }
+
     /// Takes the next message. Says what came when that is all there is to know; more may be on its way
     /// then, which nobody needs.
     ///

@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 
 use super::super::record::{Kind, Value};
+use super::super::transfer;
+use super::super::zone::Zone;
 
 /// What a transfer says: the whole zone, or what changed; see [`super::intake`]. SOA records stand where
 /// RFC 5936 and RFC 1995 have them, but for the one that ends it.
@@ -38,6 +40,20 @@ impl Stream {
     #[must_use]
     pub fn new(is_whole: bool) -> Self {
         Self { is_whole, bytes: Vec::new() }
+    }
+
+    /// The whole of `zone`.
+    #[must_use]
+    pub fn of(zone: &Zone) -> Self {
+        let mut stream = Self::new(true);
+        let mut is_first = true;
+        for transfer::Record { owner, kind, ttl, data } in transfer::whole(zone) {
+            // Its SOA stands at both ends.
+            if kind != Kind::SOA || core::mem::take(&mut is_first) {
+                stream.push(Line { owner, kind, ttl, value: data.as_bytes() });
+            }
+        }
+        stream
     }
 
     /// Adds a record.
