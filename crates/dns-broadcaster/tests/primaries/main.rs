@@ -3,6 +3,7 @@
 
 #[path = "../broadcaster/mod.rs"]
 mod broadcaster;
+mod chain;
 mod ours;
 #[path = "../peer/mod.rs"]
 mod peer;
