@@ -19,7 +19,8 @@ const RECORDS: &str = "; ours
 $TTL 300
 www     A     192.0.2.80
         AAAA  2001:db8::80
-@       MX    10 mail
+@       NS    ns1.east.example.com.
+        MX    10 mail
         TXT   \"v=spf1 mx -all\" ; one
 mail    A     192.0.2.25
 alias   CNAME more.alias
@@ -101,6 +102,11 @@ async fn records_stand_beside_what_is_published() {
         all("west.example.com", RecordType::MX).await,
         ["west.example.com. 300 10 mail.west.example.com."]
     );
+    // Name servers beside the system's own, under the lower time to live of the two.
+    assert_eq!(
+        all("west.example.com", RecordType::NS).await,
+        ["west.example.com. 60 ns1.east.example.com.", "west.example.com. 60 ns1.west.example.com."]
+    );
     assert_eq!(all("west.example.com", RecordType::A).await, ["west.example.com. 60 192.0.2.2"], "published");
     assert_eq!(all("s3.west.example.com", RecordType::HTTPS).await.len(), 1);
     assert_eq!(all("_443._tcp.www.west.example.com", RecordType::TLSA).await.len(), 1);
@@ -168,7 +174,7 @@ async fn a_change_moves_the_serial_also_across_a_restart() {
     let tenants = vec![zone("acme.west.example.com", 0, &["192.0.2.7"], "")];
     server.apply(1, tenants.clone()).await;
     let first = serial(&server, "west.example.com").await;
-    assert_eq!(reload(&server).await.unwrap(), ReloadZoneFilesResponse { records: 13, zones: 0 });
+    assert_eq!(reload(&server).await.unwrap(), ReloadZoneFilesResponse { records: 14, zones: 0 });
     assert_eq!(serial(&server, "west.example.com").await, first, "nothing has changed");
 
     files.write("own.zone", &RECORDS.replace("192.0.2.80", "192.0.2.81"));
@@ -206,7 +212,7 @@ async fn what_cannot_be_served_is_refused_with_its_line_and_changes_nothing() {
     let lines = RECORDS.lines().count();
     for (added, reason) in [
         ("s3 A 192.0.2.1", "is published by this system"),
-        ("@ NS ns.example.net.", "is published by this system"),
+        ("ns1 NS ns.example.net.", "is published by this system"),
         ("acme A 192.0.2.1", "belongs to the tenant acme.west.example.com"),
         ("a.b.acme TXT x", "belongs to the tenant acme.west.example.com"),
         ("www.example.net. A 192.0.2.1", "lies outside west.example.com"),

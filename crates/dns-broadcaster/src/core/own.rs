@@ -303,9 +303,15 @@ fn outermost<'a>(domain: &Name, tenants: &'a BTreeMap<Name, Tenant>) -> impl Ite
     })
 }
 
-/// Whether sets of this type are the system's at its domain, or at a name of its own beneath that.
+/// Whether sets of this type are the system's at its domain, or at a name of its own beneath that. Name
+/// servers beside its own are the operator's to name: nobody else knows who holds copies of the zone.
 pub(super) fn is_published(kind: Kind, at_domain: bool) -> bool {
-    matches!(kind, Kind::A | Kind::AAAA | Kind::CNAME | Kind::NS) || at_domain && kind == Kind::SOA
+    match kind {
+        Kind::A | Kind::AAAA | Kind::CNAME => true,
+        Kind::NS => !at_domain,
+        Kind::SOA => at_domain,
+        _ => false,
+    }
 }
 
 fn of_tenant(owner: &[u8], tenants: &BTreeMap<Name, Tenant>) -> Option<Reason> {
