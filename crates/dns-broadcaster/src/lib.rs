@@ -6,17 +6,20 @@
 //! the pure [`core::dnssec`]), and answers by UDP (`datagram`), TCP (`stream`), TLS (`secure`), HTTPS (`https`) and QUIC (`quic`) from an immutable
 //! snapshot (`respond`, and the pure [`core::answer`]). Name servers that follow it take the zones
 //! from it, whole or what changed ([`core::transfer`]). Into a zone that somebody else masters names go by
-//! dynamic update ([`update`]). It promises:
+//! dynamic update ([`update`]), and of name servers whose zones it shall answer for too it holds copies
+//! ([`primary`]). It promises:
 //!
 //! - A query is answered from one snapshot: during a change it sees the old zones or the new ones,
 //!   and a name that moves is never absent in between.
 //! - What `ApplyZones` has answered is on the disk, and so is an update that was taken: whole, and once.
 //! - A zone's serial never goes back (RFC 1982), whoever asks for it.
+//! - What it publishes itself wins over every copy, and no copy is answered that its primary has not
+//!   spoken for within the zone's own EXPIRE.
 //! - After a start the zones of links are held (SERVFAIL, so that resolvers ask the other system)
 //!   until somebody confirms them or the hold has passed: a side that returns may hold old answers.
 //!
 //! It is no resolver: other people's names are refused. hickory is named in this crate only, in `respond`, `secure`,
-//! `correspondent`, `courier`, [`announce`], [`update`] and [`client`].
+//! `correspondent`, `courier`, [`announce`], [`update`], [`primary`] and [`client`].
 
 extern crate alloc;
 

@@ -108,7 +108,8 @@ fn the_service_takes_the_configuration_of_the_guide() {
 
 #[test]
 fn zone_files_are_taken_by_the_checker_of_bind() {
-    for (kind, zone) in [("reverse", "2.0.192.in-addr.arpa"), ("own", "east.example.com")] {
+    let own = "east.example.com";
+    for (kind, zone) in [("reverse", "2.0.192.in-addr.arpa"), ("own", own), ("own-servers", own)] {
         if !peer::require(&["named-checkzone"]) {
             return;
         }

@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use switchback_dns::access;
+use switchback_dns::core::name::Name;
+use switchback_dns::core::secondary::Follow;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -19,6 +21,8 @@ use crate::peer::{Kind, Primary, Secondary, address_of, eventually};
 
 const OURS: Ipv4Addr = Ipv4Addr::new(127, 75, 9, 1);
 const KNOT: Ipv4Addr = Ipv4Addr::new(127, 75, 9, 2);
+/// Followers of our own: of ours, and of Knot.
+const FOLLOWERS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 75, 9, 3), Ipv4Addr::new(127, 75, 9, 4)];
 const OUR_ZONE: &str = "change.west.example.com";
 const KNOT_ZONE: &str = "change.test";
 /// Knot tells of a change later that follows another within a second.
@@ -101,6 +105,19 @@ async fn followed(folder: &Path, changes: usize) {
             running.push(secondary);
         }
     }
+    let mut own = Vec::new();
+    let mut primaries = vec![(true, OUR_ZONE, dns)];
+    primaries.extend(knot.as_ref().map(|knot| (false, KNOT_ZONE, knot.address())));
+    for ((is_ours, zone, address), at) in primaries.into_iter().zip(FOLLOWERS) {
+        let follow = Follow { zones: [Name::parse(zone).unwrap()].into(), catalogue: None };
+        let primary = access::Primary { name: "primary".into(), address, key: None, follow };
+        let bound = Bound::at(&folder.join(format!("follower-{is_ours}")), (at, 0).into()).await;
+        let follower = bound.domain("follower.test").follows(vec![primary], None).serve();
+        let address = follower.dns;
+        eventually("the zone is followed", String::new, async || address_of(address, zone).await).await;
+        times.push(Times { server: "ours", address, ours: is_ours, taken: Vec::new() });
+        own.push(follower);
+    }
     // Whom to tell is known now.
     ours.stop().await;
     let known =
@@ -158,6 +175,9 @@ async fn followed(folder: &Path, changes: usize) {
         }
     }
     ours.stop().await;
+    for follower in own {
+        follower.stop().await;
+    }
     println!(
         "\n{:<12} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "change at", "p50 ms", "p95 ms", "Knot p50", "Knot p95", "ours/it"

@@ -4,9 +4,11 @@
 #[path = "../broadcaster/mod.rs"]
 mod broadcaster;
 mod chain;
+mod config;
 mod ours;
 #[path = "../peer/mod.rs"]
 mod peer;
+mod speed;
 mod theirs;
 
 use std::net::{Ipv4Addr, SocketAddr};
