@@ -51,7 +51,7 @@ pub struct Publisher {
     state: Mutex<State>,
     /// Copies that are to be served, or no more, and are not yet.
     copies_due: std::sync::Mutex<Vec<(Name, Option<Arc<Zone>>)>>,
-    /// Says that the snapshot is another one.
+    /// Says that this system publishes something else.
     published: watch::Sender<()>,
     /// Cancelled when state could not be made durable: the process must end.
     broken: CancellationToken,
@@ -164,7 +164,7 @@ impl Publisher {
         self.show(&state);
     }
 
-    /// Wakes whenever the snapshot is another one.
+    /// Wakes whenever this system publishes something else.
     #[must_use]
     pub fn published(&self) -> watch::Receiver<()> {
         self.published.subscribe()
@@ -393,7 +393,6 @@ impl Publisher {
         let linked = state.record.tenants.values().filter(|tenant| !tenant.link.is_empty());
         let linked = linked.map(|tenant| &tenant.name);
         self.snapshot.store(secondary::served(&self.own.load_full(), linked, &state.copies));
-        self.published.send_replace(());
     }
 
     /// Makes the plan's outcome durable and answers it.
@@ -421,6 +420,7 @@ impl Publisher {
         state.shown = shown;
         self.own.store(Arc::new(snapshot));
         self.show(state);
+        self.published.send_replace(());
         Ok(())
     }
 }
