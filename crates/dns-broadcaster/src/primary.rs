@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use switchback_kit::drive::{Clock, Shell, drive};
+use switchback_kit::drive::{Clock, Shell};
 use switchback_kit::durable::{self, Batch};
-use switchback_machine::{Machine, Outbox, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use switchback_machine::Timestamp;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::archive::{Archive, Found};
@@ -21,6 +21,7 @@ use self::notice::Notice;
 pub(crate) use self::notice::{Followed, Notices};
 use crate::access;
 use crate::convert::millis;
+use crate::core::contact::{Overdue, Target};
 use crate::core::name::Name;
 use crate::core::secondary::intake::{Arrived, Broken};
 use crate::core::secondary::members::{Label, Members, members};
@@ -31,13 +32,10 @@ use crate::core::secondary::{
 use crate::core::zone::Zone;
 use crate::correspondent::{Correspondent, Failure, Sending, source};
 use crate::courier::{question, served_serial};
+use crate::desk::{self, KnownBy};
 use crate::publisher::Publisher;
 use crate::tsig::Keys;
 
-/// Zones of one primary that are listed, those in trouble first; more are counted.
-const LISTED_MAX: usize = 100;
-/// Inputs that may wait.
-const INBOX_MAX: usize = 1024;
 /// NOTIFYs that may wait: as many as datagrams from a primary that has changed everything.
 const NOTICES_MAX: usize = 1024;
 /// Published zones that the core is told of at once: some milliseconds of work.
@@ -47,106 +45,40 @@ const LARGE_BYTES: usize = 256 * 1024;
 /// Within the broadcaster's folder of state.
 const FOLDER: &str = "copies";
 
+/// Asks how the zones of primaries stand.
+pub type Desk = desk::Desk<Input, Taking>;
+/// How the zones of all primaries stand.
+pub type View = desk::View<Taking>;
 /// How the zones of one primary stand.
-#[derive(Clone, Debug)]
-pub struct Taking {
-    /// Who it is.
-    pub primary: access::Primary,
-    /// All its zones together.
-    pub summary: Summary,
-    /// Its zones, some of them when there are many.
-    pub zones: Vec<(Name, Standing)>,
-}
+pub type Taking = KnownBy<Copies>;
 
-/// What is known of all primaries, and of which instant.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// The present, on the clock that the other times are on.
-    pub now: Timestamp,
-    /// In the order of the configuration.
-    pub primaries: Vec<Taking>,
-}
+type Inbox = desk::Inbox<Input, Taking>;
 
-/// Asks for the view. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Desk(mpsc::Sender<Event>);
+impl desk::Core for Copies {
+    type Server = access::Primary;
+    type Summary = Summary;
+    type Standing = Standing;
 
-impl Desk {
-    /// What is known now; nothing while the service ends.
-    pub async fn view(&self) -> View {
-        let (reply, answer) = oneshot::channel();
-        if self.0.send(Event::List(reply)).await.is_err() {
-            return View::default();
-        }
-        answer.await.unwrap_or_default()
-    }
-}
-
-#[derive(Debug)]
-enum Event {
-    Happened(Input),
-    List(oneshot::Sender<View>),
-}
-
-#[derive(Debug)]
-enum Act {
-    Do(Output),
-    Tell(oneshot::Sender<View>, View),
-}
-
-/// A machine of its own around the core, so that a reader is answered between two steps.
-struct Keeper {
-    copies: Copies,
-    primaries: Arc<[access::Primary]>,
-    /// What was decided before the first step.
-    begun: Outbox<Copies>,
-}
-
-impl Machine for Keeper {
-    type Input = Event;
-    type Change = Change;
-    type Output = Act;
-
-    fn step(&mut self, now: Timestamp, input: Event, outbox: &mut Outbox<Self>) {
-        match input {
-            Event::Happened(input) => {
-                let mut inner = std::mem::take(&mut self.begun);
-                self.copies.step(now, input, &mut inner);
-                release(inner, outbox);
-            }
-            Event::List(reply) => outbox.send(Act::Tell(reply, self.view(now))),
-        }
+    fn total(&self, target: &Target, _: Option<&BTreeSet<Name>>) -> Option<Summary> {
+        self.summary(self.primary(target)?)
     }
 
-    fn tick(&mut self, now: Timestamp, outbox: &mut Outbox<Self>) {
-        let mut inner = std::mem::take(&mut self.begun);
-        self.copies.tick(now, &mut inner);
-        release(inner, outbox);
+    fn each<'a>(
+        &'a self,
+        target: &'a Target,
+        only: Option<&'a BTreeSet<Name>>,
+    ) -> impl Iterator<Item = (&'a Name, Standing)> {
+        let standings = self.primary(target).map(|primary| self.standings(primary));
+        standings.into_iter().flatten().filter(move |(zone, _)| only.is_none_or(|only| only.contains(*zone)))
     }
 
-    fn deadline(&self) -> Option<Timestamp> {
-        if self.begun.is_empty() { self.copies.deadline() } else { Some(Timestamp(0)) }
+    /// Each has an age that somebody may want to know.
+    fn is_lagging(_: &Standing) -> bool {
+        true
     }
-}
 
-fn release(inner: Outbox<Copies>, outbox: &mut Outbox<Keeper>) {
-    outbox.changes.extend(inner.changes);
-    outbox.outputs.extend(inner.outputs.into_iter().map(Act::Do));
-}
-
-impl Keeper {
-    fn view(&self, now: Timestamp) -> View {
-        let primaries = self.copies.summaries().filter_map(|(primary, summary)| {
-            let mut zones: Vec<_> = self.copies.standings(primary).collect();
-            zones.sort_by_key(|(_, standing)| (standing.trouble.is_none(), standing.serial.is_some()));
-            zones.truncate(LISTED_MAX);
-            Some(Taking {
-                primary: self.primaries.get(primary.0)?.clone(),
-                summary,
-                zones: zones.into_iter().map(|(zone, standing)| (zone.clone(), standing)).collect(),
-            })
-        });
-        View { now, primaries: primaries.collect() }
+    fn overdue_at(&self, _: Timestamp) -> impl Iterator<Item = (&Target, Overdue)> {
+        self.silent().map(|(target, since)| (target, Overdue::Silent { since }))
     }
 }
 
@@ -263,10 +195,11 @@ impl Holding {
         shutdown: CancellationToken,
     ) -> (Desk, impl Future<Output = Result<(), durable::Error>> + use<>) {
         let Self { primaries, clock, shelf, held, listed, followed, told: _, notices } = self;
-        let (inbox, events) = mpsc::channel(INBOX_MAX);
-        let desk = Desk(inbox.clone());
-        let follow = primaries.iter().map(|primary| primary.follow.clone()).collect();
-        let (copies, begun) = Copies::new(clock.now(), follow, held, listed, Policy::default());
+        let (desk, inbox, waiting) = desk::open();
+        let servers: BTreeMap<_, _> =
+            primaries.iter().map(|primary| (Target::new(&primary.name), primary.clone())).collect();
+        let follow = primaries.iter().map(|primary| (Target::new(&primary.name), primary.follow.clone()));
+        let copies = Copies::new(clock.now(), follow.collect(), held, listed, Policy::default());
         let peers = primaries.iter().map(|primary| {
             let key = primary.key.as_ref().and_then(|key| keys.get(key)).cloned();
             Arc::new(Peer {
@@ -277,9 +210,10 @@ impl Holding {
         let broken = CancellationToken::new();
         let db = shelf.archive.as_ref().map_or_else(|| shelf.publisher.db(), Archive::db);
         let publisher = Arc::clone(&shelf.publisher);
-        let shell = Hands {
-            primaries: Arc::clone(&primaries),
+        let is_idle = primaries.is_empty();
+        let hands = Hands {
             peers: peers.collect(),
+            primaries,
             shelf,
             clock,
             inbox: inbox.clone(),
@@ -287,14 +221,13 @@ impl Holding {
             generation: 0,
             broken: broken.clone(),
         };
-        let watching = watch_published(publisher, primaries.is_empty(), inbox.clone());
-        let hearing = hear(notices, inbox);
-        let driving = drive(Keeper { copies, primaries, begun }, shell, db, clock, events, shutdown);
+        let hearing = hear(notices, inbox.clone());
+        let watching = watch_published(publisher, is_idle, inbox);
+        let attending = desk::attend((copies, servers), hands, db, waiting, watching, shutdown);
         // It would be the largest part of the service's own.
         let running = Box::pin(async move {
             tokio::select! {
-                ended = driving => ended,
-                () = watching => Ok(()),
+                ended = attending => ended,
                 () = hearing => Ok(()),
                 () = broken.cancelled() => Err(durable::Error::Poisoned),
             }
@@ -304,9 +237,9 @@ impl Holding {
 }
 
 /// Passes on what primaries tell.
-async fn hear(mut notices: mpsc::Receiver<Notice>, inbox: mpsc::Sender<Event>) {
+async fn hear(mut notices: mpsc::Receiver<Notice>, inbox: Inbox) {
     while let Some((zone, serial)) = notices.recv().await {
-        if inbox.send(Event::Happened(Input::Notified { zone, serial })).await.is_err() {
+        if inbox.tell(Input::Notified { zone, serial }).await.is_err() {
             return;
         }
     }
@@ -315,7 +248,7 @@ async fn hear(mut notices: mpsc::Receiver<Notice>, inbox: mpsc::Sender<Event>) {
 }
 
 /// Tells the core which zones this server publishes itself.
-async fn watch_published(publisher: Arc<Publisher>, is_idle: bool, inbox: mpsc::Sender<Event>) {
+async fn watch_published(publisher: Arc<Publisher>, is_idle: bool, inbox: Inbox) {
     if is_idle {
         return std::future::pending().await;
     }
@@ -331,7 +264,7 @@ async fn watch_published(publisher: Arc<Publisher>, is_idle: bool, inbox: mpsc::
         let begun = begun.chunks(PUBLISHED_MAX).map(|names| (names.to_vec(), Vec::new()));
         let ended = ended.chunks(PUBLISHED_MAX).map(|names| (Vec::new(), names.to_vec()));
         for (begun, ended) in begun.chain(ended) {
-            if inbox.send(Event::Happened(Input::Published { begun, ended })).await.is_err() {
+            if inbox.tell(Input::Published { begun, ended }).await.is_err() {
                 return;
             }
         }
@@ -352,7 +285,7 @@ struct Hands {
     peers: Vec<Arc<Peer>>,
     shelf: Arc<Shelf>,
     clock: Clock,
-    inbox: mpsc::Sender<Event>,
+    inbox: Inbox,
     followed: Arc<ArcSwap<Followed>>,
     /// Of what is followed.
     generation: u64,
@@ -360,7 +293,7 @@ struct Hands {
     broken: CancellationToken,
 }
 
-impl Shell<Keeper> for Hands {
+impl Shell<Copies> for Hands {
     fn persist(&mut self, change: &Change, batch: &mut Batch) {
         match change {
             Change::Word { zone, at } => archive::remember_word(batch, zone, *at),
@@ -368,34 +301,32 @@ impl Shell<Keeper> for Hands {
         }
     }
 
-    fn perform(&mut self, act: Act) {
-        match act {
-            // Who asked may have gone.
-            Act::Tell(reply, view) => drop(reply.send(view)),
-            Act::Do(Output::Ask { primary, zone }) => self.ask(primary, zone),
-            Act::Do(Output::Transfer { primary, zone, held: _, is_whole, label }) => {
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Ask { primary, zone } => self.ask(primary, zone),
+            Output::Transfer { primary, zone, held: _, is_whole, label } => {
                 self.transfer(primary, zone, is_whole, label);
             }
-            Act::Do(Output::Expire { zone }) => {
+            Output::Expire { zone } => {
                 tracing::error!(%zone, "copy expired: its primary was not heard for as long as the zone says, and nothing is answered from it any more");
                 self.shelf.state().expired.insert(zone.clone());
                 self.show(zone);
             }
-            Act::Do(Output::Serve { zone }) => {
+            Output::Serve { zone } => {
                 tracing::info!(%zone, "copy answered again");
                 self.shelf.state().expired.remove(&zone);
                 self.show(zone);
             }
-            Act::Do(Output::Forget { zone }) => self.forget(zone),
-            Act::Do(output) => self.log(output),
+            Output::Forget { zone } => self.forget(zone),
+            output => self.log(output),
         }
     }
 
-    fn publish(&mut self, _: Timestamp, machine: &Keeper) {
-        let generation = machine.copies.generation();
+    fn publish(&mut self, _: Timestamp, copies: &Copies) {
+        let generation = copies.generation();
         if generation != self.generation {
             self.generation = generation;
-            let followed = machine.copies.followed().map(|(zone, primary)| (zone.clone(), primary));
+            let followed = copies.followed().map(|(zone, primary)| (zone.clone(), primary));
             self.followed.store(Arc::new(followed.collect()));
         }
     }
@@ -442,7 +373,7 @@ impl Hands {
                 Err(Failure::Unproven(mismatch)) => Err(Reason::Unproven(mismatch.to_string())),
             };
             // The loop has ended: so does this.
-            drop(inbox.send(Event::Happened(Input::Answered { zone, serial })).await);
+            let _ = inbox.tell(Input::Answered { zone, serial }).await;
         });
     }
 
@@ -461,7 +392,7 @@ impl Hands {
             let listed = shelf.listed(&zone, &outcome);
             let ended = Input::Transferred { zone, outcome };
             for input in [Some(ended), listed].into_iter().flatten() {
-                drop(inbox.send(Event::Happened(input)).await);
+                let _ = inbox.tell(input).await;
             }
         });
     }

@@ -113,8 +113,11 @@ impl DnsService for Rpc {
     ) -> Result<Response<ListSecondariesResponse>, Status> {
         let link = request.into_inner().link;
         let zones = if link.is_empty() { None } else { Some(self.publisher.zones_of(&link).await) };
-        let (followers, targets, primaries) =
-            tokio::join!(self.followers.view(zones.clone()), self.targets.view(zones), self.primaries.view());
+        let (followers, targets, primaries) = tokio::join!(
+            self.followers.view(zones.clone()),
+            self.targets.view(zones),
+            self.primaries.view(None)
+        );
         Ok(Response::new(ListSecondariesResponse {
             secondaries: convert::secondaries(&followers),
             update_targets: convert::update_targets(&targets),

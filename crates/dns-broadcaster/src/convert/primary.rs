@@ -10,11 +10,11 @@ use crate::primary::{Taking, View};
 
 /// All primaries, each with its zones.
 pub(crate) fn primaries(view: &View) -> Vec<wire::Primary> {
-    view.primaries.iter().map(|taking| primary(view.now, taking)).collect()
+    view.servers.iter().map(|taking| primary(view.now, taking)).collect()
 }
 
 fn primary(now: Timestamp, taking: &Taking) -> wire::Primary {
-    let Taking { primary, summary, zones } = taking;
+    let Taking { server: primary, summary, lagging: zones } = taking;
     let ago = |at| millis(now.since(at));
     wire::Primary {
         name: primary.name.clone(),

@@ -50,6 +50,7 @@ pub use self::source::Follow;
 use self::source::Source;
 pub use self::standing::{Standing, Summary};
 use self::track::{Age, Copy, News, Phase, Task, Track};
+use super::contact::Target;
 use super::name::Name;
 use super::zone::Serial;
 
@@ -59,9 +60,13 @@ type Out = Outbox<Copies>;
 #[derive(Debug)]
 pub struct Copies {
     policy: Policy,
+    /// The primaries' names, and what is known of each.
+    targets: Vec<Target>,
     sources: Vec<Source>,
     zones: BTreeMap<Name, Track>,
     published: BTreeSet<Name>,
+    /// Copies to let go of.
+    forgotten: Vec<Name>,
     dues: BTreeSet<(Timestamp, Name)>,
     alarms: BTreeSet<(Timestamp, Name)>,
     turns: u64,
@@ -71,26 +76,28 @@ pub struct Copies {
 
 impl Copies {
     /// What is followed of primaries, with what is held already and what the catalogues that are held
-    /// list. A copy of what is not followed is forgotten with the first step.
+    /// list. The first tick, which is due, forgets the copies of what is followed no more.
     #[must_use]
     pub fn new(
         now: Timestamp,
-        follow: Vec<Follow>,
-        held: BTreeMap<Name, Held>,
+        follow: Vec<(Target, Follow)>,
+        mut held: BTreeMap<Name, Held>,
         listed: Vec<(Primary, Members)>,
         policy: Policy,
-    ) -> (Self, Out) {
+    ) -> Self {
+        let (targets, follow): (Vec<_>, Vec<_>) = follow.into_iter().unzip();
         let mut copies = Self {
             policy: policy.bounded(),
+            targets,
             sources: follow.into_iter().map(Source::new).collect(),
             zones: BTreeMap::new(),
             published: BTreeSet::new(),
+            forgotten: Vec::new(),
             dues: BTreeSet::new(),
             alarms: BTreeSet::new(),
             turns: 0,
             generation: 1,
         };
-        let mut out = Out::new();
         for (Primary(number), members) in listed {
             if let Some(source) = copies.sources.get_mut(number) {
                 source.listed = members;
@@ -99,18 +106,24 @@ impl Copies {
         let named = copies.sources.iter().flat_map(|source| {
             source.follow.zones.iter().chain(&source.follow.catalogue).chain(source.listed.keys()).cloned()
         });
-        let named: BTreeSet<Name> = named.collect();
-        let mut held = held;
-        for zone in named {
+        for zone in named.collect::<BTreeSet<_>>() {
             let copy = held.remove(&zone);
-            copies.follow(now, &zone, copy, &mut out);
+            copies.follow(now, &zone, copy);
         }
-        for zone in held.into_keys() {
-            out.changes.push(Change::Forget(zone.clone()));
-            out.send(Output::Forget { zone });
-        }
-        copies.tick(now, &mut out);
-        (copies, out)
+        copies.forgotten.extend(held.into_keys());
+        copies
+    }
+
+    /// The primary with this name.
+    #[must_use]
+    pub fn primary(&self, target: &Target) -> Option<Primary> {
+        self.targets.iter().position(|other| other == target).map(Primary)
+    }
+
+    /// Primaries that are silent, and since when.
+    pub fn silent(&self) -> impl Iterator<Item = (&Target, Timestamp)> {
+        let outages = self.sources.iter().map(|source| source.contact.outage);
+        self.targets.iter().zip(outages).filter_map(|(target, outage)| Some((target, outage?.since)))
     }
 
     /// Another number whenever other zones are followed, or from other primaries.
@@ -136,26 +149,22 @@ impl Copies {
         numbered().find_map(|(primary, source)| Some((primary, Some(source.listed.get(zone)?.clone()))))
     }
 
-    /// Follows the zone if it is wanted and is not followed yet.
-    fn follow(&mut self, now: Timestamp, zone: &Name, held: Option<Held>, out: &mut Out) {
-        let Some((primary, label)) = self.wanted(zone) else { return };
+    /// Follows the zone if it is wanted and is not followed yet. Says whether there is room for it.
+    fn follow(&mut self, now: Timestamp, zone: &Name, held: Option<Held>) -> bool {
+        let Some((primary, label)) = self.wanted(zone) else { return true };
         if self.zones.contains_key(zone) {
-            return;
+            return true;
         }
         if self.zones.len() >= ZONES_MAX {
-            out.send(Output::Full { zone: zone.clone() });
-            return;
+            return false;
         }
         self.generation += 1;
         // Under another label it is another zone.
-        let (held, stale) = match held {
-            Some(held) if held.label == label => (Some(held), false),
-            other => (None, other.is_some()),
-        };
-        if stale {
-            out.changes.push(Change::Forget(zone.clone()));
-            out.send(Output::Forget { zone: zone.clone() });
+        let is_stale = held.as_ref().is_some_and(|held| held.label != label);
+        if is_stale {
+            self.forgotten.push(zone.clone());
         }
+        let held = held.filter(|_| !is_stale);
         let copy = held.map(|held| {
             // A clock may have been set back.
             let word = held.word.min(now);
@@ -166,6 +175,19 @@ impl Copies {
         self.zones.insert(zone.clone(), track);
         self.set_alarm(zone);
         self.set_due(zone, Some(now));
+        true
+    }
+
+    /// As [`Copies::follow`], of a zone of which nothing is held.
+    fn begin(&mut self, now: Timestamp, zone: &Name, out: &mut Out) {
+        if !self.follow(now, zone, None) {
+            out.send(Output::Full { zone: zone.clone() });
+        }
+    }
+
+    fn forget(zone: Name, out: &mut Out) {
+        out.changes.push(Change::Forget(zone.clone()));
+        out.send(Output::Forget { zone });
     }
 
     /// Follows the zone no more, or from anew.
@@ -182,9 +204,8 @@ impl Copies {
             self.alarms.remove(&(at, zone.clone()));
         }
         self.generation += 1;
-        out.changes.push(Change::Forget(zone.clone()));
-        out.send(Output::Forget { zone: zone.clone() });
-        self.follow(now, zone, None, out);
+        Self::forget(zone.clone(), out);
+        self.begin(now, zone, out);
     }
 
     fn set_due(&mut self, zone: &Name, due: Option<Timestamp>) {
@@ -236,7 +257,7 @@ impl Copies {
     fn notified(&mut self, now: Timestamp, zone: &Name, serial: Option<Serial>) {
         let Some(track) = self.zones.get_mut(zone).filter(|track| !track.is_leaving) else { return };
         if let Some(source) = self.sources.get_mut(track.primary.0) {
-            source.rouse(now);
+            source.contact.probe_now(now);
         }
         let is_expired = track.copy.is_some_and(|copy| copy.age == Age::Expired);
         if serial.is_some_and(|serial| !track.is_news(serial)) && !is_expired {
@@ -265,7 +286,7 @@ impl Copies {
                 if source.miss(now, &self.policy) {
                     out.send(Output::Silent { primary });
                 }
-            } else if let Some(outage) = source.hear(now) {
+            } else if let Some(outage) = source.contact.hear(now) {
                 out.send(Output::Heard { primary, after: now.since(outage.since) });
                 self.rouse(now, primary);
             }
@@ -384,7 +405,7 @@ impl Copies {
             if is.is_some() && is != self.wanted(&zone) {
                 self.leave(now, &zone, out);
             } else {
-                self.follow(now, &zone, None, out);
+                self.begin(now, &zone, out);
             }
         }
     }
@@ -412,6 +433,9 @@ impl Copies {
 
     /// Has what is due wait, and begins whose turn it is.
     fn settle(&mut self, now: Timestamp, out: &mut Out) {
+        for zone in core::mem::take(&mut self.forgotten) {
+            Self::forget(zone, out);
+        }
         while let Some((at, zone)) = self.dues.first().cloned().filter(|(at, _)| *at <= now) {
             self.dues.remove(&(at, zone.clone()));
             let Some(track) = self.zones.get_mut(&zone) else { continue };
@@ -490,7 +514,8 @@ impl Machine for Copies {
 
     fn deadline(&self) -> Option<Timestamp> {
         let first = |set: &BTreeSet<(Timestamp, Name)>| set.first().map(|(at, _)| *at);
-        let probes = self.sources.iter().filter_map(Source::deadline);
+        let at_once = (!self.forgotten.is_empty()).then_some(Timestamp(0));
+        let probes = self.sources.iter().filter_map(Source::deadline).chain(at_once);
         probes.chain(first(&self.dues)).chain(first(&self.alarms)).min()
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use switchback_dns::core::contact::Target;
 use switchback_dns::core::name::Name;
 use switchback_dns::core::secondary::members::{Label, Members};
 use switchback_dns::core::secondary::{
@@ -106,10 +107,9 @@ fn times() -> Times {
 }
 
 /// Zones 0 and 1 by name, of each primary one; the others by catalogue.
-fn follow() -> Vec<Follow> {
-    (0..PRIMARIES)
-        .map(|number| Follow { zones: [zone(number)].into(), catalogue: Some(catalogue(number)) })
-        .collect()
+fn follow() -> Vec<(Target, Follow)> {
+    let of = |number| Follow { zones: [zone(number)].into(), catalogue: Some(catalogue(number)) };
+    (0..PRIMARIES).map(|number| (Target::new(["one", "two"][number]), of(number))).collect()
 }
 
 impl World {
@@ -124,8 +124,7 @@ impl World {
             holds: all.iter().cloned().collect(),
             listed: Members::new(),
         };
-        let (copies, out) =
-            Copies::new(Timestamp(1_000), follow(), BTreeMap::new(), Vec::new(), policy(limit));
+        let copies = Copies::new(Timestamp(1_000), follow(), BTreeMap::new(), Vec::new(), policy(limit));
         let mut world = Self {
             copies,
             now: 1_000,
@@ -141,7 +140,7 @@ impl World {
             exchanges: 0,
             limit,
         };
-        world.perform(out);
+        world.tick();
         world
     }
 
@@ -166,6 +165,12 @@ impl World {
     fn step(&mut self, input: Input) {
         let mut out = Outbox::new();
         self.copies.step(Timestamp(self.now), input, &mut out);
+        self.perform(out);
+    }
+
+    fn tick(&mut self) {
+        let mut out = Outbox::new();
+        self.copies.tick(Timestamp(self.now), &mut out);
         self.perform(out);
     }
 
@@ -346,9 +351,8 @@ impl World {
         let held = self.disk.iter().map(|(zone, copy)| (zone.clone(), copy.held.clone())).collect();
         let listed = self.kept.iter().cloned().enumerate();
         let listed = listed.map(|(number, members)| (Primary(number), members)).collect();
-        let (copies, out) = Copies::new(Timestamp(self.now), follow(), held, listed, policy(self.limit));
-        self.copies = copies;
-        self.perform(out);
+        self.copies = Copies::new(Timestamp(self.now), follow(), held, listed, policy(self.limit));
+        self.tick();
         let begun = self.published.iter().cloned().collect();
         self.step(Input::Published { begun, ended: Vec::new() });
     }
@@ -366,9 +370,7 @@ impl World {
                 let (_, event) = self.events.pop_first().unwrap();
                 self.happen(event);
             } else {
-                let mut out = Outbox::new();
-                self.copies.tick(Timestamp(self.now), &mut out);
-                self.perform(out);
+                self.tick();
                 assert!(self.copies.deadline().is_none_or(|at| at.0 > self.now), "a tick leaves nothing due");
                 self.check();
             }

@@ -392,7 +392,7 @@ pub struct SecondariesView {
     pub secondaries: Vec<SecondaryView>,
     /// By name.
     pub update_targets: Vec<UpdateTargetView>,
-    /// In the order of the configuration.
+    /// By name.
     pub primaries: Vec<PrimaryView>,
 }
 

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::super::contact::{Patience, doubled};
 use super::super::record::Value;
 
 /// Primaries: a system has one on the other side, and a site few name servers whose zones it shall hold.
@@ -63,8 +64,9 @@ impl Policy {
         doubled(self.first_again, failures).min(self.first_again_max)
     }
 
-    pub(super) fn probe_delay(&self, probes: u32) -> Duration {
-        doubled(self.probe_again, probes).min(self.probe_again_max)
+    pub(super) fn patience(&self) -> Patience {
+        let Self { silent_after: unreachable_after, probe_again, probe_again_max, .. } = *self;
+        Patience { unreachable_after, probe_again, probe_again_max }
     }
 }
 
@@ -120,13 +122,6 @@ impl Times {
     pub(super) fn grain(&self) -> Duration {
         self.expire / 64
     }
-}
-
-/// Beyond it a doubled time exceeds every maximum that makes sense.
-const DOUBLINGS_MAX: u32 = 20;
-
-fn doubled(first: Duration, times: u32) -> Duration {
-    first.saturating_mul(1 << times.min(DOUBLINGS_MAX))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! One primary: what waits for it, and whether it is heard.
+//! One primary: what waits for it, and what is under way.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use switchback_machine::Timestamp;
 
+use super::super::contact::{Contact, Missed};
 use super::super::name::Name;
 use super::members::Members;
 use super::policy::Policy;
@@ -18,14 +19,6 @@ pub struct Follow {
     pub catalogue: Option<Name>,
 }
 
-/// A primary that is silent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Outage {
-    pub(super) since: Timestamp,
-    probes: u32,
-    probe_at: Timestamp,
-}
-
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) follow: Follow,
@@ -36,11 +29,7 @@ pub(super) struct Source {
     transfers: BTreeMap<u64, Name>,
     asking: usize,
     transferring: usize,
-    /// Exchanges that failed in a row.
-    failures: u32,
-    failing_since: Timestamp,
-    pub(super) heard: Option<Timestamp>,
-    pub(super) outage: Option<Outage>,
+    pub(super) contact: Contact,
 }
 
 impl Source {
@@ -52,10 +41,7 @@ impl Source {
             transfers: BTreeMap::new(),
             asking: 0,
             transferring: 0,
-            failures: 0,
-            failing_since: Timestamp(0),
-            heard: None,
-            outage: None,
+            contact: Contact::default(),
         }
     }
 
@@ -77,7 +63,7 @@ impl Source {
     /// The zone whose turn it is, and what for; transfers go first, for they are what somebody waits for.
     pub(super) fn next(&mut self, now: Timestamp, policy: &Policy) -> Option<(Task, Name)> {
         let outstanding = self.outstanding();
-        let (asks_max, transfers_max) = match self.outage {
+        let (asks_max, transfers_max) = match self.contact.outage {
             Some(outage) if outage.probe_at > now || outstanding > 0 => return None,
             Some(_) => (1, 1),
             None => (policy.asks_max, policy.transfers_max),
@@ -112,44 +98,15 @@ impl Source {
         self.asks.len() + self.transfers.len()
     }
 
-    /// It was heard. Returns the outage that ends with it.
-    pub(super) fn hear(&mut self, now: Timestamp) -> Option<Outage> {
-        self.heard = Some(now);
-        self.failures = 0;
-        self.outage.take()
-    }
-
-    /// It was not. True when it counts as silent from now on.
+    /// It was not heard. True when it counts as silent from now on.
     pub(super) fn miss(&mut self, now: Timestamp, policy: &Policy) -> bool {
-        if self.failures == 0 {
-            self.failing_since = now;
-        }
-        self.failures = self.failures.saturating_add(1);
-        match &mut self.outage {
-            Some(outage) => {
-                outage.probes = outage.probes.saturating_add(1);
-                outage.probe_at = now + policy.probe_delay(outage.probes);
-                false
-            }
-            None if self.failures < policy.silent_after => false,
-            None => {
-                let probe_at = now + policy.probe_delay(0);
-                self.outage = Some(Outage { since: self.failing_since, probes: 0, probe_at });
-                true
-            }
-        }
-    }
-
-    /// It tells something, so it is there: it is asked at once.
-    pub(super) fn rouse(&mut self, now: Timestamp) {
-        if let Some(outage) = &mut self.outage {
-            outage.probe_at = now;
-        }
+        let missed = Missed { sent: now, is_probe: self.contact.outage.is_some(), pause_from: now };
+        self.contact.miss(now, missed, policy.patience()).is_some()
     }
 
     /// When it is asked again that is silent.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        let outage = self.outage.filter(|_| self.outstanding() == 0 && self.waiting() > 0)?;
+        let outage = self.contact.outage.filter(|_| self.outstanding() == 0 && self.waiting() > 0)?;
         Some(outage.probe_at)
     }
 }

@@ -1,7 +1,5 @@
 //! What an operator sees: plain values, as of the last step.
 
-use alloc::vec::Vec;
-
 use switchback_machine::Timestamp;
 
 use super::super::name::Name;
@@ -47,19 +45,13 @@ pub struct Summary {
 }
 
 impl Copies {
-    /// Each primary.
-    pub fn summaries(&self) -> impl Iterator<Item = (Primary, Summary)> {
-        let mut summaries: Vec<_> = self
-            .sources
-            .iter()
-            .map(|source| Summary {
-                silent_since: source.outage.map(|outage| outage.since),
-                heard: source.heard,
-                ..Summary::default()
-            })
-            .collect();
-        for track in self.zones.values() {
-            let Some(summary) = summaries.get_mut(track.primary.0) else { continue };
+    /// A primary as a whole; `None` when it is none.
+    #[must_use]
+    pub fn summary(&self, primary: Primary) -> Option<Summary> {
+        let contact = &self.sources.get(primary.0)?.contact;
+        let silent_since = contact.outage.map(|outage| outage.since);
+        let mut summary = Summary { silent_since, heard: contact.last_heard, ..Summary::default() };
+        for track in self.zones.values().filter(|track| track.primary == primary) {
             *match track.copy {
                 _ if track.is_published => &mut summary.published,
                 None => &mut summary.missing,
@@ -67,13 +59,24 @@ impl Copies {
                 Some(_) => &mut summary.held,
             } += 1;
         }
-        (0..).map(Primary).zip(summaries)
+        Some(summary)
     }
 
-    /// Where the zones of a primary stand, in the order of their names.
+    /// Where a zone stands; `None` when it is not followed.
+    #[must_use]
+    pub fn standing(&self, zone: &Name) -> Option<(Primary, Standing)> {
+        self.zones.get(zone).map(|track| (track.primary, track.standing()))
+    }
+
+    /// Where the zones of a primary stand, those in trouble first.
     pub fn standings(&self, primary: Primary) -> impl Iterator<Item = (&Name, Standing)> {
-        let of = self.zones.iter().filter(move |(_, track)| track.primary == primary);
-        of.map(|(zone, track)| (zone, track.standing()))
+        let of = move |is_troubled| {
+            let is_it = move |track: &Track| {
+                track.primary == primary && (track.trouble.is_some() || track.copy.is_none()) == is_troubled
+            };
+            self.zones.iter().filter(move |(_, track)| is_it(track))
+        };
+        of(true).chain(of(false)).map(|(zone, track)| (zone, track.standing()))
     }
 
     /// Exchanges under way, and zones that wait for their turn.
