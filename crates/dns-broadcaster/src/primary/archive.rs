@@ -253,3 +253,6 @@ fn read_copy(name: &Name, bytes: &[u8]) -> Option<(Zone, usize)> {
     }
     Some((zone, whole_bytes))
 }
+
+#[cfg(test)]
+mod tests;
