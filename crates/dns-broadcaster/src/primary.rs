@@ -475,11 +475,8 @@ impl Shelf {
         if let Some(archive) = &self.archive {
             archive.keep(&zone, &stream, label, clock.now()).await?;
         }
-        {
-            let mut state = self.state();
-            state.zones.insert(name.clone(), zone);
-            state.expired.remove(name);
-        }
+        // One that had expired is answered when the core has heard of this.
+        self.state().zones.insert(name.clone(), zone);
         self.show(std::slice::from_ref(name)).await;
         tracing::info!(zone = %name, serial = serial.0, is_whole = stream.is_whole, bytes = stream.len(), "zone taken");
         Ok(Outcome::Taken { serial, times })
