@@ -1,7 +1,7 @@
 //! The wire's zones to the core's and back. Parsed once, here; the core trusts its types.
 
-mod record;
 mod primary;
+mod record;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,8 +39,8 @@ const ALPN_BYTES_MAX: usize = 255;
 /// More are not in use, and every answer would carry them.
 const ALPN_MAX: usize = 8;
 
-pub(crate) use self::record::{records, set_name};
 pub(crate) use self::primary::primaries;
+pub(crate) use self::record::{records, set_name};
 pub(crate) use self::target::{trouble_text, update_targets};
 
 /// RFC 2181 section 8.

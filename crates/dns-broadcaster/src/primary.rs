@@ -155,7 +155,7 @@ impl Holding {
         // Without primaries nothing is opened, and what was held of them earlier goes with the first that
         // there is again.
         if !primaries.is_empty() {
-            let (opened, found) = Archive::open(&folder)?;
+            let (opened, found) = Archive::open(&folder, publisher.key())?;
             archive = Some(opened);
             for (name, Found { zone, label, word }) in found {
                 let Some(times) = times(&zone) else { continue };
@@ -453,10 +453,10 @@ impl Shelf {
         label: Option<&Label>,
         clock: Clock,
     ) -> Result<Outcome, durable::Error> {
-        let origin = name.clone();
+        let (origin, key) = (name.clone(), self.publisher.key());
         let is_large =
             stream.len() > LARGE_BYTES || held.as_ref().is_some_and(|held| held.bytes() > LARGE_BYTES);
-        let make = move || (Zone::of_stream(&origin, &stream, held.as_deref()), stream);
+        let make = move || (Zone::of_stream(&origin, &stream, held.as_deref(), key), stream);
         let (zone, stream) = match is_large {
             true => tokio::task::spawn_blocking(make)
                 .await

@@ -383,6 +383,11 @@ impl Publisher {
         published
     }
 
+    /// Of tables whose names others may choose.
+    pub(crate) fn key(&self) -> table::Key {
+        self.key
+    }
+
     /// The folder of state.
     pub(crate) fn folder(&self) -> &Path {
         &self.config.data_dir

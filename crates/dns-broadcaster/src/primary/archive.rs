@@ -25,6 +25,7 @@ use switchback_proto::dns::record::v1::{CopyRecord, WordRecord};
 use crate::core::name::Name;
 use crate::core::secondary::members::Label;
 use crate::core::secondary::stream::Stream;
+use crate::core::table::Key;
 use crate::core::zone::Zone;
 
 const COPY: &str = "copy";
@@ -72,11 +73,11 @@ struct State {
 }
 
 impl Archive {
-    /// What is in `folder`. A copy that cannot be read is left out, and taken anew.
+    /// What is in `folder`, names hashed with `key`. A copy that cannot be read is left out, and taken anew.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub(crate) fn open(folder: &Path) -> Result<(Self, BTreeMap<Name, Found>), durable::Error> {
+    pub(crate) fn open(folder: &Path, table: Key) -> Result<(Self, BTreeMap<Name, Found>), durable::Error> {
         let db = Db::open(folder)?;
         let (mut state, mut copies) = (State::default(), BTreeMap::new());
         for (key, value) in db.scan(COPY)? {
@@ -87,7 +88,7 @@ impl Archive {
             let word = Timestamp(word.map_or(0, |word| word.unix_ms));
             let lengths: Vec<_> = parts.iter().map(|(_, part)| part.len()).collect();
             let bytes: Vec<u8> = parts.into_iter().flat_map(|(_, part)| part).collect();
-            let Some((zone, whole_bytes)) = read_copy(&name, &bytes) else {
+            let Some((zone, whole_bytes)) = read_copy(&name, &bytes, table) else {
                 tracing::error!(zone = %name, "the copy on the disk is damaged; it is taken anew");
                 continue;
             };
@@ -242,13 +243,13 @@ fn part_key(generation: u64, number: u32) -> Vec<u8> {
 }
 
 /// The zone that these bytes make, and how many of them are the whole zone that it began as.
-fn read_copy(name: &Name, bytes: &[u8]) -> Option<(Zone, usize)> {
+fn read_copy(name: &Name, bytes: &[u8], table: Key) -> Option<(Zone, usize)> {
     let (whole, mut rest) = Stream::read(bytes)?;
     let whole_bytes = whole.written_bytes();
-    let mut zone = Zone::of_stream(name, &whole, None).ok()?;
+    let mut zone = Zone::of_stream(name, &whole, None, table).ok()?;
     while !rest.is_empty() {
         let (stream, behind) = Stream::read(rest)?;
-        zone = Zone::of_stream(name, &stream, Some(&zone)).ok()?;
+        zone = Zone::of_stream(name, &stream, Some(&zone), table).ok()?;
         rest = behind;
     }
     Some((zone, whole_bytes))

@@ -11,6 +11,7 @@ use switchback_dns::core::record::Kind;
 use switchback_dns::core::secondary::Times;
 use switchback_dns::core::secondary::intake::{Arrived, Wanted};
 use switchback_dns::core::secondary::members::members;
+use switchback_dns::core::table::Key;
 use switchback_dns::core::transfer;
 use switchback_dns::core::zone::Zone;
 
@@ -91,7 +92,7 @@ fn fuzz() {
         let Ok(Some(Arrived::Stream(stream))) = arrived(&messages, *wanted, Some(held.serial())) else {
             continue;
         };
-        let Ok(zone) = Zone::of_stream(&key(""), &stream, Some(held)) else { continue };
+        let Ok(zone) = Zone::of_stream(&key(""), &stream, Some(held), Key::new(1, 2)) else { continue };
         zones += 1;
         assert!(zone.serial().is_newer_than(held.serial()));
         answers(&zone);

@@ -3,6 +3,7 @@
 use switchback_dns::core::record::{Kind, Rdata, Soa};
 use switchback_dns::core::secondary::members::{Unheeded, members};
 use switchback_dns::core::secondary::stream::{Line, Stream};
+use switchback_dns::core::table::Key;
 use switchback_dns::core::zone::{Policy, Serial, Zone};
 
 use crate::name;
@@ -25,7 +26,7 @@ fn catalogue(version: &str, more: &[(&str, Kind, Rdata)]) -> Zone {
         let owner = name(owner);
         stream.push(Line { owner: owner.as_bytes(), kind: *kind, ttl: 0, value: value.as_bytes() });
     }
-    Zone::of_stream(&origin, &stream, None).unwrap()
+    Zone::of_stream(&origin, &stream, None, Key::new(1, 2)).unwrap()
 }
 
 fn pointer(owner: &'static str, zone: &str) -> (&'static str, Kind, Rdata) {

@@ -9,6 +9,7 @@ use switchback_dns::core::record::{Kind, Rdata};
 use switchback_dns::core::secondary::copy::Unfit;
 use switchback_dns::core::secondary::intake::{Arrived, Broken, Wanted};
 use switchback_dns::core::secondary::stream::{Line, Stream};
+use switchback_dns::core::table::Key;
 use switchback_dns::core::transfer;
 use switchback_dns::core::zone::{Serial, Snapshot, Zone};
 
@@ -32,7 +33,7 @@ fn taken(arrived: Option<Arrived>, held: Option<&Zone>) -> Zone {
     let (read, behind) = Stream::read(&kept).unwrap();
     assert!(read == stream && behind.is_empty());
     assert!(Stream::read(&kept[..kept.len() - 1]).is_none());
-    Zone::of_stream(&key(""), &read, held).unwrap()
+    Zone::of_stream(&key(""), &read, held, Key::new(1, 2)).unwrap()
 }
 
 /// What a server with this zone answers.
@@ -141,7 +142,7 @@ proptest! {
         let held = Some(before.serial());
         if let Ok(Some(Arrived::Stream(stream))) = arrived(&bent, wanted, held) {
             // A zone that hangs together, newer than what was held; or none.
-            if let Ok(zone) = Zone::of_stream(&key(""), &stream, Some(before)) {
+            if let Ok(zone) = Zone::of_stream(&key(""), &stream, Some(before), Key::new(1, 2)) {
                 prop_assert!(zone.serial().is_newer_than(before.serial()));
                 let apex = records(&zone).iter().filter(|record| record.1 == Kind::SOA).count();
                 prop_assert_eq!(apex, 2, "its SOA, first and last");
@@ -191,10 +192,10 @@ fn a_zone_that_cannot_be_served_is_refused_whole() {
     ];
     for (more, is_it) in cases {
         let lines = [start(), more].concat();
-        let unfit = Zone::of_stream(&key(""), &stream(true, &lines), None).unwrap_err();
+        let unfit = Zone::of_stream(&key(""), &stream(true, &lines), None, Key::new(1, 2)).unwrap_err();
         assert!(is_it(&unfit), "{unfit}");
     }
-    let unfit = Zone::of_stream(&key(""), &stream(true, &start()[..1]), None).unwrap_err();
+    let unfit = Zone::of_stream(&key(""), &stream(true, &start()[..1]), None, Key::new(1, 2)).unwrap_err();
     assert_eq!(unfit, Unfit::NoServers);
     // Signatures and denials stand beside an alias.
     let signed = [
@@ -205,7 +206,7 @@ fn a_zone_that_cannot_be_served_is_refused_whole() {
             ("c", Kind::NSEC, 5, server()),
         ],
     ];
-    Zone::of_stream(&key(""), &stream(true, &signed.concat()), None).unwrap();
+    Zone::of_stream(&key(""), &stream(true, &signed.concat()), None, Key::new(1, 2)).unwrap();
 }
 
 #[test]
@@ -215,7 +216,7 @@ fn differences_that_do_not_fit_are_told_from_a_zone_that_cannot_be() {
         let before: Lines = vec![("", Kind::SOA, 60, soa(from))];
         let after: Lines = vec![("", Kind::SOA, 60, soa(2))];
         let stream = stream(false, &[before, removed, after, added].concat());
-        Zone::of_stream(&key(""), &stream, Some(&held))
+        Zone::of_stream(&key(""), &stream, Some(&held), Key::new(1, 2))
     };
     let a = |last| vec![("a", Kind::A, 60, address(last))];
     let next = step(1, a(1), a(2)).unwrap();
@@ -238,7 +239,7 @@ fn a_name_whose_records_went_exists_no_more_nor_do_those_that_led_to_it() {
     let held = zone(&Model::from([(3, 0, 1), (6, 0, 1)]), 1);
     let lines: Lines =
         vec![("", Kind::SOA, 60, soa(1)), ("x.b.a", Kind::A, 61, address(1)), ("", Kind::SOA, 60, soa(2))];
-    let next = Zone::of_stream(&key(""), &stream(false, &lines), Some(&held)).unwrap();
+    let next = Zone::of_stream(&key(""), &stream(false, &lines), Some(&held), Key::new(1, 2)).unwrap();
     let snapshot = Snapshot::new([std::sync::Arc::new(next)]);
     let code = |owner: &str| answer(&snapshot, key(owner).as_bytes(), Kind::A).code;
     use switchback_dns::core::answer::Code;

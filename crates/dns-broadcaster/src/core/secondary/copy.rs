@@ -8,7 +8,7 @@ use super::super::draft::Draft;
 use super::super::name::Name;
 use super::super::packed::{self, Node, Row};
 use super::super::record::Kind;
-use super::super::table::Table;
+use super::super::table::{Key, Table};
 use super::super::zone::{Serial, Zone};
 use super::stream::{Line, Stream};
 
@@ -43,13 +43,14 @@ impl Unfit {
 }
 
 impl Zone {
-    /// The zone of `origin` that `stream` makes, of which `held` is held.
+    /// The zone of `origin` that `stream` makes, of which `held` is held. A whole one has its names hashed with
+    /// `key`: somebody else has chosen them.
     ///
     /// # Errors
     /// A record cannot be served, or the differences do not fit.
-    pub fn of_stream(origin: &Name, stream: &Stream, held: Option<&Self>) -> Result<Self, Unfit> {
+    pub fn of_stream(origin: &Name, stream: &Stream, held: Option<&Self>, key: Key) -> Result<Self, Unfit> {
         let zone = match (stream.is_whole, held) {
-            (true, _) => whole(origin, stream)?,
+            (true, _) => whole(origin, stream, key)?,
             (false, Some(held)) => changed(held, stream)?,
             (false, None) => return Err(Unfit::NoStart),
         };
@@ -60,8 +61,8 @@ impl Zone {
     }
 }
 
-fn whole(origin: &Name, stream: &Stream) -> Result<Zone, Unfit> {
-    let mut draft = Draft::default();
+fn whole(origin: &Name, stream: &Stream, key: Key) -> Result<Zone, Unfit> {
+    let mut draft = Draft::keyed(key);
     for line in stream.lines() {
         draft.push(line.owner, line.kind, line.set_ttl(), line.value);
     }

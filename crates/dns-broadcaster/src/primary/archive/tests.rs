@@ -70,24 +70,24 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (origin, other) = (name("z.test"), name("other.test"));
-        let (mut archive, _) = Archive::open(folder.path()).unwrap();
+        let (mut archive, _) = Archive::open(folder.path(), Key::new(1, 2)).unwrap();
         let label = Label(b"one".to_vec());
         let keep = |archive: &Archive, zone: &Zone, stream: &Stream, label, at| {
             runtime.block_on(archive.keep(zone, stream, label, Timestamp(at))).unwrap();
         };
         let first = whole(&other, 7, 3);
-        keep(&archive, &Zone::of_stream(&other, &first, None).unwrap(), &first, None, 3);
+        keep(&archive, &Zone::of_stream(&other, &first, None, Key::new(1, 2)).unwrap(), &first, None, 3);
         let first = whole(&origin, 1, names);
-        let mut zone = Zone::of_stream(&origin, &first, None).unwrap();
+        let mut zone = Zone::of_stream(&origin, &first, None, Key::new(1, 2)).unwrap();
         keep(&archive, &zone, &first, Some(&label), 1);
         for (number, is_start) in (1..).zip(starts) {
             let stream = step(&origin, number, bytes);
-            zone = Zone::of_stream(&origin, &stream, Some(&zone)).unwrap();
+            zone = Zone::of_stream(&origin, &stream, Some(&zone), Key::new(1, 2)).unwrap();
             keep(&archive, &zone, &stream, Some(&label), number.into());
             if is_start {
                 drop(archive);
                 let found;
-                (archive, found) = Archive::open(folder.path()).unwrap();
+                (archive, found) = Archive::open(folder.path(), Key::new(1, 2)).unwrap();
                 prop_assert_eq!(found.len(), 2);
                 prop_assert_eq!(rows(&found[&origin].zone), rows(&zone));
                 prop_assert_eq!(found[&origin].word, Timestamp(number.into()));
@@ -107,8 +107,8 @@ fn what_belongs_to_no_copy_goes_with_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let origin = name("z.test");
     let stream = whole(&origin, 1, 2_000);
-    let zone = Zone::of_stream(&origin, &stream, None).unwrap();
-    let (archive, _) = Archive::open(folder.path()).unwrap();
+    let zone = Zone::of_stream(&origin, &stream, None, Key::new(1, 2)).unwrap();
+    let (archive, _) = Archive::open(folder.path(), Key::new(1, 2)).unwrap();
     runtime.block_on(archive.keep(&zone, &stream, None, Timestamp(1))).unwrap();
     let all = parts(&archive);
     assert!(all > 1);
@@ -118,7 +118,7 @@ fn what_belongs_to_no_copy_goes_with_the_next_start() {
     (0..3).for_each(|number| batch.put(PART, &part_key(0, number), b"x"));
     archive.db.commit(batch).unwrap();
     drop(archive);
-    let (archive, found) = Archive::open(folder.path()).unwrap();
+    let (archive, found) = Archive::open(folder.path(), Key::new(1, 2)).unwrap();
     assert_eq!((found.len(), parts(&archive)), (1, all));
     // Nothing that is written now gets the place of what was there.
     runtime.block_on(archive.keep(&zone, &stream, None, Timestamp(2))).unwrap();
@@ -132,7 +132,7 @@ fn what_belongs_to_no_copy_goes_with_the_next_start() {
     runtime.block_on(archive.remove_parts(&gone)).unwrap();
     assert_eq!(parts(&archive), 0);
     drop(archive);
-    assert!(Archive::open(folder.path()).unwrap().1.is_empty());
+    assert!(Archive::open(folder.path(), Key::new(1, 2)).unwrap().1.is_empty());
 }
 
 #[test]
@@ -141,16 +141,16 @@ fn a_copy_that_is_damaged_is_taken_anew() {
     let folder = tempfile::tempdir().unwrap();
     let origin = name("z.test");
     let stream = whole(&origin, 1, 10);
-    let zone = Zone::of_stream(&origin, &stream, None).unwrap();
-    let (archive, _) = Archive::open(folder.path()).unwrap();
+    let zone = Zone::of_stream(&origin, &stream, None, Key::new(1, 2)).unwrap();
+    let (archive, _) = Archive::open(folder.path(), Key::new(1, 2)).unwrap();
     runtime.block_on(archive.keep(&zone, &stream, None, Timestamp(1))).unwrap();
     let mut batch = Batch::default();
     batch.put(PART, &part_key(1, 0), b"\x01\0\0\0\x09damage");
     archive.db.commit(batch).unwrap();
     drop(archive);
-    let (archive, found) = Archive::open(folder.path()).unwrap();
+    let (archive, found) = Archive::open(folder.path(), Key::new(1, 2)).unwrap();
     assert!(found.is_empty());
     runtime.block_on(archive.keep(&zone, &stream, None, Timestamp(2))).unwrap();
     drop(archive);
-    assert_eq!(Archive::open(folder.path()).unwrap().1.len(), 1);
+    assert_eq!(Archive::open(folder.path(), Key::new(1, 2)).unwrap().1.len(), 1);
 }
