@@ -212,3 +212,22 @@ pub(crate) fn source(own: &[IpAddr], peer: SocketAddr) -> IpAddr {
     let any = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     own.iter().copied().find(|address| address.is_ipv4() == peer.is_ipv4()).unwrap_or(any)
 }
+
+#[cfg(test)]
+impl Correspondent {
+    pub(crate) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// What is taken of what `answer` makes of the bytes of `message`, as if it had come from there.
+    pub(crate) fn answered(
+        &self,
+        message: &Message,
+        answer: impl FnOnce(&[u8]) -> Vec<u8>,
+    ) -> Option<Message> {
+        let mut pending = self.pending(message).unwrap();
+        let bytes = answer(&pending.bytes);
+        pending.take(&bytes, self.address, &mut None);
+        pending.answer
+    }
+}

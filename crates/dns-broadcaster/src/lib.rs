@@ -35,6 +35,8 @@ mod courier;
 mod datagram;
 pub mod desk;
 mod edition;
+#[cfg(test)]
+mod fuzz;
 mod https;
 mod own;
 pub mod primary;

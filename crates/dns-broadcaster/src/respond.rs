@@ -583,4 +583,4 @@ fn wire_name_of(key: &[u8]) -> WireName {
 }
 
 #[cfg(test)]
-mod fuzz;
+pub(crate) mod fuzz;

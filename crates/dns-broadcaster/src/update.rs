@@ -1,5 +1,7 @@
 //! Keeps names in zones that somebody else masters: carries out what [`crate::core::update`] decides.
 
+#[cfg(test)]
+mod fuzz;
 mod message;
 
 use std::collections::{BTreeMap, BTreeSet};

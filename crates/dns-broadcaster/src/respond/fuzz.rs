@@ -1,12 +1,7 @@
 //! Messages that nobody should send, against the whole way from bytes to bytes: nothing panics, what is
-//! answered is a message, and no datagram is larger than the client takes. A test run has some thousand
-//! of them; for longer:
-//!
-//! `SWITCHBACK_FUZZ_SECONDS=3600 [SWITCHBACK_SEED=1] cargo test --release -p switchback-dns --lib fuzz -- --nocapture`
+//! answered is a message, and no datagram is larger than the client takes. See [`crate::fuzz`].
 
 use std::collections::BTreeMap;
-use std::env;
-use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, OpCode, Query};
 use hickory_proto::rr::{Name as WireName, RecordType};
@@ -20,6 +15,7 @@ use crate::core::receive::{Grant, Grants, Pattern, decide};
 use crate::core::record::{Rdata, Set};
 use crate::core::secondary::{Follow, Primary};
 use crate::core::zone::{NameServer, Policy, System, Tenant, TenantContent};
+use crate::fuzz;
 use crate::primary::Followed;
 use crate::tsig::{Algorithm, Key};
 
@@ -30,7 +26,7 @@ fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-fn key() -> Key {
+pub(crate) fn key() -> Key {
     Key::from_base64(
         &name("key.test"),
         Algorithm::HmacSha256,
@@ -40,7 +36,7 @@ fn key() -> Key {
 }
 
 /// Zones with something of everything.
-fn responder() -> Responder {
+pub(crate) fn responder() -> Responder {
     let address = |last: u8| IpAddr::from([192, 0, 2, last]);
     let server =
         |label: &str| NameServer { name: name(&format!("ns1.{label}.test")), addresses: vec![address(53)] };
@@ -197,45 +193,6 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % end.max(1) as u64) as usize
-    }
-}
-
-fn bend(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = seeds[dice.below(seeds.len())].clone();
-    for _ in 0..dice.below(6) {
-        let at = dice.below(bytes.len());
-        match dice.below(7) {
-            0 => bytes[at] ^= 1 << dice.below(8),
-            1 => bytes[at] = [0, 1, 0x3f, 0x40, 0x7f, 0x80, 0xc0, 0xff][dice.below(8)],
-            2 => bytes.truncate(at.max(1)),
-            3 => bytes.insert(at, dice.below(256) as u8),
-            4 => drop(bytes.remove(at)),
-            5 => {
-                let other = &seeds[dice.below(seeds.len())];
-                let from = dice.below(other.len());
-                bytes.truncate(at.max(1));
-                bytes.extend(&other[from..]);
-            }
-            // A pointer into the header or the question.
-            _ => bytes.splice(at..(at + 2).min(bytes.len()), [0xc0, dice.below(40) as u8]).for_each(drop),
-        }
-        if bytes.is_empty() {
-            bytes.push(0);
-        }
-    }
-    bytes
-}
-
 /// As a worker does it with an update, whoever sent it.
 fn judged(snapshot: &Snapshot, bytes: &[u8]) {
     let zone = snapshot.zone(&name("east.test")).unwrap();
@@ -252,24 +209,11 @@ fn judged(snapshot: &Snapshot, bytes: &[u8]) {
 
 #[test]
 fn fuzz() {
-    let number = |key: &str| env::var(key).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seconds = number("SWITCHBACK_FUZZ_SECONDS");
-    let seed = number("SWITCHBACK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
-    println!("seed {seed}");
-    let (responder, seeds, mut dice) = (responder(), seeds(), Dice(seed));
+    let (responder, seeds) = (responder(), seeds());
     let mut limiter = responder.limiter();
-    let (mut message, mut largest, mut worst) = (Vec::new(), 0.0_f64, Vec::new());
-    let (begun, mut count, mut taken) = (Instant::now(), 0_usize, 0_usize);
-    loop {
-        let is_over = match seconds {
-            Some(seconds) => count.is_multiple_of(1024) && begun.elapsed() > Duration::from_secs(seconds),
-            None => count == SAMPLE,
-        };
-        if is_over {
-            break;
-        }
-        count += 1;
-        let bytes = bend(&mut dice, &seeds);
+    let (mut message, mut largest, mut worst, mut taken) = (Vec::new(), 0.0_f64, Vec::new(), 0_usize);
+    let count = fuzz::run(SAMPLE, |dice| {
+        let bytes = fuzz::bend(dice, &seeds);
         let shown = || format!("{}", bytes.escape_ascii());
         // A stranger, and who may take zones.
         let source =
@@ -305,11 +249,10 @@ fn fuzz() {
                 }
             }
         }
-    }
+    });
     assert!(count < SAMPLE || taken > 0, "no update was as it should be");
     println!(
-        "{count} messages in {:.0?}; the largest answer by UDP to a stranger has {largest:.1} times the bytes of its query: {}",
-        begun.elapsed(),
+        "the largest answer by UDP to a stranger has {largest:.1} times the bytes of its query: {}",
         worst.escape_ascii()
     );
 }
