@@ -1,11 +1,14 @@
 //! How many connections there are, whatever carries them, and what each may take.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// All connections together: each holds some queries and answers of 64 KiB at most.
 const CONNECTIONS_MAX: usize = 1024;
@@ -14,7 +17,7 @@ const CONNECTIONS_PER_ADDRESS_MAX: usize = 128;
 /// Transfers at once; more wait. Each keeps the zone as it was when it began.
 const TRANSFERS_MAX: usize = 32;
 /// After an error of `accept`, such as too many open files, which would come again at once.
-pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// What the connections of all listeners share.
 pub(crate) struct Limits {
@@ -51,6 +54,38 @@ impl Limits {
     pub(crate) async fn transfer(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
         self.transfers.acquire().await
     }
+}
+
+/// Accepts until the shutdown, and runs what `connect` makes of each connection; ends when all of them have.
+pub(crate) async fn accept<C: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    limits: &Arc<Limits>,
+    shutdown: &CancellationToken,
+    connect: impl Fn(TcpStream, SocketAddr, Place) -> C,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, source) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "no connection accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let Some(place) = limits.admit(source.ip()) else {
+            tracing::debug!(%source, "connection closed: too many are open");
+            continue;
+        };
+        connections.spawn(connect(stream, source, place));
+    }
+    while connections.join_next().await.is_some() {}
 }
 
 /// The right to one connection.

@@ -22,12 +22,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::{ACCEPT_RETRY, Limits, Place};
+use crate::connections::{self, Limits, Place};
 use crate::respond::Responder;
 
 /// ALPN of HTTP, the better one first.
@@ -49,30 +48,11 @@ pub(crate) async fn serve(
     limits: Arc<Limits>,
     shutdown: CancellationToken,
 ) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, source) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "no connection accepted");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-                continue;
-            }
-        };
-        let Some(place) = limits.admit(source.ip()) else {
-            tracing::debug!(%source, "connection closed: too many are open");
-            continue;
-        };
+    connections::accept(listener, &limits, &shutdown, |stream, source, place| {
         let connection = Connection { tls: tls.clone(), source, responder: Arc::clone(&responder), place };
-        connections.spawn(connection.run(stream, shutdown.clone()));
-    }
-    while connections.join_next().await.is_some() {}
+        connection.run(stream, shutdown.clone())
+    })
+    .await;
 }
 
 struct Connection {

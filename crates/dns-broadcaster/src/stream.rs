@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::{ACCEPT_RETRY, Limits, Place};
+use crate::connections::{self, Limits, Place};
 use crate::respond::{Responder, Response, Transfer};
 
 /// Accepts until the shutdown; then the queries that were read are answered.
@@ -23,30 +22,10 @@ pub(crate) async fn serve(
     limits: Arc<Limits>,
     shutdown: CancellationToken,
 ) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, source) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "no connection accepted");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-                continue;
-            }
-        };
-        let Some(place) = limits.admit(source.ip()) else {
-            tracing::debug!(%source, "connection closed: too many are open");
-            continue;
-        };
-        let connection = Connection { stream, source, responder: Arc::clone(&responder), place };
-        connections.spawn(connection.run(shutdown.clone()));
-    }
-    while connections.join_next().await.is_some() {}
+    connections::accept(listener, &limits, &shutdown, |stream, source, place| {
+        Connection { stream, source, responder: Arc::clone(&responder), place }.run(shutdown.clone())
+    })
+    .await;
 }
 
 struct Connection {
