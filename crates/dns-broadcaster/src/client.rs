@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::framed;
 
 /// What is announced to the server and read at most (DNS Flag Day 2020).
 const UDP_BYTES_MAX: u16 = 1232;
@@ -200,10 +201,9 @@ async fn ask_udp(
 
 async fn ask_tcp(server: SocketAddr, query: &Message, bytes: &[u8]) -> Result<Message, Reason> {
     let mut stream = TcpStream::connect(server).await?;
-    let length = u16::try_from(bytes.len()).map_err(|_| Reason::Malformed)?;
-    stream.write_all(&[&length.to_be_bytes(), bytes].concat()).await?;
-    let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
-    stream.read_exact(&mut buffer).await?;
+    framed::write(&mut stream, bytes).await?;
+    let mut buffer = Vec::new();
+    framed::read(&mut stream, &mut buffer).await?;
     response_to(query, &buffer).ok_or(Reason::Malformed)
 }
 

@@ -8,12 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 pub(crate) use self::burst::BURST_MAX;
 use crate::core::plain::UDP_BYTES_MAX;
+use crate::framed;
 use crate::respond::unix_seconds;
 use crate::tsig::{Checking, Key, Mismatch};
 
@@ -104,7 +104,7 @@ impl Correspondent {
         let is_left =
             |pending: &Pending<&Message>| pending.answer.as_ref().is_none_or(|answer| answer.truncation);
         if pending.iter().any(is_left) {
-            let mut stream = self.connect().await?;
+            let mut stream = connect(self.from, self.address).await?;
             for left in pending.iter_mut().filter(|pending| is_left(pending)) {
                 *left = self.pending(left.message)?;
                 left.by_stream(&mut stream, self.address, doubt).await?;
@@ -154,12 +154,6 @@ impl Correspondent {
             }
         }
     }
-
-    async fn connect(&self) -> io::Result<TcpStream> {
-        let socket = if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.bind((self.from, 0).into())?;
-        socket.connect(self.address).await
-    }
 }
 
 impl<M: Borrow<Message>> Pending<M> {
@@ -169,10 +163,9 @@ impl<M: Borrow<Message>> Pending<M> {
         from: SocketAddr,
         doubt: &mut Option<Mismatch>,
     ) -> io::Result<()> {
-        let length = u16::try_from(self.bytes.len()).map_err(io::Error::other)?;
-        stream.write_all(&[&length.to_be_bytes(), self.bytes.as_slice()].concat()).await?;
-        let mut answer = vec![0; usize::from(stream.read_u16().await?)];
-        stream.read_exact(&mut answer).await?;
+        framed::write(stream, &self.bytes).await?;
+        let mut answer = Vec::new();
+        framed::read(stream, &mut answer).await?;
         self.take(&answer, from, doubt);
         if self.answer.is_some() { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
@@ -194,6 +187,13 @@ impl<M: Borrow<Message>> Pending<M> {
         };
         self.answer = proven.and_then(|bytes| answer_to(self.message.borrow(), &bytes));
     }
+}
+
+/// A connection from one of our addresses: it is what the other side knows this server by.
+pub(crate) async fn connect(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
 }
 
 /// The message, when it answers `asked`.

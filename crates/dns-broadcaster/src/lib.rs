@@ -35,6 +35,7 @@ mod courier;
 mod datagram;
 pub mod desk;
 mod edition;
+mod framed;
 #[cfg(test)]
 mod fuzz;
 mod https;

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::connections::{Limits, Place};
+use crate::framed;
 use crate::respond::Responder;
 
 /// ALPN of DNS over QUIC (RFC 9250 section 4.1.1).
@@ -174,14 +175,13 @@ async fn exchange(
     responder: &Responder,
 ) {
     // A client that gives up, or whose connection ends, is owed nothing.
-    let Ok(framed) = question.read_to_end(STREAM_BYTES_MAX).await else { return };
+    let Ok(bytes) = question.read_to_end(STREAM_BYTES_MAX).await else { return };
     let source = connection.remote_address().ip();
-    let answered = message(&framed).and_then(|message| responder.respond_alone(message, source));
+    let answered = message(&bytes).and_then(|message| responder.respond_alone(message, source));
     let Some(message) = answered else {
         return connection.close(PROTOCOL_ERROR, b"expected one message behind its length, under id 0");
     };
-    let length = u16::try_from(message.len()).unwrap_or(u16::MAX).to_be_bytes();
-    if answer.write_all(&length).await.is_ok() && answer.write_all(&message).await.is_ok() {
+    if framed::write(&mut answer, &message).await.is_ok() {
         _ = answer.finish();
         // Until the client has it: the connection may be closed behind it.
         _ = answer.stopped().await;

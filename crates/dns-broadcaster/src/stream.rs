@@ -7,12 +7,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::connections::{self, Limits, Place};
+use crate::framed;
 use crate::respond::{Responder, Response, Transfer};
 
 /// Accepts until the shutdown; then the queries that were read are answered.
@@ -50,7 +50,7 @@ impl Connection {
             let read = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                read = timeout(idle, read(&mut self.stream, &mut query)) => read,
+                read = timeout(idle, framed::read_next(&mut self.stream, &mut query)) => read,
             };
             // A whole query within the idle time: one that trickles is none.
             let Ok(read) = read else { return Ok(()) };
@@ -93,21 +93,6 @@ impl Connection {
 
     /// One message, taken by the client within the idle time.
     async fn write(&mut self, message: &[u8]) -> io::Result<()> {
-        let length = u16::try_from(message.len())
-            .map_err(|_| io::Error::other("an answer of more than 64 KiB was not sent"))?;
-        let framed = [&length.to_be_bytes(), message].concat();
-        timeout(self.place.idle(), self.stream.write_all(&framed)).await?
+        timeout(self.place.idle(), framed::write(&mut self.stream, message)).await?
     }
-}
-
-/// Reads one message; false at the end of the stream.
-async fn read(stream: &mut TcpStream, message: &mut Vec<u8>) -> io::Result<bool> {
-    let length = match stream.read_u16().await {
-        Ok(length) => length,
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    message.resize(usize::from(length), 0);
-    stream.read_exact(message).await?;
-    Ok(true)
 }

@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::RecordType;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::core::name::Name;
 use crate::core::secondary::intake::{Arrived, Broken, Intake, Wanted};
 use crate::core::transfer;
 use crate::core::zone::Zone;
+use crate::correspondent::connect;
+use crate::framed;
 use crate::respond::{unix_seconds, wire_name, wire_record};
 use crate::tsig::{Key, Mismatch};
 
@@ -97,12 +99,12 @@ impl Lines {
         };
         let silent = |intake: &Intake, failure| if intake.has_begun() { Failure::BrokenOff } else { failure };
         let mut message = Vec::new();
-        match timeout(SILENCE_MAX, line.write(&bytes)).await {
+        match timeout(SILENCE_MAX, framed::write(line.0.get_mut(), &bytes)).await {
             Ok(written) => written.map_err(|error| self.unreachable(&error))?,
             Err(_) => return Err(Failure::TimedOut),
         }
         loop {
-            match timeout(SILENCE_MAX, line.read(&mut message)).await {
+            match timeout(SILENCE_MAX, framed::read(&mut line.0, &mut message)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(silent(&intake, self.unreachable(&error))),
                 Err(_) => return Err(silent(&intake, Failure::TimedOut)),
@@ -161,24 +163,9 @@ impl Lines {
     }
 
     async fn connect(&self) -> io::Result<Line> {
-        let socket = if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.bind((self.from, 0).into())?;
-        let stream = socket.connect(self.address).await?;
+        let stream = connect(self.from, self.address).await?;
         stream.set_nodelay(true)?;
         Ok(Line(BufReader::with_capacity(BUFFER_BYTES, stream)))
-    }
-}
-
-impl Line {
-    async fn write(&mut self, message: &[u8]) -> io::Result<()> {
-        let length = u16::try_from(message.len()).map_err(io::Error::other)?;
-        self.0.get_mut().write_all(&[&length.to_be_bytes(), message].concat()).await
-    }
-
-    async fn read(&mut self, message: &mut Vec<u8>) -> io::Result<()> {
-        let length = self.0.read_u16().await?;
-        message.resize(length.into(), 0);
-        self.0.read_exact(message).await.map(drop)
     }
 }
 
