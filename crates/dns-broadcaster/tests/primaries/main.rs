@@ -8,7 +8,6 @@ mod config;
 mod ours;
 #[path = "../peer/mod.rs"]
 mod peer;
-mod speed;
 mod theirs;
 
 use std::net::{Ipv4Addr, SocketAddr};
