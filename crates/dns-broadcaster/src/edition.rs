@@ -60,7 +60,10 @@ pub(crate) struct Rules<'a> {
 
 /// See the module.
 pub(crate) struct Edition {
-    pub(crate) snapshot: Snapshot,
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// What of it may be served before it is durable: the very snapshot when that is all, and nothing when
+    /// nothing may.
+    pub(crate) early: Option<Arc<Snapshot>>,
     /// What has to be durable before it is served.
     pub(crate) renewed: Changes,
     pub(crate) shown: Option<Arc<Shown>>,
@@ -108,6 +111,7 @@ impl<'a> Sources<'a> {
         let wanted: Vec<_> = plots.iter().map(|(name, plot)| plot.wanted(name, rules)).collect();
         let mut renewed = self.renewals.settle(&wanted, rules.times, rules.is_start);
         let mut zones = Vec::with_capacity(plots.len());
+        let mut early = Vec::new();
         let mut shown = self.shown.cloned();
         for (name, plot) in &plots {
             let change = renewed.get_mut(name);
@@ -130,10 +134,14 @@ impl<'a> Sources<'a> {
                         "signed again without another serial, for the link leaves no more: have the name servers that follow take the zone anew"
                     );
                 }
+            } else if plot.source.is_linked() && before.zone(name).is_none_or(|it| !Arc::ptr_eq(it, &zone)) {
+                early.push(Arc::clone(&zone));
             }
             zones.push(zone);
         }
-        Ok(Edition { snapshot: Snapshot::new(zones), renewed, shown })
+        let snapshot = Arc::new(Snapshot::new(zones));
+        let early = early_snapshot(&snapshot, before, early);
+        Ok(Edition { snapshot, early, renewed, shown })
     }
 
     /// What is published takes the place of a zone of that name.
@@ -269,6 +277,24 @@ impl<'a> Sources<'a> {
     }
 }
 
+/// What may be served before it is durable, of the edition that follows `before`: zones of links that are not
+/// signed. Their serials and what those stand for are on the link manager's record, which says them again
+/// after a crash. What is numbered here could have one serial for two contents then, and of a signature
+/// nobody would know when it expires.
+fn early_snapshot(
+    snapshot: &Arc<Snapshot>,
+    before: &Snapshot,
+    early: Vec<Arc<Zone>>,
+) -> Option<Arc<Snapshot>> {
+    if early.is_empty() {
+        return None;
+    }
+    let with_early = Snapshot::new(before.zones().cloned().chain(early));
+    let is_all = with_early.zones().count() == snapshot.zones().count()
+        && with_early.zones().zip(snapshot.zones()).all(|(one, other)| Arc::ptr_eq(one, other));
+    Some(if is_all { Arc::clone(snapshot) } else { Arc::new(with_early) })
+}
+
 impl Plot<'_> {
     fn wanted<'p>(&self, name: &'p Name, rules: Rules<'_>) -> Wanted<'p> {
         let Self { keys, is_secure, children, .. } = self;
@@ -277,5 +303,133 @@ impl Plot<'_> {
             .map(|keyring| Basis::of(keyring.signer().key(), keys, *is_secure, rules.denial, children));
         let basis = basis.unwrap_or_default();
         Wanted { name, given: self.source.given(), basis, is_linked: self.source.is_linked() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::core::dnssec::key::Algorithm;
+    use crate::core::dnssec::roll::Stage;
+    use crate::core::dnssec::{Denial, Lifetime};
+    use crate::core::gateway::Gateway;
+    use crate::core::zone::{NameServer, TenantContent};
+    use crate::signer::{Kept, KeyPair};
+
+    const POLICY: Policy =
+        Policy { refresh: 30, retry: 10, expire: 604_800, system_ttl: 60, negative_ttl: 5 };
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    fn tenant(text: &str, link: &str, address: &str) -> (Name, Tenant) {
+        let address: IpAddr = address.parse().unwrap();
+        let content = TenantContent {
+            gateway: Gateway::at(vec![address]),
+            name_servers: vec![NameServer { name: name("ns1.west.example.com"), addresses: vec![address] }],
+            ttl: 5,
+            place: None,
+        };
+        let (link, target) = (link.into(), String::new());
+        let tenant =
+            Tenant { name: name(text), serial: Serial(16), content, link, target, peer_keys: Vec::new() };
+        (tenant.name.clone(), tenant)
+    }
+
+    fn moved(record: &Record, tenants: &[&str]) -> Record {
+        let mut record = record.clone();
+        for text in tenants {
+            let tenant = record.tenants.get_mut(&name(text)).unwrap();
+            tenant.content.gateway = Gateway::at(vec!["192.0.2.2".parse().unwrap()]);
+            tenant.serial = Serial(tenant.serial.0 + 16);
+        }
+        record
+    }
+
+    /// What follows one after the other, and the last edition of them.
+    fn last(keyring: Option<&Keyring>, records: &[Record]) -> (Arc<Snapshot>, Edition) {
+        let (own_records, own_zones, held) = Default::default();
+        let times = Times::at(1_000_000, Lifetime::of_expire(POLICY.expire));
+        let mut renewals = Renewals::default();
+        let (mut before, mut shown) = (Arc::<Snapshot>::default(), None);
+        for (record, turn) in records.iter().zip(1..) {
+            let sources = Sources {
+                record,
+                held: &held,
+                own_records: &own_records,
+                own_zones: &own_zones,
+                renewals: &renewals,
+                shown: shown.as_ref(),
+            };
+            let rules = Rules { policy: &POLICY, keyring, denial: Denial::Nsec, times, is_start: turn == 1 };
+            let edition = sources.edition(&before, rules).unwrap();
+            if turn == records.len() {
+                return (before, edition);
+            }
+            renewals.take(edition.renewed);
+            (before, shown) = (edition.snapshot, edition.shown);
+        }
+        unreachable!("there is a last one")
+    }
+
+    fn record() -> Record {
+        let system = System {
+            domain: name("west.example.com"),
+            gateway: Gateway::at(vec!["192.0.2.1".parse().unwrap()]),
+            name_server_addresses: vec!["192.0.2.1".parse().unwrap()],
+            own: [0; 32],
+        };
+        let tenants = [
+            tenant("one.west.example.com", "link", "192.0.2.1"),
+            tenant("two.west.example.com", "link", "192.0.2.1"),
+            tenant("alone.west.example.com", "", "192.0.2.1"),
+        ];
+        Record {
+            system: Some(system),
+            system_serial: Serial(1),
+            tenants: tenants.into(),
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn names_of_links_move_before_the_disk_knows() {
+        let after = moved(&record(), &["one.west.example.com"]);
+        let (before, edition) = last(None, &[record(), after]);
+        let early = edition.early.unwrap();
+        assert!(Arc::ptr_eq(&early, &edition.snapshot), "it is all that changes");
+        let serial = |snapshot: &Snapshot, text| snapshot.zone(&name(text)).unwrap().serial();
+        assert_eq!(serial(&before, "one.west.example.com"), Serial(16));
+        assert_eq!(serial(&early, "one.west.example.com"), Serial(32));
+    }
+
+    #[test]
+    fn what_is_numbered_here_waits_for_the_disk() {
+        let mut after = moved(&record(), &["one.west.example.com", "alone.west.example.com"]);
+        after.tenants.remove(&name("two.west.example.com"));
+        after.system_serial = Serial(2);
+        let (before, edition) = last(None, &[record(), after]);
+        let (early, whole) = (edition.early.unwrap(), edition.snapshot);
+        for text in ["west.example.com", "alone.west.example.com", "two.west.example.com"] {
+            let [before, early] = [&before, &early].map(|snapshot| snapshot.zone(&name(text)).unwrap());
+            assert!(Arc::ptr_eq(before, early), "{text}");
+        }
+        let one = |snapshot: &Snapshot| Arc::clone(snapshot.zone(&name("one.west.example.com")).unwrap());
+        assert!(Arc::ptr_eq(&one(&early), &one(&whole)) && one(&early).serial() == Serial(32));
+        assert!(whole.zone(&name("two.west.example.com")).is_none());
+
+        let (_, edition) = last(None, &[record(), moved(&record(), &["alone.west.example.com"])]);
+        assert!(edition.early.is_none());
+    }
+
+    #[test]
+    fn what_is_signed_waits_until_it_is_known_how_long_that_holds() {
+        let pair = Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap());
+        let keyring = Keyring::new(Kept { pair, stage: Stage::Active, since: 0 }, Vec::new());
+        let (_, edition) = last(Some(&keyring), &[record(), moved(&record(), &["one.west.example.com"])]);
+        assert!(edition.early.is_none() && edition.renewed.contains_key(&name("one.west.example.com")));
     }
 }

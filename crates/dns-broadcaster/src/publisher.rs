@@ -1,8 +1,9 @@
 //! The only writer: makes a request durable, then publishes what it answers.
 //!
-//! Queries read the snapshot and never wait for this. Order of one request: decide, commit and
-//! flush, swap the snapshot, answer the caller. So what was told to the caller survives a crash,
-//! and no query sees half a request.
+//! Queries read the snapshot and never wait for this. Order of one request: decide, serve what may be
+//! served at once ([`Edition::early`]: where the names of links lead, which is on record with the link
+//! manager), commit and flush, serve the rest, answer the caller. So what was told to the caller
+//! survives a crash, no query sees half a zone, and names do not wait for the disk when they move.
 
 mod received;
 
@@ -114,7 +115,7 @@ impl Publisher {
         }
         state.renewals.take(edition.renewed);
         state.shown = edition.shown;
-        let own = Arc::new(edition.snapshot);
+        let own = edition.snapshot;
         let snapshot = Arc::new(ArcSwap::new(Arc::clone(&own)));
         Ok(Self {
             config,
@@ -161,7 +162,7 @@ impl Publisher {
                 None => state.copies.remove(&name),
             };
         }
-        self.show(&state);
+        self.show(&state.record, &state.copies);
     }
 
     /// Wakes whenever this system publishes something else.
@@ -394,10 +395,17 @@ impl Publisher {
     }
 
     /// Answers what is published, and copies beside it.
-    fn show(&self, state: &State) {
-        let linked = state.record.tenants.values().filter(|tenant| !tenant.link.is_empty());
+    fn show(&self, record: &Record, copies: &BTreeMap<Name, Arc<Zone>>) {
+        let linked = record.tenants.values().filter(|tenant| !tenant.link.is_empty());
         let linked = linked.map(|tenant| &tenant.name);
-        self.snapshot.store(secondary::served(&self.own.load_full(), linked, &state.copies));
+        self.snapshot.store(secondary::served(&self.own.load_full(), linked, copies));
+    }
+
+    /// Answers from `own`, and has it taken by those that follow. `record` is what it is made of.
+    fn serve(&self, own: Arc<Snapshot>, record: &Record, copies: &BTreeMap<Name, Arc<Zone>>) {
+        self.own.store(own);
+        self.show(record, copies);
+        self.published.send_replace(());
     }
 
     /// Makes the plan's outcome durable and answers it.
@@ -413,7 +421,11 @@ impl Publisher {
         received: Received,
     ) -> Result<(), Error> {
         let sources = Sources { record: &plan.next, held: &held, ..state.sources() };
-        let Edition { snapshot, renewed, shown } = sources.edition(&self.own.load(), self.rules(state))?;
+        let edition = sources.edition(&self.own.load(), self.rules(state))?;
+        let Edition { snapshot, early, renewed, shown } = edition;
+        if let Some(early) = &early {
+            self.serve(Arc::clone(early), &plan.next, &state.copies);
+        }
         if plan.verdict == Verdict::Applied || !renewed.is_empty() || !received.is_empty() {
             let committed = self.store.commit(&plan, &renewed, &received).await;
             committed.inspect_err(|_| self.broken.cancel())?;
@@ -423,9 +435,9 @@ impl Publisher {
         state.held = held;
         state.renewals.take(renewed);
         state.shown = shown;
-        self.own.store(Arc::new(snapshot));
-        self.show(state);
-        self.published.send_replace(());
+        if early.is_none_or(|early| !Arc::ptr_eq(&early, &snapshot)) {
+            self.serve(snapshot, &state.record, &state.copies);
+        }
         Ok(())
     }
 }
