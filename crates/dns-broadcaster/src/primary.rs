@@ -444,7 +444,8 @@ fn outcome(arrived: Result<Arrived, line::Failure>, may_be_whole: bool) -> Resul
 }
 
 impl Shelf {
-    /// Makes the next zone, has it durable, and answers from it.
+    /// Makes the next zone, answers from it, and has it durable: that is the primary's word, and after a crash
+    /// in between it is asked for it again.
     async fn land(
         &self,
         name: &Name,
@@ -472,12 +473,12 @@ impl Shelf {
             return Ok(Outcome::Failed(Reason::Unfit("its SOA record is broken".into())));
         };
         let (serial, zone) = (zone.serial(), Arc::new(zone));
+        // One that had expired is answered when the core has heard of this.
+        self.state().zones.insert(name.clone(), Arc::clone(&zone));
+        self.show(std::slice::from_ref(name)).await;
         if let Some(archive) = &self.archive {
             archive.keep(&zone, &stream, label, clock.now()).await?;
         }
-        // One that had expired is answered when the core has heard of this.
-        self.state().zones.insert(name.clone(), zone);
-        self.show(std::slice::from_ref(name)).await;
         tracing::info!(zone = %name, serial = serial.0, is_whole = stream.is_whole, bytes = stream.len(), "zone taken");
         Ok(Outcome::Taken { serial, times })
     }
