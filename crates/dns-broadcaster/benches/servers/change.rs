@@ -1,4 +1,5 @@
-//! From a change to the new answer: at this server, and at each kind of name server that follows it.
+//! From a change to the new answer: at this server, at each kind of name server that follows it, and at each
+//! that it updates (RFC 2136).
 //!
 //! Beside it Knot is changed through its control socket, which is the fastest that an operator's primary
 //! is known to be, with followers of its own. Its times are less what an order takes that changes nothing:
@@ -13,16 +14,24 @@ use std::time::{Duration, Instant};
 use switchback_dns::access;
 use switchback_dns::core::name::Name;
 use switchback_dns::core::secondary::Follow;
+use switchback_dns::tsig::{Algorithm, Key};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::broadcaster::{Bound, FOR_EVER, zone};
-use crate::peer::{Kind, Primary, Secondary, address_of, eventually};
+use crate::peer::{Kind, Master, Primary, Secondary, TsigKey, address_of, eventually};
 
 const OURS: Ipv4Addr = Ipv4Addr::new(127, 75, 9, 1);
 const KNOT: Ipv4Addr = Ipv4Addr::new(127, 75, 9, 2);
 const OUR_ZONE: &str = "change.west.example.com";
 const KNOT_ZONE: &str = "change.test";
+/// Where others master the names of this system, and what else is there.
+const MASTERED: &str = "example.com";
+const RECORDS: [[&str; 3]; 3] = [
+    [MASTERED, "SOA", "ns1.example.com. hostmaster.example.com. 1 3600 600 86400 5"],
+    [MASTERED, "NS", "ns1.example.com."],
+    ["ns1.example.com", "A", "192.0.2.53"],
+];
 /// Knot tells of a change later that follows another within a second.
 const APART: Duration = Duration::from_millis(1500);
 /// How often a server is asked.
@@ -48,13 +57,14 @@ pub(crate) fn compare(changes: usize) {
 /// Times at one server, of one primary.
 struct Times {
     server: &'static str,
+    is_updated: bool,
     address: SocketAddr,
     ours: bool,
     taken: Vec<Duration>,
 }
 
 async fn followed(folder: &Path, changes: usize) {
-    let homes = ["ours", "by-ours", "knot", "by-knot"].map(|name| folder.join(name));
+    let homes = ["ours", "by-ours", "knot", "by-knot", "mastered"].map(|name| folder.join(name));
     for home in &homes {
         std::fs::create_dir_all(home).unwrap();
     }
@@ -64,14 +74,21 @@ async fn followed(folder: &Path, changes: usize) {
     let mut ours = bound.hold(Duration::ZERO).serve();
     ours.apply(1, vec![zone(OUR_ZONE, 1, &["192.0.2.1"], "link")]).await;
     ours.stop().await;
-    let mut times = vec![Times { server: "itself", address: dns, ours: true, taken: Vec::new() }];
+    let mut times =
+        vec![Times { server: "itself", is_updated: false, address: dns, ours: true, taken: Vec::new() }];
     let mut knot = None;
     if Kind::Knot.is_installed() {
         let text = format!(
             "$ORIGIN {KNOT_ZONE}.\n@ 3 SOA ns1 admin 1 30 10 1000 5\n@ 3 NS ns1\n@ 3 A 192.0.2.1\nns1 3 A 192.0.2.53\n"
         );
         let primary = Primary::knot(&homes[2], KNOT, KNOT_ZONE, &text, None).await;
-        times.push(Times { server: "itself", address: primary.address(), ours: false, taken: Vec::new() });
+        times.push(Times {
+            server: "itself",
+            is_updated: false,
+            address: primary.address(),
+            ours: false,
+            taken: Vec::new(),
+        });
         knot = Some(primary);
     }
     let anybody = access::Secondary {
@@ -100,7 +117,13 @@ async fn followed(folder: &Path, changes: usize) {
                 async || address_of(secondary.address(), zone).await,
             )
             .await;
-            times.push(Times { server, address: secondary.address(), ours, taken: Vec::new() });
+            times.push(Times {
+                server,
+                is_updated: false,
+                address: secondary.address(),
+                ours,
+                taken: Vec::new(),
+            });
             running.push(secondary);
         }
     }
@@ -116,13 +139,27 @@ async fn followed(folder: &Path, changes: usize) {
         let follower = bound.domain("follower.test").follows(vec![primary], None).serve();
         let address = follower.dns;
         eventually("the zone is followed", String::new, async || address_of(address, zone).await).await;
-        times.push(Times { server: "ours", address, ours: is_ours, taken: Vec::new() });
+        times.push(Times { server: "ours", is_updated: false, address, ours: is_ours, taken: Vec::new() });
         own.push(follower);
+    }
+    let (shared, key) = update_key();
+    let (mut masters, mut targets) = (Vec::new(), Vec::new());
+    for (server, kind) in [("knot", Kind::Knot), ("bind", Kind::Bind), ("powerdns", Kind::PowerDns)] {
+        if !kind.is_installed() {
+            continue;
+        }
+        let master = Master::start(kind, &homes[4], MASTERED, &RECORDS, &shared, OUR_ZONE).await;
+        let (address, zone) = (master.address(), Name::parse(MASTERED).unwrap());
+        targets.push(access::UpdateTarget { name: server.into(), address, zone, key: key.name().clone() });
+        times.push(Times { server, is_updated: true, address, ours: true, taken: Vec::new() });
+        masters.push(master);
     }
     // Whom to tell is known now.
     ours.stop().await;
-    let known =
-        |ours: bool| times.iter().skip(1).filter(move |time| time.ours == ours && time.server != "itself");
+    let known = |ours: bool| {
+        let is_told = move |time: &&Times| time.ours == ours && !time.is_updated && time.server != "itself";
+        times.iter().filter(is_told)
+    };
     let secondaries: Vec<_> = known(true)
         .map(|time| access::Secondary {
             name: time.server.into(),
@@ -131,7 +168,8 @@ async fn followed(folder: &Path, changes: usize) {
             catalogue: false,
         })
         .collect();
-    ours = Bound::at(&homes[0], dns).await.hold(Duration::ZERO).followed_by_all(secondaries).serve();
+    let bound = Bound::at(&homes[0], dns).await.hold(Duration::ZERO).followed_by_all(secondaries);
+    ours = bound.updates(targets, &key).serve();
     if let Some(knot) = &knot {
         knot.notify(&known(false).map(|time| time.address).collect::<Vec<_>>()).await;
     }
@@ -180,21 +218,34 @@ async fn followed(folder: &Path, changes: usize) {
         follower.stop().await;
     }
     println!(
-        "\n{:<12} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "\n{:<18} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "change at", "p50 ms", "p95 ms", "Knot p50", "Knot p95", "ours/it"
     );
     for time in times.iter().filter(|time| time.ours) {
         let beside = times.iter().find(|other| !other.ours && other.server == time.server);
         let beside = |part| beside.map_or(f64::NAN, |beside| millis(&beside.taken, part));
         let (p50, p95) = (millis(&time.taken, 50), millis(&time.taken, 95));
+        let way = if time.is_updated { " by update" } else { "" };
         println!(
-            "{:<12} {p50:>9.2} {p95:>9.2} {:>9.2} {:>9.2} {:>9.2}",
-            time.server,
+            "{:<18} {p50:>9.2} {p95:>9.2} {:>9.2} {:>9.2} {:>9.2}",
+            format!("{}{way}", time.server),
             beside(50),
             beside(95),
             p95 / beside(95)
         );
     }
+}
+
+/// What updates are signed with, as those who take them have it and as this system has.
+fn update_key() -> (TsigKey, Key) {
+    let shared = TsigKey {
+        name: "update.example.com".into(),
+        algorithm: "hmac-sha256".into(),
+        secret_base64: "c3dpdGNoYmFjayBzaGFyZXMgdGhpcyBvbmx5IGluIHRlc3Rz".into(),
+    };
+    let name = Name::parse(&shared.name).unwrap();
+    let key = Key::from_base64(&name, Algorithm::HmacSha256, &shared.secret_base64).unwrap();
+    (shared, key)
 }
 
 /// When `server` answers with this address.
