@@ -79,7 +79,7 @@ pub(crate) struct Announcing {
     /// Where this server is asked: what it sends comes from there, for that is whom the others know.
     pub(crate) own: Vec<IpAddr>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
-    pub(crate) published: watch::Receiver<()>,
+    pub(crate) published: watch::Receiver<u64>,
     /// Nothing is remembered; the loop of all machines wants a place for it.
     pub(crate) db: Db,
 }
@@ -109,10 +109,10 @@ impl Announcing {
 }
 
 /// Tells the core of each zone that may be taken from here and is another than before.
-async fn watch_zones(snapshot: Arc<ArcSwap<Snapshot>>, mut published: watch::Receiver<()>, inbox: Inbox) {
+async fn watch_zones(snapshot: Arc<ArcSwap<Snapshot>>, mut published: watch::Receiver<u64>, inbox: Inbox) {
     let mut before = Arc::new(Snapshot::default());
     loop {
-        published.borrow_and_update();
+        let edition = *published.borrow_and_update();
         let present = snapshot.load_full();
         let inputs = difference(&before, &present);
         before = present;
@@ -121,6 +121,7 @@ async fn watch_zones(snapshot: Arc<ArcSwap<Snapshot>>, mut published: watch::Rec
                 return;
             }
         }
+        inbox.told(edition);
         if published.changed().await.is_err() {
             return;
         }

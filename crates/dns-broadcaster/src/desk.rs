@@ -8,7 +8,7 @@ use std::time::Duration;
 use switchback_kit::drive::{Clock, Shell, drive};
 use switchback_kit::durable::{self, Batch, Db};
 use switchback_machine::{Machine, Outbox, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::core::contact::{Overdue, Target};
@@ -97,12 +97,23 @@ pub type KnownBy<C> = Known<<C as Core>::Server, <C as Core>::Summary, <C as Cor
 
 /// See the module. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Desk<I, K>(mpsc::Sender<Event<I, K>>);
+pub struct Desk<I, K> {
+    events: mpsc::Sender<Event<I, K>>,
+    /// Of which edition the core has been told all.
+    told: watch::Receiver<u64>,
+}
 
 impl<I, K> Desk<I, K> {
     /// What is known now of all names, or of `only` these; nothing while the service ends.
     pub async fn view(&self, only: Option<BTreeSet<Name>>) -> View<K> {
         self.ask(|reply| Event::List(only, reply)).await
+    }
+
+    /// As [`Desk::view`], once the core knows what was published with this edition.
+    pub async fn view_since(&self, edition: u64, only: Option<BTreeSet<Name>>) -> View<K> {
+        // An error means that the service ends.
+        _ = self.told.clone().wait_for(|told| *told >= edition).await;
+        self.view(only).await
     }
 
     /// Whom somebody should look at, and since how long they are silent or how many names they miss.
@@ -112,7 +123,7 @@ impl<I, K> Desk<I, K> {
 
     async fn ask<T: Default>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event<I, K>) -> T {
         let (reply, answer) = oneshot::channel();
-        if self.0.send(event(reply)).await.is_err() {
+        if self.events.send(event(reply)).await.is_err() {
             return T::default();
         }
         answer.await.unwrap_or_default()
@@ -121,7 +132,10 @@ impl<I, K> Desk<I, K> {
 
 /// Where the core is told what happened. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Inbox<I, K>(mpsc::Sender<Event<I, K>>);
+pub(crate) struct Inbox<I, K> {
+    events: mpsc::Sender<Event<I, K>>,
+    told: watch::Sender<u64>,
+}
 
 /// The loop has ended: nobody is told anything any more.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +144,12 @@ pub(crate) struct Ended;
 impl<I, K> Inbox<I, K> {
     /// Tells the core; waits while many others do.
     pub(crate) async fn tell(&self, input: I) -> Result<(), Ended> {
-        self.0.send(Event::Happened(input)).await.map_err(|_| Ended)
+        self.events.send(Event::Happened(input)).await.map_err(|_| Ended)
+    }
+
+    /// It was told of all that was published with this edition.
+    pub(crate) fn told(&self, edition: u64) {
+        self.told.send_replace(edition);
     }
 }
 
@@ -139,8 +158,9 @@ pub(crate) struct Waiting<I, K>(mpsc::Receiver<Event<I, K>>);
 
 /// A desk, with what is behind it.
 pub(crate) fn open<I, K>() -> (Desk<I, K>, Inbox<I, K>, Waiting<I, K>) {
-    let (inbox, events) = mpsc::channel(INBOX_MAX);
-    (Desk(inbox.clone()), Inbox(inbox), Waiting(events))
+    let (events, waiting) = mpsc::channel(INBOX_MAX);
+    let (told, known) = watch::channel(0);
+    (Desk { events: events.clone(), told: known }, Inbox { events, told }, Waiting(waiting))
 }
 
 /// Runs `core` until `shutdown`, or until `watching` ends, which tells it of what is published. The desk
@@ -255,5 +275,23 @@ impl<C: Core, H: Shell<C>> Shell<Attended<C>> for Front<H> {
 
     fn publish(&mut self, now: Timestamp, machine: &Attended<C>) {
         self.0.publish(now, &machine.core);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_answered_from_before_what_he_asks_for() {
+        let (desk, inbox, mut waiting) = open::<(), ()>();
+        let asking = tokio::spawn(async move { desk.view_since(2, None).await });
+        inbox.told(1);
+        tokio::task::yield_now().await;
+        assert!(waiting.0.try_recv().is_err());
+        inbox.told(2);
+        let Some(Event::List(None, reply)) = waiting.0.recv().await else { panic!("nothing is asked") };
+        drop(reply.send(View::default()));
+        asking.await.unwrap();
     }
 }

@@ -52,10 +52,18 @@ pub struct Publisher {
     state: Mutex<State>,
     /// Copies that are to be served, or no more, and are not yet.
     copies_due: std::sync::Mutex<Vec<(Name, Option<Arc<Zone>>)>>,
-    /// Says that this system publishes something else.
-    published: watch::Sender<()>,
+    /// Counts the editions of what this system publishes.
+    published: watch::Sender<u64>,
     /// Cancelled when state could not be made durable: the process must end.
     broken: CancellationToken,
+}
+
+/// The zones that follow one link.
+pub struct LinkZones {
+    /// Their names.
+    pub names: BTreeSet<Name>,
+    /// As of which epoch of the link all of them are published; `None` when there are none.
+    pub epoch: Option<u64>,
 }
 
 struct State {
@@ -125,7 +133,7 @@ impl Publisher {
             own: Arc::new(ArcSwap::new(own)),
             state: Mutex::new(state),
             copies_due: std::sync::Mutex::default(),
-            published: watch::Sender::new(()),
+            published: watch::Sender::new(0),
             broken: CancellationToken::new(),
         })
     }
@@ -165,9 +173,9 @@ impl Publisher {
         self.show(&state.record, &state.copies);
     }
 
-    /// Wakes whenever this system publishes something else.
+    /// Wakes whenever this system publishes something else, and says how often it has.
     #[must_use]
-    pub fn published(&self) -> watch::Receiver<()> {
+    pub fn published(&self) -> watch::Receiver<u64> {
         self.published.subscribe()
     }
 
@@ -302,10 +310,11 @@ impl Publisher {
     }
 
     /// Those that follow this link.
-    pub async fn zones_of(&self, link: &str) -> BTreeSet<Name> {
+    pub async fn zones_of(&self, link: &str) -> LinkZones {
         let state = self.state.lock().await;
-        let tenants = state.record.tenants.values().filter(|tenant| tenant.link == link);
-        tenants.map(|tenant| tenant.name.clone()).collect()
+        let tenants = || state.record.tenants.values().filter(|tenant| tenant.link == link);
+        let epochs = tenants().filter_map(|tenant| Some(tenant.content.place?.epoch));
+        LinkZones { epoch: epochs.min(), names: tenants().map(|tenant| tenant.name.clone()).collect() }
     }
 
     /// What is wished of the tenants within `zones`, which others master.
@@ -405,7 +414,7 @@ impl Publisher {
     fn serve(&self, own: Arc<Snapshot>, record: &Record, copies: &BTreeMap<Name, Arc<Zone>>) {
         self.own.store(own);
         self.show(record, copies);
-        self.published.send_replace(());
+        self.published.send_modify(|editions| *editions += 1);
     }
 
     /// Makes the plan's outcome durable and answers it.

@@ -13,7 +13,7 @@ use switchback_proto::dns::v1::{
 };
 use tonic::{Code, Request, Response, Status};
 
-use crate::publisher::Publisher;
+use crate::publisher::{LinkZones, Publisher};
 use crate::{Error, announce, convert, primary, update};
 
 /// A zone takes some 200 bytes: this is room for tens of thousands of tenants.
@@ -112,16 +112,23 @@ impl DnsService for Rpc {
         request: Request<ListSecondariesRequest>,
     ) -> Result<Response<ListSecondariesResponse>, Status> {
         let link = request.into_inner().link;
-        let zones = if link.is_empty() { None } else { Some(self.publisher.zones_of(&link).await) };
+        let (zones, epoch) = if link.is_empty() {
+            (None, None)
+        } else {
+            let LinkZones { names, epoch } = self.publisher.zones_of(&link).await;
+            (Some(names), epoch)
+        };
+        let edition = *self.publisher.published().borrow();
         let (followers, targets, primaries) = tokio::join!(
-            self.followers.view(zones.clone()),
-            self.targets.view(zones),
+            self.followers.view_since(edition, zones.clone()),
+            self.targets.view_since(edition, zones),
             self.primaries.view(None)
         );
         Ok(Response::new(ListSecondariesResponse {
             secondaries: convert::secondaries(&followers),
             update_targets: convert::update_targets(&targets),
             primaries: convert::primaries(&primaries),
+            epoch,
         }))
     }
 }

@@ -128,12 +128,14 @@ fn remembered(put: Vec<(String, Name)>, targets: &BTreeMap<Target, UpdateTarget>
 /// no more is to go.
 async fn watch_wishes(publisher: Arc<Publisher>, zones: BTreeSet<Name>, put: BTreeSet<Name>, inbox: Inbox) {
     if zones.is_empty() {
+        // Nothing of what is published is its business.
+        inbox.told(u64::MAX);
         return std::future::pending().await;
     }
     let mut published = publisher.published();
     let mut before: BTreeMap<_, _> = put.into_iter().map(|name| (name, Wish::Wait)).collect();
     loop {
-        published.borrow_and_update();
+        let edition = *published.borrow_and_update();
         let present = publisher.wishes(&zones).await;
         let changes = difference(&before, &present);
         before = present;
@@ -142,6 +144,7 @@ async fn watch_wishes(publisher: Arc<Publisher>, zones: BTreeSet<Name>, put: BTr
                 return;
             }
         }
+        inbox.told(edition);
         if published.changed().await.is_err() {
             return;
         }

@@ -444,3 +444,26 @@ async fn who_is_no_secondary_or_lacks_the_key_is_given_nothing() {
     system.knows("the key is named", || follower.log(), is_named).await;
     system.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_said_to_follow_what_was_published_a_moment_ago() {
+    let folder = tempfile::tempdir().unwrap();
+    // It answers for the zone, and takes it from nobody.
+    let [stays, home] = ["stays", "west"].map(|name| folder.path().join(name));
+    let mut stays = Bound::at(&stays, ([127, 0, 0, 1], 0).into()).await.hold(Duration::ZERO).serve();
+    stays.apply(1, vec![acme(128, "192.0.2.1")]).await;
+    let known = access::Secondary { name: "stays".into(), address: stays.dns, key: None, catalogue: false };
+    let mut system = System::of(&Home::new(home).await, &[acme(128, "192.0.2.1")], &known, None).await;
+    for serial in 129..150 {
+        system.knows("it follows", String::new, |seen| (seen.behind, seen.unknown) == (0, 0)).await;
+        system.apply(vec![acme(serial, "192.0.2.2")]).await;
+        let request = ListSecondariesRequest { link: "link".into() };
+        let mut client = system.running.as_ref().unwrap().client.clone();
+        let listed = client.list_secondaries(request).await.unwrap().into_inner();
+        assert_eq!((listed.secondaries[0].converged, listed.secondaries[0].behind), (0, 1), "{serial}");
+        assert_eq!(listed.epoch, Some((serial / 64 - 1).into()));
+        stays.apply(serial.into(), vec![acme(serial, "192.0.2.2")]).await;
+    }
+    system.stop().await;
+    stays.stop().await;
+}

@@ -10,7 +10,7 @@ use super::{Command, Epochs};
 use crate::client::Operator;
 use crate::view::command::CommandView;
 use crate::view::content::DoneView;
-use crate::view::dns::{FollowedView, NameServersView, SecondariesView};
+use crate::view::dns::{FollowedView, NameServersView};
 use crate::view::link::{LinkView, LinksView};
 use crate::view::report::{DivergencesView, RetriesView};
 
@@ -78,7 +78,7 @@ async fn name_servers(operator: &Operator, link: &LinkView) -> NameServersView {
     }
     let request = ListSecondariesRequest { link: link.name.clone() };
     let answer = operator.ask(operator.dns().list_secondaries(request)).await.unwrap_or_default();
-    SecondariesView::from(answer).into()
+    NameServersView::of(answer, link.epoch)
 }
 
 /// The same once all of them follow, or some time after the failover, which did not wait for them.

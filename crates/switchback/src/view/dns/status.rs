@@ -152,6 +152,19 @@ impl From<proto::ListSecondariesResponse> for SecondariesView {
     }
 }
 
+impl NameServersView {
+    /// What `answer` says of a link that is in this epoch; nothing of who follows as long as its names
+    /// are not published as of then.
+    #[must_use]
+    pub fn of(answer: proto::ListSecondariesResponse, epoch: u64) -> Self {
+        if answer.epoch.is_some_and(|published| published < epoch) {
+            return Self { unpublished: true, ..Self::default() };
+        }
+        let SecondariesView { secondaries, update_targets, primaries: _ } = answer.into();
+        Self { name_servers: secondaries, update_targets, unpublished: false }
+    }
+}
+
 impl SecondaryView {
     /// Nothing of what this system published is missing there, as far as it has said.
     #[must_use]
@@ -190,12 +203,9 @@ pub struct NameServersView {
     pub name_servers: Vec<SecondaryView>,
     /// Those in whose zones this system keeps names.
     pub update_targets: Vec<UpdateTargetView>,
-}
-
-impl From<SecondariesView> for NameServersView {
-    fn from(from: SecondariesView) -> Self {
-        Self { name_servers: from.secondaries, update_targets: from.update_targets }
-    }
+    /// The names of the link do not lead yet where this epoch of it says; nobody can follow so far.
+    #[serde(rename = "names_unpublished")]
+    pub unpublished: bool,
 }
 
 impl<V: Show> Show for FollowedView<V> {
@@ -208,7 +218,7 @@ impl NameServersView {
     /// Nothing of what this system says of the link is missing anywhere, as far as they have said.
     #[must_use]
     pub fn follow(&self) -> bool {
-        self.all().all(|(_, _, follows, _)| follows)
+        !self.unpublished && self.all().all(|(_, _, follows, _)| follows)
     }
 
     /// Of each: its name, its state, whether it follows, and how long that took.
@@ -224,6 +234,9 @@ impl NameServersView {
 
     /// One line; nothing when there are none.
     fn line(&self) -> String {
+        if self.unpublished {
+            return "name servers: none is told yet, for the DNS broadcaster has not published this epoch of the link; see `switchback dns status`\n".into();
+        }
         let (follow, others): (Vec<_>, Vec<_>) = self.all().partition(|(_, _, follows, _)| *follows);
         let slowest = follow.iter().filter_map(|(.., slowest)| *slowest).max();
         let slowest = slowest.map_or_else(String::new, |ms| format!(", the slowest after {}", span(ms)));
@@ -373,7 +386,7 @@ mod tests {
             secondary("dead", [0, 0, 0, 1], Some(4200)),
         ];
         let answer = proto::ListSecondariesResponse { secondaries, ..Default::default() };
-        let mut view = NameServersView::from(SecondariesView::from(answer));
+        let mut view = NameServersView::of(answer, 3);
         let target = |blocked| proto::UpdateTarget { name: "flat".into(), blocked, ..Default::default() };
         view.update_targets.push(target(1).into());
         let missing = "; dead: silent for 4.2 s; flat: blocked in 1\n";
@@ -383,6 +396,21 @@ mod tests {
         view.update_targets = vec![target(0).into()];
         assert!(view.follow() && view.line().starts_with("name servers: 3 of 3 follow"), "{}", view.line());
         assert_eq!(NameServersView::default().line(), "");
+    }
+
+    #[test]
+    fn nobody_follows_what_is_not_published() {
+        let of = |epoch| {
+            let secondaries = vec![secondary("good", [1, 0, 0, 0], None)];
+            let answer = proto::ListSecondariesResponse { secondaries, epoch, ..Default::default() };
+            NameServersView::of(answer, 3)
+        };
+        let early = of(Some(2));
+        assert!(!early.follow() && early.line().starts_with("name servers: none is told yet"), "{early:?}");
+        for published in [Some(3), Some(4), None] {
+            assert_eq!(of(published).line(), "name servers: 1 of 1 follow\n");
+            assert!(of(published).follow());
+        }
     }
 
     #[test]
