@@ -79,7 +79,13 @@ async fn measure(zones: u32, changes: u8) {
     let west = Bound::at(&folder.path().join("west"), west).await.domain(WEST);
     let east = Bound::at(&folder.path().join("east"), east).await.domain("east.example.com");
     let (at_west, at_east) = (west.dns, east.dns);
-    let follower = Secondary { name: "east".into(), address: at_east, key: None, catalogue: false };
+    let follower = Secondary {
+        name: "east".into(),
+        address: at_east,
+        key: None,
+        catalogue: false,
+        zones: Default::default(),
+    };
     let names = (0..zones).map(|number| Name::parse(&format!("t{number}.{WEST}")).unwrap());
     let follow = Follow { zones: names.collect(), catalogue: None };
     let primary = Primary { name: "west".into(), address: at_west, key: None, follow };

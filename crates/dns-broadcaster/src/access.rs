@@ -1,9 +1,12 @@
 //! Who may take zones, whom they are announced to, whose are taken, and where names are put.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::core::follow::Scope;
 use crate::core::name::Name;
 use crate::core::secondary::Follow;
+use crate::core::zone::Zone;
 
 /// A name server that follows this one.
 #[derive(Clone, Debug)]
@@ -16,6 +19,16 @@ pub struct Secondary {
     pub key: Option<Name>,
     /// Whether it takes the system's catalogue, and the zones that it serves from there.
     pub catalogue: bool,
+    /// It takes zones of these names and beneath them; all when there are none.
+    pub zones: BTreeSet<Name>,
+}
+
+impl Secondary {
+    /// What it takes, `catalogue` being the name of the system's.
+    pub(crate) fn scope(&self, catalogue: Option<&Name>) -> Scope {
+        let without = catalogue.filter(|_| !self.catalogue);
+        Scope { within: self.zones.clone(), without: without.into_iter().cloned().collect() }
+    }
 }
 
 /// A name server whose zones this one holds copies of.
@@ -45,7 +58,7 @@ pub struct UpdateTarget {
     pub key: Name,
 }
 
-/// Whether somebody at `source`, who proved to hold `key`, is one of `secondaries`. One with a key is
+/// Whether somebody at `source`, who proved to hold `key`, is one of `secondaries`, whatever it takes. One with a key is
 /// taken from any address, since a transfer may leave a server by another one than it listens on; its
 /// address without the key is not enough.
 #[must_use]
@@ -53,10 +66,11 @@ pub fn may_transfer(secondaries: &[Secondary], source: IpAddr, key: Option<&Name
     known(secondaries, source, key).next().is_some()
 }
 
-/// As [`may_transfer`], for the catalogue.
+/// As [`may_transfer`], for `zone`.
 #[must_use]
-pub fn may_take_catalogue(secondaries: &[Secondary], source: IpAddr, key: Option<&Name>) -> bool {
-    known(secondaries, source, key).any(|secondary| secondary.catalogue)
+pub fn may_take(secondaries: &[Secondary], source: IpAddr, key: Option<&Name>, zone: &Zone) -> bool {
+    let catalogue = zone.is_private().then(|| zone.origin());
+    known(secondaries, source, key).any(|secondary| secondary.scope(catalogue).holds(zone.origin()))
 }
 
 fn known<'a>(

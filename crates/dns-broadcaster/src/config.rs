@@ -98,6 +98,8 @@ struct RawSecondary {
     key: Option<String>,
     #[serde(default)]
     catalogue: bool,
+    #[serde(default)]
+    zones: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -376,7 +378,15 @@ fn secondaries(raw: Vec<RawSecondary>, keys: &Keys) -> Result<Vec<Secondary>, St
         if !names.insert(raw.name.clone()) {
             return Err(format!("secondaries: two have the name {:?}", raw.name));
         }
-        Ok(Secondary { address, key, name: raw.name, catalogue: raw.catalogue })
+        let zone = |text| Name::parse(text).map_err(|error| format!("{}: {text:?}: {error}", of("zones")));
+        let zones = raw.zones.iter().map(|text| zone(text)).collect::<Result<BTreeSet<_>, _>>()?;
+        if raw.catalogue && !zones.is_empty() {
+            return Err(format!(
+                "{}: the catalogue lists every zone, and a name server that takes it asks for all; leave out one of the two",
+                of("zones")
+            ));
+        }
+        Ok(Secondary { address, key, name: raw.name, catalogue: raw.catalogue, zones })
     });
     parsed.collect()
 }

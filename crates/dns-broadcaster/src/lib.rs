@@ -277,9 +277,9 @@ pub async fn serve(
     let (keys, secondaries, rate) = (config.keys.clone(), config.secondaries.clone(), config.rate);
     let (targets, system) = (config.update_targets.clone(), config.domain.clone());
     let followers = Followers::new(followed_by(&secondaries), follow::Policy::default())?;
-    let followers = catalogue::origin(&config.domain).into_iter().fold(followers, |followers, catalogue| {
-        let others = secondaries.iter().filter(|secondary| !secondary.catalogue);
-        others.fold(followers, |followers, other| followers.without(&Target::new(&other.name), &catalogue))
+    let catalogue = catalogue::origin(&config.domain);
+    let followers = secondaries.iter().fold(followers, |followers, secondary| {
+        followers.within(&Target::new(&secondary.name), secondary.scope(catalogue.as_ref()))
     });
     let (updates, worker) = receive::open(config.updaters.clone());
     let primaries = config.primaries.clone();

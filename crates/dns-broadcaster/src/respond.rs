@@ -343,7 +343,8 @@ impl Responder {
         // RFC 5936 section 2.2.1.
         let zone = snapshot.zone(&name).ok_or(ResponseCode::NotAuth)?;
         let key = proof.map(|proof| &proof.key);
-        if zone.is_private() && !access::may_take_catalogue(&self.secondaries, source.ip(), key) {
+        if !access::may_take(&self.secondaries, source.ip(), key, zone) {
+            tracing::debug!(%source, zone = %name, "transfer refused: the secondary is to have other zones");
             return Err(ResponseCode::Refused);
         }
         match (zone.is_transferable(), zone.is_held()) {

@@ -122,6 +122,7 @@ async fn picks_up_tenants(kind: Kind, places: [[u8; 4]; 2], shared: Option<TsigK
         address: std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap(),
         key: key.as_ref().map(|key| key.name().clone()),
         catalogue: true,
+        zones: Default::default(),
     };
     let mut east = System::start(folder.path(), "east.example.com", east_at, &known, key.as_ref()).await;
     let mut west = System::start(folder.path(), "west.example.com", west_at, &known, key.as_ref()).await;
@@ -245,6 +246,7 @@ async fn a_catalogue_is_for_who_takes_it() {
         address: ([127, 74, 6, 53], 53).into(),
         key: None,
         catalogue: false,
+        zones: Default::default(),
     };
     let at = ([127, 74, 6, 1], 0).into();
     let mut east = System::start(folder.path(), "east.example.com", at, &known, None).await;

@@ -223,6 +223,7 @@ async fn says_the_same(dnssec: Option<Dnssec>) {
         address: ([127, 0, 0, 1], 9).into(),
         key: None,
         catalogue: false,
+        zones: Default::default(),
     };
     let bound = Bound::at(&folder.path().join("state"), ([127, 0, 0, 1], 0).into()).await;
     let bound = bound.zone_files(files.clone()).followed_by(&follower, None);
@@ -414,6 +415,7 @@ async fn zone_files_are_read_as_knot_reads_them() {
         address: ([127, 0, 0, 1], 9).into(),
         key: None,
         catalogue: false,
+        zones: Default::default(),
     };
     let bound = Bound::at(&folder.path().join("state"), ([127, 0, 0, 1], 0).into()).await;
     let ours = bound.zone_files(vec![path]).followed_by(&follower, None).serve();

@@ -138,6 +138,7 @@ impl Trio {
             address,
             key: key.as_ref().map(|key| key.name().clone()),
             catalogue: false,
+            zones: Default::default(),
         };
         let mut east = System::of(&east, on_record, &known, key.as_ref()).await;
         let mut west = System::of(&west, on_record, &known, key.as_ref()).await;
@@ -264,8 +265,13 @@ async fn follows_untold(kind: Kind) {
     let folder = tempfile::tempdir().unwrap();
     let home = Home::new(folder.path().join("west")).await;
     // It may take zones, and is told of them where nobody listens.
-    let known =
-        access::Secondary { name: format!("{kind:?}"), address: free_address(), key: None, catalogue: false };
+    let known = access::Secondary {
+        name: format!("{kind:?}"),
+        address: free_address(),
+        key: None,
+        catalogue: false,
+        zones: Default::default(),
+    };
     let mut west = System::of(&home, &[acme(64, "192.0.2.1")], &known, None).await;
     west.stop().await;
     west.policy.refresh = 1;
@@ -328,8 +334,13 @@ async fn every_server_takes_a_hundred_thousand_names() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("large.zone");
     std::fs::write(&file, text(1, "192.0.2.1")).unwrap();
-    let known =
-        access::Secondary { name: "all".into(), address: free_address(), key: None, catalogue: false };
+    let known = access::Secondary {
+        name: "all".into(),
+        address: free_address(),
+        key: None,
+        catalogue: false,
+        zones: Default::default(),
+    };
     let bound = Bound::at(&folder.path().join("west"), ([127, 0, 0, 1], 0).into()).await;
     let west = bound.zone_files(vec![file.clone()]).followed_by(&known, None).serve();
     let mut followers = Vec::new();
@@ -417,8 +428,13 @@ async fn who_is_no_secondary_or_lacks_the_key_is_given_nothing() {
     let home = Home::new(folder.path().join("west")).await;
     let name = Name::parse(&key().name).unwrap();
     let right = Key::from_base64(&name, Algorithm::HmacSha256, &key().secret_base64).unwrap();
-    let known =
-        access::Secondary { name: "knot".into(), address: free_address(), key: Some(name), catalogue: false };
+    let known = access::Secondary {
+        name: "knot".into(),
+        address: free_address(),
+        key: Some(name),
+        catalogue: false,
+        zones: Default::default(),
+    };
     let mut system = System::of(&home, &[acme(64, "192.0.2.1")], &known, Some(&right)).await;
     let wrong = TsigKey { secret_base64: key().secret_base64.replace('c', "d"), ..key() };
     let follower = Secondary::start(Kind::Knot, folder.path(), &[ACME], &[system.dns], Some(&wrong)).await;
@@ -452,7 +468,13 @@ async fn nobody_is_said_to_follow_what_was_published_a_moment_ago() {
     let [stays, home] = ["stays", "west"].map(|name| folder.path().join(name));
     let mut stays = Bound::at(&stays, ([127, 0, 0, 1], 0).into()).await.hold(Duration::ZERO).serve();
     stays.apply(1, vec![acme(128, "192.0.2.1")]).await;
-    let known = access::Secondary { name: "stays".into(), address: stays.dns, key: None, catalogue: false };
+    let known = access::Secondary {
+        name: "stays".into(),
+        address: stays.dns,
+        key: None,
+        catalogue: false,
+        zones: Default::default(),
+    };
     let mut system = System::of(&Home::new(home).await, &[acme(128, "192.0.2.1")], &known, None).await;
     for serial in 129..150 {
         system.knows("it follows", String::new, |seen| (seen.behind, seen.unknown) == (0, 0)).await;
@@ -466,4 +488,35 @@ async fn nobody_is_said_to_follow_what_was_published_a_moment_ago() {
     }
     system.stop().await;
     stays.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secondary_is_told_of_the_zones_that_it_is_to_have_and_given_no_others() {
+    if !Kind::Knot.is_installed() {
+        return;
+    }
+    const OTHER: &str = "other.east.example.com";
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path().join("west")).await;
+    let follower = Secondary::start(Kind::Knot, folder.path(), &[ACME, OTHER], &[home.dns], None).await;
+    let known = access::Secondary {
+        name: "knot".into(),
+        address: follower.address(),
+        key: None,
+        catalogue: false,
+        zones: [Name::parse(ACME).unwrap()].into(),
+    };
+    let other = zone(OTHER, 64, &["192.0.2.1"], "link");
+    let mut system = System::of(&home, &[acme(64, "192.0.2.1"), other], &known, None).await;
+    let log = || follower.log();
+    let served =
+        async |name| client::soa(follower.address(), name, broadcaster::PATIENCE).await.ok().flatten();
+    eventually("its zone is taken", log, async || served(ACME).await).await;
+    let is_refused =
+        || follower.log().to_lowercase().lines().any(|line| line.contains(OTHER) && line.contains("refused"));
+    eventually("the other one is refused", log, async || is_refused().then_some(())).await;
+    assert!(served(OTHER).await.is_none());
+    let is_all = |seen: &wire::Secondary| (seen.converged, seen.not_held, seen.unknown) == (1, 0, 0);
+    system.knows("that is all that it is to have", log, is_all).await;
+    system.stop().await;
 }

@@ -296,6 +296,14 @@ fn a_configuration_that_cannot_work_is_refused_with_what_to_do() {
             "secondaries = [{ name = \"a\", address = \"192.0.2.1:53\" }, { name = \"a\", address = \"192.0.2.2:53\" }]".into(),
             "two have the name",
         ),
+        (
+            "secondaries = [{ name = \"a\", address = \"192.0.2.1:53\", zones = [\"a..b\"] }]".into(),
+            "zones of \"a\": \"a..b\"",
+        ),
+        (
+            "secondaries = [{ name = \"a\", address = \"192.0.2.1:53\", zones = [\"a.test\"], catalogue = true }]".into(),
+            "leave out one of the two",
+        ),
         (target.to_owned(), "no file in tsig_key_files holds key transfer.example.com"),
         (target.replace("example.com\", key", "-..-\", key"), "zone of \"corp\""),
         (target.replace(":53", ""), "is no address"),

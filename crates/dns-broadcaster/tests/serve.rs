@@ -381,8 +381,13 @@ fn flooded(client: &std::net::UdpSocket, query: &[u8], count: usize) -> (usize, 
 async fn a_flood_is_limited_but_for_who_is_no_forger() {
     let folder = tempfile::tempdir().unwrap();
     let bound = Bound::at(folder.path(), ([127, 0, 0, 1], 0).into()).await;
-    let secondary =
-        Secondary { name: "ns".into(), address: ([127, 0, 7, 53], 53).into(), key: None, catalogue: false };
+    let secondary = Secondary {
+        name: "ns".into(),
+        address: ([127, 0, 7, 53], 53).into(),
+        key: None,
+        catalogue: false,
+        zones: Default::default(),
+    };
     let bound = bound.rate(Rate { per_second: 10, slip: 2 }).followed_by(&secondary, None);
     let mut server = bound.serve();
     server.apply(1, vec![zone("acme.east.example.com", 1, &["192.0.2.1"], "")]).await;

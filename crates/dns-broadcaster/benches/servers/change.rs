@@ -96,6 +96,7 @@ async fn followed(folder: &Path, changes: usize) {
         address: (Ipv4Addr::LOCALHOST, 9).into(),
         key: None,
         catalogue: false,
+        zones: Default::default(),
     };
     let bound = Bound::at(&homes[0], dns).await.hold(Duration::ZERO);
     let mut ours = bound.followed_by_all(vec![anybody]).serve();
@@ -166,6 +167,7 @@ async fn followed(folder: &Path, changes: usize) {
             address: time.address,
             key: None,
             catalogue: false,
+            zones: Default::default(),
         })
         .collect();
     let bound = Bound::at(&homes[0], dns).await.hold(Duration::ZERO).followed_by_all(secondaries);
@@ -280,6 +282,7 @@ async fn told(folder: &Path, changes: usize) {
         address: listen(sender.clone()),
         key: None,
         catalogue: false,
+        zones: Default::default(),
     });
     let bound = Bound::at(folder, (OURS, 0).into()).await.hold(FOR_EVER);
     let mut ours = bound.followed_by_all(secondaries.collect()).serve();

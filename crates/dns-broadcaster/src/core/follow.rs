@@ -32,12 +32,15 @@ mod flight;
 mod follower;
 mod policy;
 mod queue;
+mod scope;
 mod track;
 mod view;
 mod zone;
 
 pub use event::{Exchange, Input, Output, Reason};
+
 pub use policy::{OUTSTANDING_CEILING, Policy, TARGETS_MAX, ZONES_MAX};
+pub use scope::Scope;
 pub use view::{Counts, Footprint, LastChange, Standing, State, Summary, Trouble};
 
 pub use super::contact::{Overdue, Target};
@@ -88,11 +91,12 @@ impl Followers {
         Ok(Self { policy, zones: Zones::default(), followers, batch: Batch(0), left_out: 0 })
     }
 
-    /// The same, `zone` no business of `target`: it is not told of it, and not asked.
+    /// The same, with only what is in `scope` the business of `target`: it is not told of other zones, and
+    /// not asked. For the time before anything is published.
     #[must_use]
-    pub fn without(mut self, target: &Target, zone: &Name) -> Self {
+    pub fn within(mut self, target: &Target, scope: Scope) -> Self {
         if let Some(follower) = self.followers.get_mut(target) {
-            follower.leaves_out.insert(zone.clone());
+            follower.scope = scope;
         }
         self
     }
@@ -167,15 +171,14 @@ impl Followers {
         let scene = Scene { now, policy: &self.policy, zones: &self.zones };
         let zones: Vec<_> = ids.into_iter().filter_map(|id| Some((id, self.zones.get(id)?))).collect();
         for follower in self.followers.values_mut() {
-            let left_out = zones.iter().filter(|(_, zone)| follower.leaves_out.contains(&zone.name)).count();
-            if left_out == zones.len() {
+            let taken = zones.iter().zip(0..).filter(|((_, zone), _)| follower.scope.holds(&zone.name));
+            let taken: Vec<_> = taken.collect();
+            if taken.is_empty() {
                 continue;
             }
-            follower.begin_batch(now, self.batch, zones.len() - left_out);
-            for (&(id, zone), index) in zones.iter().zip(0..) {
-                if !follower.leaves_out.contains(&zone.name) {
-                    follower.change(scene, id, zone, index, out);
-                }
+            follower.begin_batch(now, self.batch, taken.len());
+            for (&(id, zone), index) in taken {
+                follower.change(scene, id, zone, index, out);
             }
         }
     }

@@ -84,6 +84,7 @@ pub(crate) fn responder() -> Responder {
             address: ([127, 0, 0, 1], 53).into(),
             key: None,
             catalogue: false,
+            zones: Default::default(),
         }],
         cookies: cookie::Secret::new([7; 16]),
         rate: Rate { per_second: 0, slip: 0 },

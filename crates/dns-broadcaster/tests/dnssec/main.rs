@@ -41,7 +41,13 @@ fn own_zone(name: &str) -> TenantZone {
 }
 
 fn follower() -> access::Secondary {
-    access::Secondary { name: "all".into(), address: ([127, 0, 0, 1], 9).into(), key: None, catalogue: false }
+    access::Secondary {
+        name: "all".into(),
+        address: ([127, 0, 0, 1], 9).into(),
+        key: None,
+        catalogue: false,
+        zones: Default::default(),
+    }
 }
 
 /// The zone as its server gives it to who follows, as text.

@@ -526,3 +526,14 @@ fn acknowledge_and_answer(output: &Output, serial: u32) -> Option<Input> {
         _ => answer_behind(output, serial),
     }
 }
+
+/// Nor of those beyond the ones that it is to have.
+#[test]
+fn a_target_with_zones_of_its_own_is_told_of_those_and_what_is_beneath() {
+    let mut script = Script::new(&["bind", "nsd"], Policy::default());
+    script.keep_within("nsd", "a");
+    let told = script.publish(&[("a", 7), ("b", 7), ("x.a", 7), ("xa", 7)]);
+    let of_nsd = [notify("nsd", "a", 7), notify("nsd", "x.a", 7)];
+    assert!(told.len() == 6 && of_nsd.iter().all(|one| told.contains(one)), "{told:?}");
+    assert_eq!((script.summary("nsd").counts.unknown, script.summary("bind").counts.unknown), (2, 4));
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchback_dns::core::follow::{
-    Exchange, Followers, Input, Output, Overdue, Policy, Reason, Standing, State, Summary, Target,
+    Exchange, Followers, Input, Output, Overdue, Policy, Reason, Scope, Standing, State, Summary, Target,
 };
 use switchback_dns::core::name::Name;
 use switchback_dns::core::zone::Serial;
@@ -38,10 +38,18 @@ impl Script {
         Self { followers, now: 1_000_000 }
     }
 
+    pub(crate) fn keep_within(&mut self, target: &str, label: &str) {
+        self.set(target, Scope { within: [name(label)].into(), ..Scope::default() });
+    }
+
     pub(crate) fn leave_out(&mut self, target: &str, label: &str) {
+        self.set(target, Scope { without: [name(label)].into(), ..Scope::default() });
+    }
+
+    fn set(&mut self, target: &str, scope: Scope) {
         let followers = Followers::new([], Policy::default()).unwrap();
         let followers = std::mem::replace(&mut self.followers, followers);
-        self.followers = followers.without(&Target::new(target), &name(label));
+        self.followers = followers.within(&Target::new(target), scope);
     }
 
     pub(crate) fn step(&mut self, input: Input) -> Vec<Output> {

@@ -54,7 +54,13 @@ pub(crate) fn primary(
 }
 
 pub(crate) fn secondary(address: SocketAddr, catalogue: bool, key: Option<&Key>) -> Secondary {
-    Secondary { name: "east".into(), address, key: key.map(|key| key.name().clone()), catalogue }
+    Secondary {
+        name: "east".into(),
+        address,
+        key: key.map(|key| key.name().clone()),
+        catalogue,
+        zones: Default::default(),
+    }
 }
 
 /// What `server` says of its primary, once it `holds`.

@@ -113,8 +113,13 @@ async fn agrees(kind: Kind, ttls: &[u32]) {
     let address = Ipv4Addr::new(127, 79, SERVERS.fetch_add(1, Ordering::Relaxed), 1);
     let bound = Bound::at(&folder.path().join("state"), (address, 0).into()).await;
     let grants = Grants(vec![grant(KEY, ZONE, &[ZONE, "*.z.test"], &[1, 2, 5, 6, 15, 16])]);
-    let follower =
-        Secondary { name: "all".into(), address: ([127, 0, 0, 1], 9).into(), key: None, catalogue: false };
+    let follower = Secondary {
+        name: "all".into(),
+        address: ([127, 0, 0, 1], 9).into(),
+        key: None,
+        catalogue: false,
+        zones: Default::default(),
+    };
     let bound = bound.zone_files(vec![file]).updaters(grants, &[key(KEY)]).followed_by_all(vec![follower]);
     let ours = bound.serve();
     let mut told = Vec::new();

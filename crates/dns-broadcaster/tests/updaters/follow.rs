@@ -21,7 +21,13 @@ async fn follows(kind: Kind) {
     let file = folder.path().join("reverse.zone");
     std::fs::write(&file, reverse(7, "10 PTR s3.west.example.com.\n")).unwrap();
     let address = Ipv4Addr::new(127, 79, SERVERS.fetch_add(1, Ordering::Relaxed), 1);
-    let known = |address| access::Secondary { name: "ns".into(), address, key: None, catalogue: false };
+    let known = |address| access::Secondary {
+        name: "ns".into(),
+        address,
+        key: None,
+        catalogue: false,
+        zones: Default::default(),
+    };
     // It is there before its primary knows where: it asks by itself until it is told.
     let state = folder.path().join("state");
     let first = Bound::at(&state, (address, 0).into()).await.zone_files(vec![file.clone()]);
@@ -88,6 +94,7 @@ async fn is_signed_again(denial: Denial) {
         address: ([127, 0, 0, 1], 9).into(),
         key: None,
         catalogue: false,
+        zones: Default::default(),
     };
     let bound = system.bound().await.dnssec(dnssec).followed_by_all(vec![follower]);
     system.running = Some(bound.serve());

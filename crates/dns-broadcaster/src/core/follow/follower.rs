@@ -10,6 +10,7 @@ use super::event::{Exchange, Output, Reason};
 use super::flight::{Flight, Flights};
 use super::policy::Policy;
 use super::queue::{Lane, Queue, Slot};
+use super::scope::Scope;
 use super::track::Track;
 use super::view::{Counts, LastChange, State, Summary, Trouble};
 use super::zone::{Batch, Zone, ZoneId, Zones};
@@ -28,8 +29,8 @@ pub(super) struct Scene<'a> {
 #[derive(Debug)]
 pub(super) struct Follower {
     pub(super) target: Target,
-    /// Zones that it does not take.
-    pub(super) leaves_out: BTreeSet<Name>,
+    /// Zones that are its business.
+    pub(super) scope: Scope,
     pub(super) tracks: BTreeMap<ZoneId, Track>,
     pub(super) queue: Queue,
     pub(super) flights: Flights,
@@ -62,7 +63,7 @@ impl Follower {
     pub(super) fn new(target: Target) -> Self {
         Self {
             target,
-            leaves_out: BTreeSet::new(),
+            scope: Scope::default(),
             tracks: BTreeMap::new(),
             queue: Queue::default(),
             flights: Flights::default(),
