@@ -134,3 +134,27 @@ def unless_unknown(attempt):
         attempt()
     except ClientError as error:
         raise AssertionError(str(error)) from error
+
+
+def test_what_is_set_of_a_bucket_goes_with_it(lab):
+    """Rules for pages of other sites, on both systems through a failover and back."""
+    clients = {system: lab.s3(system) for system in ("east", "west")}
+
+    def put(system, origin):
+        rule = {"AllowedOrigins": [origin], "AllowedMethods": ["GET"]}
+        clients[system].put_bucket_cors(Bucket=lab.bucket, CORSConfiguration={"CORSRules": [rule]})
+
+    def same(origin):
+        for client in clients.values():
+            rules = client.get_bucket_cors(Bucket=lab.bucket)["CORSRules"]
+            expect([rule["AllowedOrigins"] for rule in rules] == [[origin]], str(rules))
+
+    put("east", "https://one.example.org")
+    eventually(lambda: same("https://one.example.org"))
+    lab.fail_over()
+    assert refused(lambda: put("east", "https://no.example.org"))[0]["HTTPStatusCode"] == 403
+    put("west", "https://two.example.org")
+    lab.recover()
+    eventually(lambda: same("https://two.example.org"))
+    put("east", "https://three.example.org")
+    eventually(lambda: same("https://three.example.org"))

@@ -640,12 +640,18 @@ def the_transfer_manager_works_with_its_defaults(c):
 
 def fetch(url, method="GET", data=None, headers={}):
     """One plain request, with no headers but those given: a URL's signature covers some."""
+    answer, data = request(url, method, data, headers)
+    return answer.status, data
+
+
+def request(url, method="GET", data=None, headers={}):
+    """The same, with the headers of the answer."""
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     try:
         connection.request(method, f"{parts.path or '/'}?{parts.query}", body=data, headers=headers)
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        return answer, answer.read()
     finally:
         connection.close()
 
@@ -752,6 +758,51 @@ def presigned_forms_work_within_their_policy(c):
     text, headers = form({"key": "form/unsigned"}, b"x")
     status, text = fetch(made["url"], "POST", text, headers)
     assert status == 403 and b"AccessDenied" in text, (status, text)
+
+
+@check
+def pages_of_other_sites_see_what_the_rules_of_a_bucket_say(c):
+    refused("NoSuchCORSConfiguration", 404, c.s3.get_bucket_cors, Bucket=c.bucket)
+    rule = {
+        "ID": "editors",
+        "AllowedOrigins": ["https://*.example.org"],
+        "AllowedMethods": ["GET", "PUT"],
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": ["ETag", "x-amz-request-id"],
+        "MaxAgeSeconds": 600,
+    }
+    anybody = {"AllowedOrigins": ["*"], "AllowedMethods": ["GET"]}
+    c.s3.put_bucket_cors(Bucket=c.bucket, CORSConfiguration={"CORSRules": [rule, anybody]})
+    assert c.s3.get_bucket_cors(Bucket=c.bucket)["CORSRules"] == [rule, anybody]
+    for wrong, code in [
+        ({"AllowedOrigins": ["*"], "AllowedMethods": ["PATCH"]}, "InvalidRequest"),
+        ({"AllowedOrigins": ["http://*.*"], "AllowedMethods": ["GET"]}, "InvalidRequest"),
+    ]:
+        rules = {"CORSRules": [wrong]}
+        refused(code, 400, c.s3.put_bucket_cors, Bucket=c.bucket, CORSConfiguration=rules)
+    assert c.s3.get_bucket_cors(Bucket=c.bucket)["CORSRules"] == [rule, anybody], "a refusal changes nothing"
+
+    c.s3.put_object(Bucket=c.bucket, Key="page", Body=b"text")
+    put = c.s3.generate_presigned_url("put_object", {"Bucket": c.bucket, "Key": "page"})
+    get = c.s3.generate_presigned_url("get_object", {"Bucket": c.bucket, "Key": "page"})
+    asked = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type"}
+    # What is believed of a bucket is at most a second old.
+    time.sleep(1.1)
+    for origin, status in [("https://a.example.org", 200), ("https://example.net", 403)]:
+        answer, _ = request(put, "OPTIONS", headers={"Origin": origin, **asked})
+        assert answer.status == status, answer.status
+        allowed = answer.getheader("Access-Control-Allow-Origin")
+        assert allowed == (origin if status == 200 else None), allowed
+    for origin, allowed in [("https://a.example.org", "https://a.example.org"), ("https://example.net", "*")]:
+        answer, data = request(get, headers={"Origin": origin})
+        assert (answer.status, data) == (200, b"text")
+        assert answer.getheader("Access-Control-Allow-Origin") == allowed
+    answer, _ = request(get, headers={"Origin": "https://a.example.org"})
+    exposed = answer.getheader("Access-Control-Expose-Headers")
+    assert exposed == "ETag, x-amz-request-id", exposed
+    c.s3.delete_bucket_cors(Bucket=c.bucket)
+    refused("NoSuchCORSConfiguration", 404, c.s3.get_bucket_cors, Bucket=c.bucket)
+    refused("NoSuchBucket", 404, c.s3.put_bucket_cors, Bucket=f"{c.bucket}-not", CORSConfiguration={"CORSRules": [rule]})
 
 
 @check

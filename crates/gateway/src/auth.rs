@@ -48,6 +48,12 @@ pub(crate) struct Place {
 }
 
 impl Caller {
+    /// Whoever is the tenant of this name.
+    pub(crate) fn of(tenant: &str) -> Self {
+        let tenant = Content { kind: ContentKind::Tenant.into(), name: tenant.into(), ..Default::default() };
+        Self { tenant }
+    }
+
     /// The tenant's name: the owner that S3 clients are shown.
     pub(crate) fn name(&self) -> &str {
         &self.tenant.name
@@ -91,6 +97,11 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) fn new(store: Store, domains: Domains) -> Self {
         Self { store, domains, remembered: Arc::default() }
+    }
+
+    /// Whose key this is, if anybody's.
+    pub(crate) async fn caller(&self, access_key: &str) -> Option<Caller> {
+        Some(self.find(access_key).await.ok()?.caller)
     }
 
     async fn find(&self, access_key: &str) -> S3Result<Found> {

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Keys;
 use crate::config::Limits;
+use crate::cors::Cors;
 use crate::host::Domains;
 use crate::intake::{Intake, Unread};
 use crate::s3::Gateway;
@@ -58,6 +59,7 @@ const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-conten
 #[derive(Clone)]
 pub(crate) struct Edge {
     s3: S3Service,
+    cors: Cors,
     chunk_memory: Arc<Semaphore>,
     form_memory: Arc<Semaphore>,
     requests: Arc<AtomicU64>,
@@ -71,6 +73,7 @@ pub(crate) struct Answer {
 
 impl Edge {
     pub(crate) fn new(gateway: Gateway, keys: Keys, domains: Domains, limits: Limits) -> Self {
+        let cors = Cors::new(keys.clone(), domains.clone(), gateway.store.clone());
         let mut builder = S3ServiceBuilder::new(gateway);
         builder.set_host(domains);
         builder.set_auth(keys.clone());
@@ -80,6 +83,7 @@ impl Edge {
             |bytes: usize| Arc::new(Semaphore::new(bytes / usize::try_from(PIECE).unwrap_or(usize::MAX)));
         Self {
             s3: builder.build(),
+            cors,
             chunk_memory: memory(limits.chunked_bytes_max),
             form_memory: memory(limits.form_bytes_max),
             requests: Arc::new(AtomicU64::new(first_request())),
@@ -93,12 +97,16 @@ impl Edge {
         let (method, version) = (request.method().clone(), request.version());
         // A stream of HTTP/2 ends by itself, whatever was to come on it.
         let unread = if version == Version::HTTP_2 { Unread::default() } else { unread };
+        let crossing = self.cors.crossing(&request).await;
         let request = request.map(|body| Intake::new(body, unread.clone()));
         let id = format!("{:016X}", self.requests.fetch_add(1, Ordering::Relaxed));
         let mut response = match self.admitted(request).await {
             Ok(response) => response,
             Err(error) => refusal(error),
         };
+        if let Some(crossing) = crossing.filter(|_| method != Method::OPTIONS) {
+            self.cors.mark(&crossing, response.headers_mut()).await;
+        }
         // A 501 and a 503 are answers that say what to do; the others somebody must look at.
         let said =
             [StatusCode::NOT_IMPLEMENTED, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status());
@@ -122,6 +130,9 @@ impl Edge {
     }
 
     async fn admitted(&self, mut request: Request<Intake>) -> S3Result<Response<Body>> {
+        if request.method() == Method::OPTIONS {
+            return self.cors.preflight(&request).await;
+        }
         signature::refuse_unaccepted(&request)?;
         if signature::is_presigned_v2(&request) {
             signature::carry_headers(&mut request);

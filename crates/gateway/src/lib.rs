@@ -13,6 +13,7 @@
 mod admin;
 mod auth;
 mod config;
+mod cors;
 mod edge;
 mod host;
 mod intake;

@@ -10,11 +10,20 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
 
 /// Percent decoding of a query, where "+" is a space.
 pub(crate) fn decoded(text: &str) -> Option<String> {
+    percent_decoded(text, b' ')
+}
+
+/// Percent decoding of a path, where "+" is itself.
+pub(crate) fn path_decoded(text: &str) -> Option<String> {
+    percent_decoded(text, b'+')
+}
+
+fn percent_decoded(text: &str, plus: u8) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
+            b'+' => plus,
             b'%' => {
                 let digits = [rest.next()?, rest.next()?];
                 *hex::decode(digits).ok()?.first()?

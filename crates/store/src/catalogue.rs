@@ -269,6 +269,21 @@ impl Catalogue {
         self.commit(move |batch| configure::delete_namespace(batch, content, &name)).await
     }
 
+    /// Sets one free setting of a namespace, or removes it.
+    pub async fn set_namespace_setting(
+        &self,
+        content: ContentId,
+        namespace: &str,
+        setting: &str,
+        value: Option<String>,
+    ) -> Result<()> {
+        let (namespace, setting) = (namespace.to_owned(), setting.to_owned());
+        self.commit(move |batch| {
+            configure::set_namespace_setting(batch, content, &namespace, &setting, value.clone())
+        })
+        .await
+    }
+
     /// Adds a credential to a tenant. The keys are the caller's; `created_unix_ms` is set here.
     pub async fn create_credential(
         &self,

@@ -169,6 +169,50 @@ pub(crate) fn delete_namespace(batch: &mut Batch<'_>, id: ContentId, name: &str)
     batch.write_local(id, key, old, Payload::Deleted).map(|_| ())
 }
 
+/// Longer than any that S3 knows: bucket policies have 20 KiB, rules of CORS 64.
+const SETTINGS_BYTES_MAX: usize = 256 * 1024;
+
+pub(crate) fn set_namespace_setting(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    name: &str,
+    setting: &str,
+    value: Option<String>,
+) -> Result<()> {
+    check_writable(batch, id)?;
+    check_namespace(batch, id, name)?;
+    let key = RecordKey::Namespace(name.into());
+    let old = batch.stored(id, &key)?;
+    let before = match old.as_ref().map(|old| &old.record.payload) {
+        Some(Payload::Namespace(namespace)) => namespace.clone(),
+        // Deleted on one side, while it was written to on the other: it is there again.
+        Some(_) | None => NamespaceRecord {
+            name: name.into(),
+            created_unix_ms: batch.now_unix_ms,
+            settings: BTreeMap::new(),
+        },
+    };
+    let mut namespace = before.clone();
+    match value {
+        Some(value) => namespace.settings.insert(setting.into(), value),
+        None => namespace.settings.remove(setting),
+    };
+    if namespace == before {
+        return Ok(());
+    }
+    let bytes = |(name, value): (&String, &String)| name.len() + value.len();
+    if namespace.settings.len() >= before.settings.len() {
+        batch.check_room()?;
+        if namespace.settings.iter().map(bytes).sum::<usize>() > SETTINGS_BYTES_MAX {
+            return Err(Error::Invalid {
+                what: "settings",
+                reason: "all settings of a namespace together have at most 256 KiB",
+            });
+        }
+    }
+    batch.write_local(id, key, old, Payload::Namespace(namespace)).map(|_| ())
+}
+
 pub(crate) fn create_credential(
     batch: &mut Batch<'_>,
     id: ContentId,

@@ -50,6 +50,7 @@ pub(crate) fn namespace(status: &store::NamespaceStatus) -> wire::Namespace {
         created_unix_ms: signed(status.namespace.created_unix_ms),
         objects: status.objects,
         bytes: status.bytes,
+        settings: Default::default(),
     }
 }
 

@@ -7,6 +7,7 @@ mod checksum;
 mod complete;
 mod condition;
 mod copy;
+mod cors;
 mod form;
 mod list;
 mod metadata;
@@ -118,6 +119,9 @@ operations! {
     head_bucket => bucket::head: HeadBucketInput => HeadBucketOutput;
     delete_bucket => bucket::delete: DeleteBucketInput => DeleteBucketOutput;
     get_bucket_location => bucket::location: GetBucketLocationInput => GetBucketLocationOutput;
+    put_bucket_cors => cors::put: PutBucketCorsInput => PutBucketCorsOutput;
+    get_bucket_cors => cors::get: GetBucketCorsInput => GetBucketCorsOutput;
+    delete_bucket_cors => cors::delete: DeleteBucketCorsInput => DeleteBucketCorsOutput;
     get_bucket_versioning => bucket::versioning: GetBucketVersioningInput => GetBucketVersioningOutput;
     put_object => object::put: PutObjectInput => PutObjectOutput;
     get_object => object::get: GetObjectInput => GetObjectOutput;

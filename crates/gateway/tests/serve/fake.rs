@@ -29,6 +29,8 @@ pub(crate) enum Commits {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) namespaces: BTreeMap<String, i64>,
+    /// Of all namespaces alike.
+    pub(crate) settings: BTreeMap<String, String>,
     pub(crate) objects: BTreeMap<(String, String), (Object, Body)>,
     pub(crate) uploads: BTreeMap<String, (Upload, Parts)>,
     pub(crate) commits: Commits,
@@ -116,7 +118,21 @@ impl StoreService for FakeStore {
         if !self.0.lock().unwrap().namespaces.contains_key(&request.into_inner().name) {
             return refuse("NO_SUCH_NAMESPACE");
         }
-        Ok(Response::new(GetNamespaceResponse::default()))
+        let settings = self.0.lock().unwrap().settings.clone().into_iter().collect();
+        let namespace = Some(Namespace { settings, ..Default::default() });
+        Ok(Response::new(GetNamespaceResponse { namespace }))
+    }
+
+    async fn set_namespace_setting(
+        &self,
+        request: Request<SetNamespaceSettingRequest>,
+    ) -> Answer<SetNamespaceSettingResponse> {
+        let SetNamespaceSettingRequest { setting, value, .. } = request.into_inner();
+        self.commit(|state| match value {
+            Some(value) => drop(state.settings.insert(setting, value)),
+            None => drop(state.settings.remove(&setting)),
+        })?;
+        Ok(Response::new(SetNamespaceSettingResponse {}))
     }
 
     async fn lookup_credential(

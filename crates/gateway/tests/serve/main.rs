@@ -1,6 +1,7 @@
 //! The gateway over real sockets, driven by signed requests, on a store in memory.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod cors;
 mod fake;
 mod presigned;
 mod unread;

@@ -262,3 +262,32 @@ fn a_nearly_full_disk_refuses_what_needs_room_and_lets_go_of_what_frees_it() {
         assert_eq!(system.body(&content, "a"), None);
     });
 }
+
+#[test]
+fn a_namespace_keeps_its_settings_one_by_one() {
+    run(async {
+        let system = System::new(EAST);
+        let content = system.tenant("alpha").await;
+        let (catalogue, id) = (&system.catalogue, content.id);
+        let set = async |setting: &str, value: Option<&str>| {
+            catalogue.set_namespace_setting(id, NAMESPACE, setting, value.map(Into::into)).await
+        };
+        set("cors", Some("one")).await.unwrap();
+        set("policy", Some("two")).await.unwrap();
+        let changes = system.changes(&content, None, 0).len();
+        let head = catalogue.content(id).unwrap().head;
+        set("cors", Some("one")).await.unwrap();
+        set("absent", None).await.unwrap();
+        assert_eq!(catalogue.content(id).unwrap().head, head, "nothing has changed");
+        set("cors", None).await.unwrap();
+        assert_ne!(catalogue.content(id).unwrap().head, head);
+        assert_eq!(system.changes(&content, None, 0).len(), changes, "one entry for the namespace");
+        let long = set("long", Some(&"x".repeat(256 * 1024))).await;
+        assert!(matches!(long, Err(Error::Invalid { what: "settings", .. })));
+        let elsewhere = catalogue.set_namespace_setting(id, "absent", "cors", None).await;
+        assert!(matches!(elsewhere, Err(Error::NoSuchNamespace { .. })));
+        let system = system.reopen();
+        let kept = system.catalogue.namespace(id, NAMESPACE).unwrap().namespace.settings;
+        assert_eq!(kept, BTreeMap::from([("policy".to_owned(), "two".to_owned())]));
+    });
+}

@@ -93,7 +93,8 @@ impl StoreRpc {
     pub(super) fn namespace_get(&self, r: &GetNamespaceRequest) -> Answer<GetNamespaceResponse> {
         let content = resolve(&self.catalogue, r.content.as_ref())?;
         let status = self.catalogue.namespace(content, &r.name).map_err(boxed)?;
-        Ok(GetNamespaceResponse { namespace: Some(namespace(&status)) })
+        let settings = status.namespace.settings.clone().into_iter().collect();
+        Ok(GetNamespaceResponse { namespace: Some(Namespace { settings, ..namespace(&status) }) })
     }
 
     pub(super) async fn namespace_delete(
@@ -103,6 +104,19 @@ impl StoreRpc {
         let content = resolve(&self.catalogue, r.content.as_ref())?;
         self.committed(content, self.catalogue.delete_namespace(content, &r.name).await)?;
         Ok(DeleteNamespaceResponse {})
+    }
+
+    pub(super) async fn namespace_set(
+        &self,
+        r: SetNamespaceSettingRequest,
+    ) -> Answer<SetNamespaceSettingResponse> {
+        let content = resolve(&self.catalogue, r.content.as_ref())?;
+        if r.setting.is_empty() {
+            return Err(invalid("setting: expected a name"));
+        }
+        let set = self.catalogue.set_namespace_setting(content, &r.name, &r.setting, r.value).await;
+        self.committed(content, set)?;
+        Ok(SetNamespaceSettingResponse {})
     }
 
     pub(super) async fn credential_create(

@@ -73,6 +73,12 @@ impl StoreService for StoreRpc {
     async fn delete_namespace(&self, r: Request<DeleteNamespaceRequest>) -> Reply<DeleteNamespaceResponse> {
         reply(self.namespace_delete(r.into_inner()).await)
     }
+    async fn set_namespace_setting(
+        &self,
+        r: Request<SetNamespaceSettingRequest>,
+    ) -> Reply<SetNamespaceSettingResponse> {
+        reply(self.namespace_set(r.into_inner()).await)
+    }
     async fn create_credential(
         &self,
         r: Request<CreateCredentialRequest>,

@@ -1,0 +1,210 @@
+//! Requests from pages of other sites (CORS; Fetch standard, section 3.3): what the rules of a bucket let
+//! browsers do.
+//!
+//! Before a browser sends what a page could not send by a form it asks (`OPTIONS`, the preflight), without
+//! a signature; and of every answer to such a page it shows the page no more than the headers say. Both are
+//! answered from the bucket's rules, as S3 does: the first that fits decides. Rules give no rights: a
+//! request is signed, or refused, with them as without.
+
+mod rules;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::header::{
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HOST, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use s3s::{Body, S3Result, s3_error};
+use switchback_proto::store::v1::GetNamespaceRequest;
+use tokio::time::Instant;
+use tonic::Code;
+
+pub(crate) use self::rules::{Asked, Rules};
+use crate::auth::{Keys, Place};
+use crate::host::Domains;
+use crate::query;
+use crate::status::refused;
+use crate::store::{Store, answer};
+
+/// Where a namespace keeps them: the XML that S3 clients send.
+pub(crate) const SETTING: &str = "cors";
+
+/// How long rules are believed without asking again.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+/// Buckets whose rules are remembered at once; beyond it they are simply asked for again.
+const REMEMBERED_MAX: usize = 1024;
+
+/// What an answer depends on beside the address: caches keep one for each (RFC 9110 section 12.5.5).
+const VARIES: HeaderValue =
+    HeaderValue::from_static("origin, access-control-request-headers, access-control-request-method");
+
+type Remembered = BTreeMap<(String, String), (Instant, Arc<Rules>)>;
+
+/// Applies the rules of buckets.
+#[derive(Clone)]
+pub(crate) struct Cors {
+    keys: Keys,
+    domains: Domains,
+    store: Store,
+    remembered: Arc<Mutex<Remembered>>,
+}
+
+/// A request from a page of another site.
+pub(crate) struct Crossing {
+    origin: HeaderValue,
+    method: Method,
+    place: Option<Place>,
+}
+
+impl Cors {
+    pub(crate) fn new(keys: Keys, domains: Domains, store: Store) -> Self {
+        Self { keys, domains, store, remembered: Arc::default() }
+    }
+
+    /// What `request` is, if a page of another site sent it.
+    pub(crate) async fn crossing<B>(&self, request: &Request<B>) -> Option<Crossing> {
+        let origin = request.headers().get(ORIGIN)?.clone();
+        Some(Crossing { origin, method: request.method().clone(), place: self.place(request).await })
+    }
+
+    /// Whose bucket is meant: by the host's name, or by who signed. A preflight is not signed, unless it is
+    /// for a presigned URL.
+    async fn place<B>(&self, request: &Request<B>) -> Option<Place> {
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| request.uri().host()).unwrap_or_default();
+        let named = self.domains.named(host);
+        let bucket = match named.bucket {
+            Some(bucket) => bucket,
+            None => query::path_decoded(request.uri().path().trim_start_matches('/').split('/').next()?)?,
+        };
+        let caller = match named.tenant {
+            Some(tenant) => crate::auth::Caller::of(&tenant),
+            None => self.keys.caller(&access_key(request)?).await?,
+        };
+        (!bucket.is_empty()).then(|| caller.place(&bucket))
+    }
+
+    /// The answer to a preflight.
+    ///
+    /// # Errors
+    /// The bucket's rules do not allow what it asks for.
+    pub(crate) async fn preflight<B>(&self, request: &Request<B>) -> S3Result<Response<Body>> {
+        let Some(crossing) = self.crossing(request).await else {
+            return Err(s3_error!(
+                InvalidRequest,
+                "a preflight names the page's site: the Origin header is missing"
+            ));
+        };
+        let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let Some(method) = header(ACCESS_CONTROL_REQUEST_METHOD) else {
+            return Err(s3_error!(
+                InvalidRequest,
+                "a preflight names the method that is to follow: Access-Control-Request-Method is missing"
+            ));
+        };
+        let headers = header(ACCESS_CONTROL_REQUEST_HEADERS);
+        let rules = self.rules(crossing.place.as_ref()).await?;
+        let origin = crossing.origin.to_str().unwrap_or_default();
+        let Some(allowed) = rules.allow(&Asked { origin, method, headers, is_preflight: true }) else {
+            return Err(s3_error!(
+                AccessDenied,
+                "CORSResponse: this CORS request is not allowed: no rule of the bucket fits its origin, method and headers"
+            ));
+        };
+        let mut response = Response::new(Body::empty());
+        write(response.headers_mut(), allowed);
+        Ok(response)
+    }
+
+    /// Says in `headers`, of the answer to `crossing`, what the page may see of it. Rules that cannot be had
+    /// allow nothing.
+    pub(crate) async fn mark(&self, crossing: &Crossing, headers: &mut HeaderMap) {
+        let Ok(rules) = self.rules(crossing.place.as_ref()).await else { return };
+        let (origin, method) = (crossing.origin.to_str().unwrap_or_default(), crossing.method.as_str());
+        let allowed = rules.allow(&Asked { origin, method, headers: None, is_preflight: false });
+        if let Some(allowed) = allowed {
+            write(headers, allowed);
+        }
+    }
+
+    async fn rules(&self, place: Option<&Place>) -> S3Result<Arc<Rules>> {
+        let Some(Place { content, namespace }) = place else { return Ok(Arc::default()) };
+        let name = (format!("{}/{}", content.kind, content.name), namespace.clone());
+        if let Some((at, rules)) = self.remembered().get(&name)
+            && at.elapsed() < BELIEVED
+        {
+            return Ok(Arc::clone(rules));
+        }
+        let call = GetNamespaceRequest { content: Some(content.clone()), name: namespace.clone() };
+        let rules = match answer(self.store.client().get_namespace(call)).await {
+            Ok(answer) => {
+                let settings = answer.namespace.unwrap_or_default().settings;
+                settings.get(SETTING).map(|text| Rules::read(text)).transpose()?.unwrap_or_default()
+            }
+            // Whoever asks is not signed, and is not told which buckets there are.
+            Err(status) if status.code() == Code::NotFound => Rules::default(),
+            Err(status) => return Err(refused(&status)),
+        };
+        let rules = Arc::new(rules);
+        let mut remembered = self.remembered();
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.retain(|_, (at, _)| at.elapsed() < BELIEVED);
+        }
+        if remembered.len() < REMEMBERED_MAX {
+            remembered.insert(name, (Instant::now(), Arc::clone(&rules)));
+        }
+        Ok(rules)
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What has no form of a header is left out.
+fn write(headers: &mut HeaderMap, allowed: Vec<(HeaderName, String)>) {
+    headers.append(VARY, VARIES);
+    for (name, value) in allowed {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// With what a request says to be signed.
+fn access_key<B>(request: &Request<B>) -> Option<String> {
+    const CREDENTIAL: &str = "Credential=";
+    let header = request.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+    let credential = match header {
+        Some(header) => header.split_once(CREDENTIAL)?.1.to_owned(),
+        None => {
+            let mut pairs = query::pairs(request.uri().query().unwrap_or_default());
+            pairs.find(|(name, _)| matches!(name.as_str(), "X-Amz-Credential" | "AWSAccessKeyId"))?.1
+        }
+    };
+    Some(credential.split(['/', ',']).next()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_says_with_which_key_it_is_signed() {
+        let request = |uri: &str, header: Option<&str>| {
+            let request = Request::builder().uri(uri);
+            let request =
+                header.into_iter().fold(request, |request, value| request.header("authorization", value));
+            access_key(&request.body(()).unwrap())
+        };
+        let signed =
+            "AWS4-HMAC-SHA256 Credential=AKID/20261129/us-east-1/s3/aws4_request, SignedHeaders=host";
+        assert_eq!(request("/b/k", Some(signed)).unwrap(), "AKID");
+        assert_eq!(request("/b/k?X-Amz-Credential=AKID%2F20261129%2Fx", None).unwrap(), "AKID");
+        assert_eq!(request("/b/k?AWSAccessKeyId=AKID&Signature=x", None).unwrap(), "AKID");
+        assert_eq!(request("/b/k", None), None);
+    }
+}
