@@ -761,6 +761,54 @@ def presigned_forms_work_within_their_policy(c):
 
 
 @check
+def buckets_have_tags_of_their_own(c):
+    refused("NoSuchTagSet", 404, c.s3.get_bucket_tagging, Bucket=c.bucket)
+    tags = [{"Key": f"name {number:02}", "Value": "ü&<>"} for number in range(50)]
+    c.s3.put_bucket_tagging(Bucket=c.bucket, Tagging={"TagSet": tags})
+    assert c.s3.get_bucket_tagging(Bucket=c.bucket)["TagSet"] == tags
+    more = tags + [{"Key": "one", "Value": "more"}]
+    refused("InvalidTag", 400, c.s3.put_bucket_tagging, Bucket=c.bucket, Tagging={"TagSet": more})
+    assert c.s3.get_bucket_tagging(Bucket=c.bucket)["TagSet"] == tags
+    c.s3.delete_bucket_tagging(Bucket=c.bucket)
+    refused("NoSuchTagSet", 404, c.s3.get_bucket_tagging, Bucket=c.bucket)
+
+
+@check
+def everything_is_its_tenants_alone(c):
+    """Who may what is told, and set as it is; nothing else can be."""
+    c.s3.put_object(Bucket=c.bucket, Key="private", Body=b"")
+    for kind, where in [("bucket", {"Bucket": c.bucket}), ("object", {"Bucket": c.bucket, "Key": "private"})]:
+        get, put = (getattr(c.s3, f"{verb}_{kind}_acl") for verb in ("get", "put"))
+        told = get(**where)
+        (grant,) = told["Grants"]
+        assert grant["Permission"] == "FULL_CONTROL" and grant["Grantee"]["ID"] == told["Owner"]["ID"], told
+        put(**where, ACL="private")
+        put(**where, AccessControlPolicy={"Grants": told["Grants"], "Owner": told["Owner"]})
+        stranger = {"Grantee": {"Type": "CanonicalUser", "ID": "else"}, "Permission": "READ"}
+        for more in [
+            {"ACL": "public-read"},
+            {"GrantRead": "id=else"},
+            {"AccessControlPolicy": {"Grants": [stranger], "Owner": told["Owner"]}},
+        ]:
+            refused("NotImplemented", 501, put, **where, **more)
+    refused("NoSuchKey", 404, c.s3.get_object_acl, Bucket=c.bucket, Key="absent")
+
+
+@check
+def what_a_bucket_does_not_have_is_told_as_s3_tells_it(c):
+    for operation, code in [
+        ("get_bucket_policy", "NoSuchBucketPolicy"),
+        ("get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration"),
+        ("get_bucket_website", "NoSuchWebsiteConfiguration"),
+        ("get_bucket_replication", "ReplicationConfigurationNotFoundError"),
+        ("get_bucket_ownership_controls", "OwnershipControlsNotFoundError"),
+        ("get_object_lock_configuration", "ObjectLockConfigurationNotFoundError"),
+    ]:
+        refused(code, 404, getattr(c.s3, operation), Bucket=c.bucket)
+        refused("NoSuchBucket", 404, getattr(c.s3, operation), Bucket=f"{c.bucket}-not")
+
+
+@check
 def pages_of_other_sites_see_what_the_rules_of_a_bucket_say(c):
     refused("NoSuchCORSConfiguration", 404, c.s3.get_bucket_cors, Bucket=c.bucket)
     rule = {

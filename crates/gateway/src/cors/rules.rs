@@ -6,8 +6,9 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
 };
 use s3s::dto::{CORSConfiguration, CORSRule};
-use s3s::xml::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 use s3s::{S3Result, s3_error};
+
+use crate::s3::setting;
 
 /// S3's own limits: rules, bytes of all of them, and characters of a name.
 const RULES_MAX: usize = 100;
@@ -53,10 +54,7 @@ impl Rules {
     /// # Errors
     /// Something else wrote it.
     pub(crate) fn read(text: &str) -> S3Result<Self> {
-        let read = CORSConfiguration::deserialize(&mut Deserializer::new(text.as_bytes()));
-        let read = read.map_err(|_| {
-            s3_error!(InternalError, "the bucket's CORS rules cannot be read; set them again")
-        })?;
+        let read: CORSConfiguration = setting::read(text)?;
         Ok(Self(read.cors_rules))
     }
 
@@ -65,15 +63,11 @@ impl Rules {
     /// # Errors
     /// They are too long.
     pub(crate) fn write(self) -> S3Result<String> {
-        let mut bytes = Vec::new();
-        let written = CORSConfiguration { cors_rules: self.0 }.serialize(&mut Serializer::new(&mut bytes));
-        match (written, String::from_utf8(bytes)) {
-            (Ok(()), Ok(text)) if text.len() <= BYTES_MAX => Ok(text),
-            (Ok(()), Ok(_)) => {
-                Err(s3_error!(EntityTooLarge, "the rules have more than {BYTES_MAX} bytes together"))
-            }
-            _ => Err(s3_error!(InternalError, "the rules cannot be written")),
+        let text = setting::written(&CORSConfiguration { cors_rules: self.0 })?;
+        if text.len() > BYTES_MAX {
+            return Err(s3_error!(EntityTooLarge, "the rules have more than {BYTES_MAX} bytes together"));
         }
+        Ok(text)
     }
 
     /// For the client that asks for them; `None` when there are none.

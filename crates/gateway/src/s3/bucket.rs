@@ -120,7 +120,7 @@ pub(super) async fn head(
     }))
 }
 
-async fn exists<T>(gateway: &Gateway, request: &S3Request<T>, bucket: &str) -> S3Result<()> {
+pub(super) async fn exists<T>(gateway: &Gateway, request: &S3Request<T>, bucket: &str) -> S3Result<()> {
     let place = place(request, bucket)?;
     let call = GetNamespaceRequest { content: Some(place.content), name: place.namespace };
     answer(gateway.store.client().get_namespace(call)).await.map_err(refused)?;

@@ -1,5 +1,7 @@
 //! S3: each operation translated to calls of the store. What is not here is `NotImplemented`.
 
+mod absent;
+mod acl;
 mod attributes;
 mod body;
 mod bucket;
@@ -14,6 +16,7 @@ mod metadata;
 mod multipart;
 mod object;
 mod receive;
+pub(crate) mod setting;
 mod tagging;
 mod time;
 mod uploads;
@@ -119,6 +122,19 @@ operations! {
     head_bucket => bucket::head: HeadBucketInput => HeadBucketOutput;
     delete_bucket => bucket::delete: DeleteBucketInput => DeleteBucketOutput;
     get_bucket_location => bucket::location: GetBucketLocationInput => GetBucketLocationOutput;
+    get_bucket_acl => acl::bucket: GetBucketAclInput => GetBucketAclOutput;
+    put_bucket_acl => acl::set_bucket: PutBucketAclInput => PutBucketAclOutput;
+    get_object_acl => acl::object: GetObjectAclInput => GetObjectAclOutput;
+    put_object_acl => acl::set_object: PutObjectAclInput => PutObjectAclOutput;
+    get_bucket_policy => absent::policy: GetBucketPolicyInput => GetBucketPolicyOutput;
+    get_bucket_lifecycle_configuration => absent::lifecycle: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput;
+    get_bucket_website => absent::website: GetBucketWebsiteInput => GetBucketWebsiteOutput;
+    get_bucket_replication => absent::replication: GetBucketReplicationInput => GetBucketReplicationOutput;
+    get_bucket_ownership_controls => absent::ownership: GetBucketOwnershipControlsInput => GetBucketOwnershipControlsOutput;
+    get_object_lock_configuration => absent::object_lock: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput;
+    put_bucket_tagging => tagging::put_bucket: PutBucketTaggingInput => PutBucketTaggingOutput;
+    get_bucket_tagging => tagging::get_bucket: GetBucketTaggingInput => GetBucketTaggingOutput;
+    delete_bucket_tagging => tagging::delete_bucket: DeleteBucketTaggingInput => DeleteBucketTaggingOutput;
     put_bucket_cors => cors::put: PutBucketCorsInput => PutBucketCorsOutput;
     get_bucket_cors => cors::get: GetBucketCorsInput => GetBucketCorsOutput;
     delete_bucket_cors => cors::delete: DeleteBucketCorsInput => DeleteBucketCorsOutput;

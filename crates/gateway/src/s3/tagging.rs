@@ -1,4 +1,4 @@
-//! Object tags.
+//! Tags of objects, and of buckets.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,14 @@ use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use switchback_proto::store::v1::{GetObjectRequest, SetTagsRequest};
 
-use super::{Gateway, current_version, place, refused, writable};
+use super::{Gateway, current_version, place, refused, setting, writable};
 use crate::auth::Place;
 use crate::query::decoded;
 use crate::store::answer;
 
 /// S3's own limits.
 const TAGS_MAX: usize = 10;
+const BUCKET_TAGS_MAX: usize = 50;
 const NAME_CHARACTERS_MAX: usize = 128;
 const VALUE_CHARACTERS_MAX: usize = 256;
 
@@ -24,12 +25,13 @@ pub(crate) fn of_header(header: Option<&str>) -> S3Result<BTreeMap<String, Strin
         Some((decoded(name)?, decoded(value)?))
     });
     let decoded: Option<Vec<_>> = decoded.collect();
-    checked(decoded.ok_or_else(|| s3_error!(InvalidTag, "x-amz-tagging is not encoded as a query"))?)
+    let pairs = decoded.ok_or_else(|| s3_error!(InvalidTag, "x-amz-tagging is not encoded as a query"))?;
+    checked(pairs, TAGS_MAX)
 }
 
-fn checked(pairs: Vec<(String, String)>) -> S3Result<BTreeMap<String, String>> {
-    if pairs.len() > TAGS_MAX {
-        return Err(s3_error!(InvalidTag, "an object has at most {TAGS_MAX} tags"));
+fn checked(pairs: Vec<(String, String)>, tags_max: usize) -> S3Result<BTreeMap<String, String>> {
+    if pairs.len() > tags_max {
+        return Err(s3_error!(InvalidTag, "there are at most {tags_max} tags"));
     }
     let count = pairs.len();
     for (name, value) in &pairs {
@@ -58,13 +60,55 @@ pub(super) async fn put(
     let place = place(&request, &request.input.bucket)?;
     let input = request.input;
     current_version(input.version_id.as_deref())?;
-    let pairs = input
-        .tagging
-        .tag_set
-        .into_iter()
-        .map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default()));
-    set(gateway, place, input.key, checked(pairs.collect())?).await?;
+    set(gateway, place, input.key, checked(pairs(input.tagging), TAGS_MAX)?).await?;
     Ok(S3Response::new(PutObjectTaggingOutput::default()))
+}
+
+fn pairs(tagging: Tagging) -> Vec<(String, String)> {
+    let tags = tagging.tag_set.into_iter();
+    tags.map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default())).collect()
+}
+
+fn tag_set(tags: impl IntoIterator<Item = (String, String)>) -> TagSet {
+    tags.into_iter().map(|(name, value)| Tag { key: Some(name), value: Some(value) }).collect()
+}
+
+/// Where a namespace keeps those of its bucket.
+const SETTING: &str = "tagging";
+
+/// `PutBucketTagging`.
+pub(super) async fn put_bucket(
+    gateway: &Gateway,
+    request: S3Request<PutBucketTaggingInput>,
+) -> S3Result<S3Response<PutBucketTaggingOutput>> {
+    let place = place(&request, &request.input.bucket)?;
+    let tags = checked(pairs(request.input.tagging), BUCKET_TAGS_MAX)?;
+    let value = setting::written(&Tagging { tag_set: tag_set(tags) })?;
+    setting::set(gateway, place, SETTING, Some(value)).await?;
+    Ok(S3Response::new(PutBucketTaggingOutput::default()))
+}
+
+/// `GetBucketTagging`.
+pub(super) async fn get_bucket(
+    gateway: &Gateway,
+    request: S3Request<GetBucketTaggingInput>,
+) -> S3Result<S3Response<GetBucketTaggingOutput>> {
+    let place = place(&request, &request.input.bucket)?;
+    let Some(text) = setting::get(gateway, place, SETTING).await? else {
+        return Err(s3_error!(NoSuchTagSet, "the bucket has no tags"));
+    };
+    let Tagging { tag_set } = setting::read(&text)?;
+    Ok(S3Response::new(GetBucketTaggingOutput { tag_set }))
+}
+
+/// `DeleteBucketTagging`.
+pub(super) async fn delete_bucket(
+    gateway: &Gateway,
+    request: S3Request<DeleteBucketTaggingInput>,
+) -> S3Result<S3Response<DeleteBucketTaggingOutput>> {
+    let place = place(&request, &request.input.bucket)?;
+    setting::set(gateway, place, SETTING, None).await?;
+    Ok(S3Response::with_status(DeleteBucketTaggingOutput::default(), http::StatusCode::NO_CONTENT))
 }
 
 /// `DeleteObjectTagging`.
@@ -100,9 +144,7 @@ pub(super) async fn get(
     };
     let object =
         answer(gateway.store.client().get_object(call)).await.map_err(refused)?.object.unwrap_or_default();
-    let tag_set =
-        object.tags.into_iter().map(|(name, value)| Tag { key: Some(name), value: Some(value) }).collect();
-    Ok(S3Response::new(GetObjectTaggingOutput { tag_set, version_id: None }))
+    Ok(S3Response::new(GetObjectTaggingOutput { tag_set: tag_set(object.tags), version_id: None }))
 }
 
 #[cfg(test)]

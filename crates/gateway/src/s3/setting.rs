@@ -1,0 +1,46 @@
+//! Settings of buckets: of their namespaces, with which they replicate. What they say is S3's XML.
+
+use s3s::xml::{Deserialize, Deserializer, Serialize, Serializer};
+use s3s::{S3Result, s3_error};
+use switchback_proto::store::v1::{GetNamespaceRequest, SetNamespaceSettingRequest};
+
+use super::{Gateway, refused};
+use crate::auth::Place;
+use crate::store::answer;
+
+/// What the setting says, as it is kept; `None` when it is not set.
+pub(super) async fn get(gateway: &Gateway, place: Place, setting: &str) -> S3Result<Option<String>> {
+    let call = GetNamespaceRequest { content: Some(place.content), name: place.namespace };
+    let found = answer(gateway.store.client().get_namespace(call)).await.map_err(refused)?;
+    Ok(found.namespace.unwrap_or_default().settings.remove(setting))
+}
+
+/// Sets it, or removes it.
+pub(super) async fn set(
+    gateway: &Gateway,
+    Place { content, namespace }: Place,
+    setting: &str,
+    value: Option<String>,
+) -> S3Result<()> {
+    let (content, setting) = (Some(content), setting.into());
+    let call = SetNamespaceSettingRequest { content, name: namespace, setting, value };
+    answer(gateway.store.client().set_namespace_setting(call)).await.map_err(refused)?;
+    Ok(())
+}
+
+/// As it is kept.
+pub(crate) fn written(value: &impl Serialize) -> S3Result<String> {
+    let mut bytes = Vec::new();
+    let written = value.serialize(&mut Serializer::new(&mut bytes));
+    let text = written.ok().and_then(|()| String::from_utf8(bytes).ok());
+    text.ok_or_else(|| s3_error!(InternalError, "the setting cannot be written"))
+}
+
+/// From what is kept.
+///
+/// # Errors
+/// Something else wrote it.
+pub(crate) fn read<T: for<'a> Deserialize<'a>>(text: &str) -> S3Result<T> {
+    T::deserialize(&mut Deserializer::new(text.as_bytes()))
+        .map_err(|_| s3_error!(InternalError, "what is set of the bucket cannot be read; set it again"))
+}
