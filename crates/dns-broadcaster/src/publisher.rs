@@ -1,7 +1,7 @@
 //! The only writer: makes a request durable, then publishes what it answers.
 //!
 //! Queries read the snapshot and never wait for this. Order of one request: decide, serve what may be
-//! served at once ([`Edition::early`]: where the names of links lead, which is on record with the link
+//! served at once (where the names of links lead, which is on record with the link
 //! manager), commit and flush, serve the rest, answer the caller. So what was told to the caller
 //! survives a crash, no query sees half a zone, and names do not wait for the disk when they move.
 
