@@ -100,9 +100,7 @@ impl Records {
     /// The keys of names at which there are other sets than in `other`: found in the time that those take, when
     /// one is a changed copy of the other.
     pub(super) fn apart<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a [u8]> {
-        let come = self.0.apart(&other.0).filter(|(name, node)| other.0.get(name) != Some((*name, *node)));
-        let gone = other.0.apart(&self.0).filter(|(name, _)| self.0.get(name).is_none());
-        come.chain(gone).map(|(name, _)| name)
+        self.0.changed(&other.0)
     }
 
     /// All sets, by name and type.

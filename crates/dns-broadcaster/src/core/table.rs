@@ -4,14 +4,16 @@
 //! hashes says where each is. A question so touches the index, one chunk and little else, where a tree would
 //! compare its way through names that lie anywhere in memory. A copy shares every chunk and every page of
 //! the index with what it was made from, so that a change costs the chunks that it meets, however many
-//! names there are.
+//! names there are; and it shares the lists of them by the block, so that a copy costs next to nothing.
 
 use alloc::vec::Vec;
 use core::fmt;
 
+use self::blocks::Blocks;
 use self::chunk::Chunk;
 use self::index::{Index, Place, hash};
 
+mod blocks;
 mod chunk;
 mod index;
 
@@ -46,7 +48,7 @@ impl fmt::Debug for Key {
 pub struct Table {
     key: Key,
     /// By their numbers, which they keep.
-    chunks: Vec<Chunk>,
+    chunks: Blocks<Chunk>,
     /// Numbers of the chunks that have entries, by name.
     order: Vec<u32>,
     /// Of the others.
@@ -81,8 +83,30 @@ impl Table {
     /// The entry of the name whose key is `name`, or the last one before it.
     #[must_use]
     pub fn last_until(&self, name: &[u8]) -> Option<Entry<'_>> {
-        let &number = self.order.get(self.order_of(name))?;
-        self.chunks[number as usize].last_until(name)
+        let chunk = self.chunk(self.order_of(name))?;
+        chunk.at(chunk.until(name).checked_sub(1)?)
+    }
+
+    /// The first entry behind the name whose key is `name`, in a circle: behind the last one it is the first of
+    /// all.
+    #[must_use]
+    pub fn following(&self, name: &[u8]) -> Option<Entry<'_>> {
+        let at = self.order_of(name);
+        let chunk = self.chunk(at)?;
+        let next = || self.chunk(at + 1).or_else(|| self.chunk(0));
+        chunk.at(chunk.until(name)).or_else(|| next()?.at(0))
+    }
+
+    /// The last entry before the name whose key is `name`, in a circle: before the first one it is the last of
+    /// all.
+    #[must_use]
+    pub fn preceding(&self, name: &[u8]) -> Option<Entry<'_>> {
+        let at = self.order_of(name);
+        let chunk = self.chunk(at)?;
+        match chunk.before(name).checked_sub(1) {
+            Some(rank) => chunk.at(rank),
+            None => self.chunk(at.checked_sub(1).unwrap_or(self.order.len() - 1))?.iter().next_back(),
+        }
     }
 
     /// All entries, by name.
@@ -118,12 +142,19 @@ impl Table {
 
     /// Entries that may be others in `other`: all that are, and some that lie beside them.
     pub fn apart<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Entry<'a>> {
-        let differ = |&number: &u32| {
-            let number = number as usize;
-            !other.chunks.get(number).is_some_and(|chunk| chunk.is(&self.chunks[number]))
-        };
-        let order = self.order.iter().copied().filter(differ);
-        order.flat_map(|number| self.chunks[number as usize].iter())
+        let chunks = self.chunks.apart(&other.chunks);
+        let differ = chunks.filter(|(_, one, other)| !other.is_some_and(|other| one.is(other)));
+        let mut chunks: Vec<_> = differ.map(|(_, chunk, _)| chunk).filter(|chunk| chunk.len() > 0).collect();
+        chunks.sort_unstable_by_key(|chunk| chunk.at(0));
+        chunks.into_iter().flat_map(Chunk::iter)
+    }
+
+    /// The names whose entries are others than in `before`, or which are in one of the two alone: found in the
+    /// time that those take, when one is a changed copy of the other.
+    pub fn changed<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a [u8]> {
+        let come = self.apart(before).filter(|(name, value)| before.get(name) != Some((*name, *value)));
+        let gone = before.apart(self).filter(|(name, _)| self.get(name).is_none());
+        come.chain(gone).map(|(name, _)| name)
     }
 
     /// Holds `value` for the name whose key is `name`, in place of what it had.
@@ -142,14 +173,14 @@ impl Table {
             Ok(slot) => {
                 let (_, before) = chunk.entry(slot);
                 self.bytes = self.bytes - before.len() + value.len();
-                self.chunks[number as usize] = chunk.with(slot, (name, value));
+                *self.chunks.get_mut(number as usize) = chunk.with(slot, (name, value));
             }
             Err(rank) => {
                 self.len += 1;
                 self.bytes += name.len() + value.len();
                 let longer = chunk.and(rank, (name, value));
                 let slot = longer.len() - 1;
-                self.chunks[number as usize] = longer;
+                *self.chunks.get_mut(number as usize) = longer;
                 self.index.insert(self.hash(name), Place { chunk: number, slot: slot as u8 });
             }
         }
@@ -172,7 +203,7 @@ impl Table {
             let place = |slot: usize| Place { chunk: number, slot: slot as u8 };
             self.index.replace(self.hash(moved), place(last), place(slot));
         }
-        self.chunks[number as usize] = chunk.without(slot);
+        *self.chunks.get_mut(number as usize) = chunk.without(slot);
         if last == 0 {
             self.order.remove(at);
             self.free.push(number);
@@ -187,10 +218,15 @@ impl Table {
         self.chunks[place.chunk as usize].entry(place.slot.into())
     }
 
+    /// The chunk at a position in the order.
+    fn chunk(&self, at: usize) -> Option<&Chunk> {
+        self.order.get(at).map(|&number| &self.chunks[number as usize])
+    }
+
     /// The position, in the order, of the chunk that has `name` or would have it.
     fn order_of(&self, name: &[u8]) -> usize {
         let behind = self.order.partition_point(|&number| {
-            self.chunks[number as usize].iter().next().is_some_and(|(key, _)| key <= name)
+            self.chunks[number as usize].at(0).is_some_and(|(key, _)| key <= name)
         });
         behind.saturating_sub(1)
     }
@@ -198,12 +234,11 @@ impl Table {
     /// Gives a chunk a number.
     fn place(&mut self, chunk: Chunk) -> u32 {
         if let Some(number) = self.free.pop() {
-            self.chunks[number as usize] = chunk;
+            *self.chunks.get_mut(number as usize) = chunk;
             return number;
         }
-        self.chunks.push(chunk);
         // More chunks than numbers do not fit into memory.
-        (self.chunks.len() - 1) as u32
+        self.chunks.push(chunk) as u32
     }
 
     /// Makes two chunks of one that has grown too large.
@@ -217,7 +252,7 @@ impl Table {
         let entries: Vec<_> = chunk.iter().collect();
         let (low, high) = entries.split_at(entries.len() / 2);
         let upper = self.place(Chunk::of(high));
-        self.chunks[number as usize] = Chunk::of(low);
+        *self.chunks.get_mut(number as usize) = Chunk::of(low);
         self.order.insert(at + 1, upper);
         for (slot, (name, _)) in chunk.entries().enumerate() {
             self.index.remove(self.hash(name), Place { chunk: number, slot: slot as u8 });
@@ -233,7 +268,10 @@ impl Table {
 /// Makes a table of entries that come by name.
 #[derive(Debug, Default)]
 pub struct Builder {
-    table: Table,
+    key: Key,
+    chunks: Vec<Chunk>,
+    len: usize,
+    bytes: usize,
     names: Vec<u8>,
     values: Vec<u8>,
     /// Lengths of a name and of what is held for it.
@@ -244,7 +282,7 @@ impl Builder {
     /// Makes one with this key.
     #[must_use]
     pub fn keyed(key: Key) -> Self {
-        Self { table: Table::keyed(key), ..Self::default() }
+        Self { key, ..Self::default() }
     }
 
     /// Adds an entry, whose name comes after those of all others.
@@ -263,16 +301,16 @@ impl Builder {
     #[must_use]
     pub fn finish(mut self) -> Table {
         self.close();
-        let mut table = self.table;
-        table.chunks.shrink_to_fit();
-        table.order.shrink_to_fit();
-        table.index = Index::for_entries(table.len);
-        for &number in &table.order {
-            for (slot, (name, _)) in table.chunks[number as usize].entries().enumerate() {
-                table.index.insert(hash(table.key, name), Place { chunk: number, slot: slot as u8 });
+        let Self { key, chunks, len, bytes, .. } = self;
+        let mut index = Index::for_entries(len);
+        // More chunks than numbers do not fit into memory.
+        let order: Vec<u32> = (0..chunks.len() as u32).collect();
+        for (chunk, &number) in chunks.iter().zip(&order) {
+            for (slot, (name, _)) in chunk.entries().enumerate() {
+                index.insert(hash(key, name), Place { chunk: number, slot: slot as u8 });
             }
         }
-        table
+        Table { key, chunks: chunks.into(), order, free: Vec::new(), index, len, bytes }
     }
 
     fn close(&mut self) {
@@ -287,10 +325,9 @@ impl Builder {
             (value, values) = values.split_at(value_bytes);
             entries.push((name, value));
         }
-        let number = self.table.place(Chunk::of(&entries));
-        self.table.order.push(number);
-        self.table.len += entries.len();
-        self.table.bytes += self.names.len() + self.values.len();
+        self.chunks.push(Chunk::of(&entries));
+        self.len += entries.len();
+        self.bytes += self.names.len() + self.values.len();
         self.names.clear();
         self.values.clear();
         self.lengths.clear();
@@ -301,7 +338,8 @@ impl Builder {
 mod tests {
     use super::*;
     use crate::core::name::Name;
-    use alloc::collections::BTreeMap;
+    use alloc::collections::{BTreeMap, BTreeSet};
+    use core::ops::Bound;
     use proptest::prelude::*;
 
     type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -369,12 +407,26 @@ mod tests {
                 prop_assert!(within.eq(expected));
                 let until = map.range(..=name.clone()).next_back().map(|(name, value)| (&name[..], &value[..]));
                 prop_assert_eq!(table.last_until(&name), until);
+                let entry = |(name, value): (&'_ Vec<u8>, &'_ Vec<u8>)| (name.clone(), value.clone());
+                let behind = map.range((Bound::Excluded(name.clone()), Bound::Unbounded)).next();
+                let behind = behind.or_else(|| map.first_key_value()).map(entry);
+                let following = table.following(&name).map(|(name, value)| (name.to_vec(), value.to_vec()));
+                prop_assert_eq!(following, behind);
+                let before = map.range(..name.clone()).next_back();
+                let before = before.or_else(|| map.last_key_value()).map(entry);
+                let preceding = table.preceding(&name).map(|(name, value)| (name.to_vec(), value.to_vec()));
+                prop_assert_eq!(preceding, before);
             }
             // What is not listed as apart is the same.
             let apart: BTreeMap<_, _> = table.apart(&before).collect();
             for (name, value) in &map {
                 prop_assert!(map_before.get(name) == Some(value) || apart.contains_key(&name[..]));
             }
+            prop_assert!(table.apart(&before).is_sorted());
+            let changed: BTreeSet<_> = table.changed(&before).map(<[u8]>::to_vec).collect();
+            let names = map.keys().chain(map_before.keys());
+            let differ = names.filter(|name| map.get(*name) != map_before.get(*name)).cloned();
+            prop_assert_eq!(changed, differ.collect());
         }
     }
 

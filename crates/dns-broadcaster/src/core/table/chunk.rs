@@ -82,13 +82,19 @@ impl Chunk {
         found.map(|rank| order[rank].into())
     }
 
-    /// The entry of `name`, or the last one before it.
-    pub(super) fn last_until(&self, name: &[u8]) -> Option<Entry<'_>> {
-        let slot = match self.search(name) {
-            Ok(slot) => slot,
-            Err(rank) => (*self.order().get(rank.checked_sub(1)?)?).into(),
-        };
-        Some(self.entry(slot))
+    /// How many entries come before `name`.
+    pub(super) fn before(&self, name: &[u8]) -> usize {
+        self.order().partition_point(|&slot| self.entry(slot.into()).0 < name)
+    }
+
+    /// How many entries do not come behind `name`.
+    pub(super) fn until(&self, name: &[u8]) -> usize {
+        self.order().partition_point(|&slot| self.entry(slot.into()).0 <= name)
+    }
+
+    /// The entry that so many come before, by name.
+    pub(super) fn at(&self, rank: usize) -> Option<Entry<'_>> {
+        self.order().get(rank).map(|&slot| self.entry(slot.into()))
     }
 
     /// With another entry of the same name in a slot.

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use siphasher::sip::SipHasher13;
 
 use super::Key;
+use super::blocks::Blocks;
 
 /// Places of a page, a power of two: so few that copying them is quick, and so many that there are few
 /// pages.
@@ -28,7 +29,7 @@ pub(super) struct Place {
 pub(super) struct Index {
     /// Each entry is at the place of its hash or behind it, with no free place in between: its hash above,
     /// one more than its [`Place`] below. So names that are not there are hardly ever looked at.
-    pages: Vec<Arc<[u64]>>,
+    pages: Blocks<Arc<[u64]>>,
     /// One less than the number of places, which is a power of two.
     mask: usize,
     taken: usize,
@@ -40,8 +41,8 @@ impl Index {
         // At most three of four places are taken.
         let places = (count.saturating_mul(4) / 3 + 1).next_power_of_two();
         let page: Arc<[u64]> = vec![FREE; places.min(PAGE)].into();
-        let pages = (0..places.div_ceil(PAGE)).map(|_| Arc::from(&*page)).collect();
-        Self { pages, mask: places - 1, taken: 0 }
+        let pages: Vec<_> = (0..places.div_ceil(PAGE)).map(|_| Arc::from(&*page)).collect();
+        Self { pages: pages.into(), mask: places - 1, taken: 0 }
     }
 
     /// Where names with this hash may be, the likeliest first.
@@ -120,7 +121,7 @@ impl Index {
     }
 
     fn set(&mut self, at: usize, entry: u64) {
-        Arc::make_mut(&mut self.pages[at / PAGE])[at % PAGE] = entry;
+        Arc::make_mut(self.pages.get_mut(at / PAGE))[at % PAGE] = entry;
     }
 }
 
@@ -149,7 +150,7 @@ pub(super) fn hash(key: Key, name: &[u8]) -> u32 {
 impl Index {
     /// Pages that it does not share with `other`.
     pub(super) fn apart(&self, other: &Self) -> usize {
-        self.pages.iter().zip(&other.pages).filter(|(one, other)| !Arc::ptr_eq(one, other)).count()
+        self.pages.iter().zip(other.pages.iter()).filter(|(one, other)| !Arc::ptr_eq(one, other)).count()
     }
 
     /// The most places in a row that are taken.
