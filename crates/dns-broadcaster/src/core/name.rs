@@ -8,7 +8,7 @@ use core::borrow::Borrow;
 use core::fmt;
 
 /// RFC 1035 section 2.3.4, with the root's zero byte left out.
-const NAME_BYTES_MAX: usize = 254;
+pub(super) const NAME_BYTES_MAX: usize = 254;
 /// RFC 1035 section 2.3.4.
 const LABEL_BYTES_MAX: usize = 63;
 /// A name of one-byte labels has 127 of them.

@@ -1,24 +1,67 @@
 //! The form in which names and values are signed and put in order (RFC 4034 section 6).
 
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 
 use super::super::layout;
-use super::super::name::Wire;
+use super::super::name::{NAME_BYTES_MAX, Wire};
 use super::super::record::{Kind, Rdata, Set};
 
-/// The order of names by their keys: label by label from the root, each as bytes (RFC 4034 section
-/// 6.1). The order of keys is another one, where a label's length comes first.
-pub(super) fn compare(one: &[u8], other: &[u8]) -> Ordering {
-    let (mut one, mut other) = (one, other);
-    loop {
-        match (split(one), split(other)) {
-            (Some((label, rest)), Some((other_label, other_rest))) => match label.cmp(other_label) {
-                Ordering::Equal => (one, other) = (rest, other_rest),
-                order => return order,
-            },
-            (one, other) => return one.is_some().cmp(&other.is_some()),
+/// A name in the form whose order as bytes is the canonical one: label by label from the root, each as bytes
+/// (RFC 4034 section 6.1). The order of keys is another one, where a label's length comes first; here each label
+/// ends with a zero byte instead, and its own bytes are above that. There is room for them, since keys have no
+/// capitals, so that the form is as long as the key.
+pub(super) struct Ordered(Bytes);
+
+/// At most as many bytes as a key has, without a heap.
+pub(super) struct Bytes {
+    bytes: [u8; NAME_BYTES_MAX],
+    length: usize,
+}
+
+impl Ordered {
+    /// That of the name whose key is `key`.
+    pub(super) fn of(key: &[u8]) -> Self {
+        let mut form = Bytes::empty();
+        let mut rest = key;
+        while let Some((label, tail)) = split(rest) {
+            label.iter().for_each(|&byte| form.push(if byte < b'A' { byte + 1 } else { byte }));
+            form.push(0);
+            rest = tail;
         }
+        Self(form)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+
+    /// The key of the name that has this form.
+    pub(super) fn key_of(form: &[u8]) -> Bytes {
+        let mut key = Bytes::empty();
+        for label in form.split_inclusive(|&byte| byte == 0) {
+            // A label keeps the limits of names.
+            key.push((label.len() - 1) as u8);
+            let bytes = label.iter().filter(|&&byte| byte != 0);
+            bytes.for_each(|&byte| key.push(if byte <= b'A' { byte - 1 } else { byte }));
+        }
+        key
+    }
+}
+
+impl Bytes {
+    fn empty() -> Self {
+        Self { bytes: [0; NAME_BYTES_MAX], length: 0 }
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 }
 
@@ -84,6 +127,7 @@ pub(in crate::core) fn is_same(kind: Kind, one: &Rdata, other: &Rdata) -> bool {
 mod tests {
     use super::super::super::name::Name;
     use super::*;
+    use proptest::prelude::*;
 
     fn key(labels: &[&[u8]]) -> Name {
         Name::from_root(labels.iter().rev().copied()).unwrap()
@@ -104,11 +148,34 @@ mod tests {
             &[b"\xc8", b"z", b"example"],
         ];
         let keys: Vec<_> = sorted.iter().map(|labels| key(labels)).collect();
-        for pair in keys.windows(2) {
-            assert_eq!(compare(pair[0].as_bytes(), pair[1].as_bytes()), Ordering::Less, "{pair:?}");
-            assert_eq!(compare(pair[1].as_bytes(), pair[0].as_bytes()), Ordering::Greater, "{pair:?}");
-            assert_eq!(compare(pair[0].as_bytes(), pair[0].as_bytes()), Ordering::Equal);
+        let forms: Vec<_> = keys.iter().map(|key| Ordered::of(key.as_bytes())).collect();
+        for pair in forms.windows(2) {
+            assert!(pair[0].as_bytes() < pair[1].as_bytes(), "{}", pair[1].as_bytes().escape_ascii());
         }
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_in_the_order_of_their_labels(
+            names in prop::collection::vec(prop::collection::vec(prop::collection::vec(any::<u8>(), 1..4), 0..4), 2..8),
+        ) {
+            for pair in names.windows(2) {
+                let lower = |name: &[Vec<u8>]| name.iter().map(|label| label.to_ascii_lowercase()).collect::<Vec<_>>();
+                let [one, other] = [&pair[0], &pair[1]].map(|name| {
+                    let name = Name::from_root(name.iter().map(Vec::as_slice)).unwrap();
+                    let form = Ordered::of(name.as_bytes());
+                    assert_eq!(Ordered::key_of(form.as_bytes()).as_slice(), name.as_bytes());
+                    form
+                });
+                prop_assert_eq!(one.as_bytes().cmp(other.as_bytes()), lower(&pair[0]).cmp(&lower(&pair[1])));
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_name_has_room() {
+        let name = Name::from_root([&[b'!'; 63][..], &[0; 63], &[255; 63], &[b'z'; 61]].into_iter()).unwrap();
+        assert_eq!(Ordered::key_of(Ordered::of(name.as_bytes()).as_bytes()).as_slice(), name.as_bytes());
     }
 
     #[test]

@@ -8,61 +8,31 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::ops::Range;
 
 use super::super::name::Wire;
 use super::super::record::{Kind, Rdata};
-use super::canonical;
+use super::super::table::{Builder, Key, Table};
+use super::canonical::{Bytes, Ordered};
 
-/// See the module. In one piece of memory, since a look-up walks about in it.
+/// See the module. In the canonical order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Chain {
-    /// The names' keys.
-    keys: Box<[u8]>,
-    /// Where each begins.
-    starts: Box<[u32]>,
-}
+pub(super) struct Chain(Table);
 
 impl Chain {
-    /// The chain of these names, which are in canonical order; the first is the zone's own.
-    pub(super) fn of<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
-        let (mut keys, mut starts) = (Vec::new(), Vec::new());
-        for name in names {
-            // More do not fit into memory.
-            starts.push(keys.len() as u32);
-            keys.extend(name);
-        }
-        Self { keys: keys.into(), starts: starts.into() }
+    /// The chain of the names with these keys, in any order, in a table with the key `key`.
+    pub(super) fn of<'a>(key: Key, names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut forms: Vec<Box<[u8]>> = names.map(|name| Ordered::of(name).as_bytes().into()).collect();
+        forms.sort_unstable();
+        let mut table = Builder::keyed(key);
+        forms.iter().for_each(|form| table.push(form, &[]));
+        Self(table.finish())
     }
 
     /// The name of the chain that is `name` or comes last before it: its NSEC matches the name, or
     /// covers it. The zone's own name comes before every other.
-    pub(super) fn last_until(&self, name: &[u8]) -> &[u8] {
-        let behind = self.partition_point(name);
-        self.key(behind.saturating_sub(1))
-    }
-
-    /// How many names are not behind `name`.
-    fn partition_point(&self, name: &[u8]) -> usize {
-        let (mut low, mut high) = (0, self.starts.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if canonical::compare(self.key(middle), name).is_le() {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
-    }
-
-    fn key(&self, position: usize) -> &[u8] {
-        self.keys.get(self.range(position)).unwrap_or_default()
-    }
-
-    fn range(&self, position: usize) -> Range<usize> {
-        let start = |at| self.starts.get(at).map_or(self.keys.len(), |&start| start as usize);
-        start(position)..start(position + 1)
+    pub(super) fn last_until(&self, name: &[u8]) -> Option<Bytes> {
+        let (form, _) = self.0.last_until(Ordered::of(name).as_bytes())?;
+        Some(Ordered::key_of(form))
     }
 }
 
@@ -112,8 +82,8 @@ mod tests {
 
     #[test]
     fn the_name_before_is_found() {
-        let names = ["z", "a.z", "bb.z", "c.bb.z", "c.z"].map(|name| Name::parse(name).unwrap());
-        let chain = Chain::of(names.iter().map(Name::as_bytes));
+        let names = ["c.z", "bb.z", "z", "c.bb.z", "a.z"].map(|name| Name::parse(name).unwrap());
+        let chain = Chain::of(Key::default(), names.iter().map(Name::as_bytes));
         for (asked, found) in [
             ("z", "z"),
             ("0.z", "z"),
@@ -125,7 +95,8 @@ mod tests {
             ("d.z", "c.z"),
         ] {
             let key = |text| Name::parse(text).unwrap();
-            assert_eq!(chain.last_until(key(asked).as_bytes()), key(found).as_bytes(), "{asked}");
+            let until = chain.last_until(key(asked).as_bytes()).unwrap();
+            assert_eq!(until.as_slice(), key(found).as_bytes(), "{asked}");
         }
     }
 }

@@ -111,7 +111,7 @@ impl<'a> Proof<'a> {
         let zone = self.zone;
         match self.links {
             Links::Names(chain) => {
-                let (owner, node) = zone.nodes.node(chain.last_until(name))?;
+                let (owner, node) = zone.nodes.node(chain.last_until(name)?.as_slice())?;
                 Some((owner, Held { set: node.set(Kind::NSEC)?, node }, owner == name))
             }
             Links::Hashes(hashing) => {

@@ -12,6 +12,7 @@ use super::super::packed::{self, Node, PackedSet};
 use super::super::record::{Kind, Rdata, Set, Value};
 use super::super::table::{Builder, Key, Table};
 use super::super::zone::{Serial, Zone};
+use super::canonical::Ordered;
 use super::chain::{self, Chain};
 use super::hash::{self, Hash, Hashing};
 use super::key::{self, PublicKey};
@@ -138,8 +139,10 @@ impl Zone {
             None => Table::default(),
         };
         let expires = seal.expires.unwrap_or_else(|| with.times.end(0));
-        let links = hashing
-            .map_or_else(|| Links::Names(Chain::of(names.iter().map(|(name, _)| *name))), Links::Hashes);
+        let links = hashing.map_or_else(
+            || Links::Names(Chain::of(self.nodes.key(), names.iter().map(|(name, _)| *name))),
+            Links::Hashes,
+        );
         let mut nodes = Builder::keyed(self.nodes.key());
         for (name, node) in self.nodes.iter() {
             nodes.push(name, signed.get(name).map_or(node, |node| node));
@@ -179,7 +182,7 @@ fn add_signatures(sets: &mut Vec<Set>, signatures: Vec<Rdata>) {
 fn authoritative<'a>(origin: &Name, nodes: &'a Table, is_hashed: bool) -> Vec<(&'a [u8], bool)> {
     let mut names: Vec<_> = nodes.iter().map(|(name, node)| (name, Node::of(node))).collect();
     names.retain(|(_, node)| is_hashed || !node.is_empty());
-    names.sort_by(|(one, _), (other, _)| canonical::compare(one, other));
+    names.sort_by_cached_key(|(name, _)| Vec::from(Ordered::of(name).as_bytes()));
     let mut cut: Option<&[u8]> = None;
     let mut kept = Vec::with_capacity(names.len());
     for (name, node) in names {

@@ -1,12 +1,9 @@
 //! Zones that somebody else has signed: what they deny from is found among their records.
 
-use alloc::vec::Vec;
-
 use super::super::packed::Node;
 use super::super::record::Kind;
 use super::super::table::{Builder, Table};
 use super::super::zone::Zone;
-use super::canonical;
 use super::chain::Chain;
 use super::hash::Hashing;
 use super::sign::{Fields, Links, Signed, earlier};
@@ -55,9 +52,7 @@ impl Zone {
 
 fn chain_of(nodes: &Table) -> Chain {
     let owns_nsec = |(name, node)| Node::of(node).set(Kind::NSEC).map(|_| name);
-    let mut names: Vec<&[u8]> = nodes.iter().filter_map(owns_nsec).collect();
-    names.sort_by(|one, other| canonical::compare(one, other));
-    Chain::of(names.into_iter())
+    Chain::of(nodes.key(), nodes.iter().filter_map(owns_nsec))
 }
 
 /// The names of the zone, and the hashed ones of this chain, where nothing else stands. Those of another
