@@ -77,7 +77,7 @@ struct Plot<'a> {
     /// that it is signed, or the answers of the others would be refused.
     is_secure: bool,
     /// Zones right beneath it that are secure.
-    children: Vec<(Name, Vec<PublicKey>)>,
+    children: Arc<Vec<(Name, Vec<PublicKey>)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -161,7 +161,7 @@ impl<'a> Sources<'a> {
                 keys.dedup();
                 is_secure = !tenant.is_shared() || !tenant.peer_keys.is_empty();
             }
-            (name.clone(), Plot { source, keys, is_secure, children: Vec::new() })
+            (name.clone(), Plot { source, keys, is_secure, children: Arc::default() })
         };
         let mut plots: BTreeMap<_, _> = own.chain(system).chain(tenants).map(plot).collect();
         plots.extend(self.catalogue());
@@ -174,7 +174,7 @@ impl<'a> Sources<'a> {
             for (name, parent) in pairs {
                 let keys = plots.get(&name).filter(|plot| plot.is_secure).map(|plot| plot.keys.clone());
                 if let (Some(keys), Some(parent)) = (keys, plots.get_mut(&parent)) {
-                    parent.children.push((name, keys));
+                    Arc::make_mut(&mut parent.children).push((name, keys));
                 }
             }
         }
@@ -185,7 +185,7 @@ impl<'a> Sources<'a> {
         let serial = self.record.catalogue()?.serial;
         let domain = &self.record.system.as_ref()?.domain;
         let source = Source::Catalogue(domain, serial);
-        let plot = Plot { source, keys: Vec::new(), is_secure: false, children: Vec::new() };
+        let plot = Plot { source, keys: Vec::new(), is_secure: false, children: Arc::default() };
         Some((catalogue::origin(domain)?, plot))
     }
 

@@ -116,7 +116,7 @@ impl Table {
 }
 
 /// The names between `name` and the apex, the deepest first.
-fn above<'a>(name: &'a [u8], origin: &Name) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn above<'a>(name: &'a [u8], origin: &Name) -> impl Iterator<Item = &'a [u8]> {
     let apex = origin.as_bytes().len();
     upward(name).skip(1).take_while(move |key| key.len() > apex)
 }

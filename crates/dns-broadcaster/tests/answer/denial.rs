@@ -100,7 +100,7 @@ proptest! {
         let denial = if is_hashed { Denial::Nsec3 } else { Denial::Nsec };
         let signer = &Scribble(key.clone());
         let keys = &[key][..];
-        let signing = Signing { signer, keys, is_secure: true, children: &[], denial, times };
+        let signing = Signing { signer, keys, is_secure: true, children: &Arc::default(), denial, times };
         let signed = zone(&records).signed(None, &signing).unwrap();
         let mut draft = Draft::default();
         for record in transfer::whole(&signed) {

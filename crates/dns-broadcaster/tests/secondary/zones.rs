@@ -1,6 +1,7 @@
 //! Zones, and the messages in which a primary sends them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::NULL;
@@ -118,7 +119,14 @@ pub(crate) fn published(versions: &[(Model, u32)], denial: Option<Denial>) -> Ve
         let mut next = zone(&model, serial);
         if let Some(denial) = denial {
             let times = Times::at(1_000_000, Lifetime::of_expire(1000));
-            let with = Signing { signer: &pen, keys: &keys, is_secure: true, children: &[], denial, times };
+            let with = Signing {
+                signer: &pen,
+                keys: &keys,
+                is_secure: true,
+                children: &Arc::default(),
+                denial,
+                times,
+            };
             next = next.signed(zones.last(), &with).unwrap();
         }
         zones.push(match zones.last() {

@@ -9,12 +9,13 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::super::name::Wire;
+use super::super::name::{Name, Wire};
 use super::super::record::{Kind, Rdata};
 use super::super::table::{Builder, Key, Table};
 use super::canonical::{Bytes, Ordered};
 
-/// See the module. In the canonical order.
+/// See the module. A copy shares what it has with what it was made from, and one name more or less costs what
+/// that takes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chain(Table);
 
@@ -28,11 +29,41 @@ impl Chain {
         Self(table.finish())
     }
 
+    /// Number of names.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Lets the name be in the chain, or not; whether it was otherwise before.
+    pub(super) fn set(&mut self, name: &[u8], is_in: bool) -> bool {
+        let form = Ordered::of(name);
+        let form = form.as_bytes();
+        let is_other = self.0.get(form).is_some() != is_in;
+        if is_other && is_in {
+            self.0.insert(form, &[]);
+        } else if is_other {
+            self.0.remove(form);
+        }
+        is_other
+    }
+
     /// The name of the chain that is `name` or comes last before it: its NSEC matches the name, or
     /// covers it. The zone's own name comes before every other.
     pub(super) fn last_until(&self, name: &[u8]) -> Option<Bytes> {
         let (form, _) = self.0.last_until(Ordered::of(name).as_bytes())?;
         Some(Ordered::key_of(form))
+    }
+
+    /// The name behind this one, in a circle.
+    pub(super) fn following(&self, name: &[u8]) -> Option<Bytes> {
+        let (form, _) = self.0.following(Ordered::of(name).as_bytes())?;
+        Some(Ordered::key_of(form))
+    }
+
+    /// The name before this one, in a circle.
+    pub(super) fn preceding(&self, name: &[u8]) -> Option<Name> {
+        let (form, _) = self.0.preceding(Ordered::of(name).as_bytes())?;
+        Some(Name::from_key(Ordered::key_of(form).as_slice()))
     }
 }
 
@@ -67,7 +98,6 @@ pub(super) fn write_kinds(kinds: &mut [Kind], data: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::name::Name;
 
     #[test]
     fn a_value_is_the_one_of_the_rfcs_example() {

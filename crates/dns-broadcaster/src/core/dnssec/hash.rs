@@ -13,8 +13,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::super::name::{Name, NameBuf, Wire};
-use super::super::record::{Kind, Rdata};
-use super::chain;
+use super::super::record::Rdata;
 
 /// RFC 5155 section 11: SHA-1, the only one. Who could make two names of one hash could have one of them
 /// denied; nobody has made a collision that short, and names here are labels of hosts.
@@ -74,14 +73,19 @@ impl Hashing {
         Rdata::from_wire(self.start())
     }
 
-    /// The value of the NSEC3 record of a name that has records of `kinds`, when `next` is the next hash (RFC
-    /// 5155 section 3.2).
-    pub(super) fn nsec3(&self, next: &Hash, kinds: &mut [Kind]) -> Rdata {
+    /// The value of the NSEC3 record of a name that has records of `kinds`, written as it has them, when `next` is
+    /// the next hash (RFC 5155 section 3.2).
+    pub(super) fn nsec3(&self, next: &Hash, kinds: &[u8]) -> Rdata {
         let mut data = self.start();
         data.push(HASH_BYTES as u8);
         data.extend(next);
-        chain::write_kinds(kinds, &mut data);
+        data.extend(kinds);
         Rdata::from_wire(data)
+    }
+
+    /// The types in the NSEC3 record with this value, which [`Hashing::nsec3`] gave.
+    pub(super) fn kinds<'a>(&self, data: &'a [u8]) -> Option<&'a [u8]> {
+        data.get(self.start().len() + 1 + HASH_BYTES..)
     }
 
     fn start(&self) -> Vec<u8> {
@@ -96,6 +100,20 @@ impl Hashing {
 /// The key of the name of a hash in the zone of `origin`, when there is room for it.
 pub(super) fn owner(origin: &[u8], hash: &Hash) -> Option<NameBuf> {
     NameBuf::child(origin, &label(hash))
+}
+
+/// The hash that [`owner`] gave this key for.
+pub(super) fn of_owner(owner: &[u8]) -> Option<Hash> {
+    let label: &[u8; LABEL_BYTES] = owner.last_chunk()?;
+    let mut hash = Hash::default();
+    for (bytes, letters) in hash.chunks_exact_mut(5).zip(label.chunks_exact(8)) {
+        let mut bits = 0_u64;
+        for letter in letters {
+            bits = bits << 5 | LETTERS.binary_search(letter).ok()? as u64;
+        }
+        bytes.copy_from_slice(&bits.to_be_bytes()[3..]);
+    }
+    Some(hash)
 }
 
 /// Whether names beneath this one have room for a hash.
@@ -117,6 +135,8 @@ fn label(hash: &Hash) -> [u8; LABEL_BYTES] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::record::Kind;
+    use super::super::chain;
     use super::*;
 
     #[test]
@@ -132,6 +152,7 @@ mod tests {
             let key = Name::parse(name).unwrap();
             let owner = hashing.owner(b"\x07example", key.as_bytes()).unwrap();
             assert_eq!(Name::from(&owner).to_string(), format!("{hash}.example"), "{name}");
+            assert_eq!(of_owner(owner.as_bytes()), Some(hashing.hash(key.as_bytes())));
         }
         let wildcard = Name::from_root([&b"example"[..], b"w", b"*"].into_iter()).unwrap();
         let hash = hashing.hash(wildcard.as_bytes());
@@ -146,11 +167,14 @@ mod tests {
         let next = hashing.hash(Name::parse("ns1.example").unwrap().as_bytes());
         assert_eq!(&label(&next), b"2t7b4g4vsa5smi47k61mv5bv1a22bojr");
         let mut kinds = [Kind::MX, Kind::DNSKEY, Kind::NS, Kind::SOA, Kind::NSEC3PARAM, Kind::RRSIG];
-        let value = hashing.nsec3(&next, &mut kinds);
+        let mut written = Vec::new();
+        chain::write_kinds(&mut kinds, &mut written);
+        let value = hashing.nsec3(&next, &written);
+        assert_eq!(hashing.kinds(value.as_bytes()), Some(&written[..]));
         let [before, behind] = [&value.as_bytes()[..10], &value.as_bytes()[30..]];
         assert_eq!(before, b"\x01\x00\x00\x0c\x04\xaa\xbb\xcc\xdd\x14");
         assert_eq!(behind, b"\x00\x07\x22\x01\x00\x00\x00\x02\x90");
-        let bare = Hashing::plain().nsec3(&next, &mut []);
+        let bare = Hashing::plain().nsec3(&next, &[]);
         assert_eq!(bare.as_bytes().len(), 5 + 1 + HASH_BYTES, "of a name without records");
     }
 

@@ -1,16 +1,18 @@
 //! Zones that are signed (RFC 4033, 4034, 4035).
 //!
 //! A [`key`] is published by each zone, [`sign`] makes the signatures in the form that `canonical`
-//! gives, over the records and the `chain` of the names, or of their hashes (`hash`), from which `proof`
-//! picks what an answer has to prove. A zone that somebody else has signed is [`taken`] as it is. [`renewal`] says under which serial a zone is signed again, [`roll`] what becomes of keys.
+//! gives (`seal`), over the records and the `chain` of the names, or of their hashes (`hash`), from which `proof`
+//! picks what an answer has to prove. Of a zone that was signed before, `change` signs what is different. A zone that somebody else has signed is [`taken`] as it is. [`renewal`] says under which serial a zone is signed again, [`roll`] what becomes of keys.
 
 pub(super) mod canonical;
 mod chain;
+mod change;
 mod hash;
 pub mod key;
 pub(crate) mod proof;
 pub mod renewal;
 pub mod roll;
+mod seal;
 pub mod sign;
 pub mod taken;
 
@@ -129,9 +131,10 @@ impl Times {
         name.iter().fold(0x811c_9dc5, fold) % PARTS
     }
 
-    /// Signatures that end before it are renewed with those that are due: a part at a time.
-    fn renewed_before(self) -> u32 {
-        self.now.wrapping_add(self.lifetime.margin).wrapping_add(self.step())
+    /// Whether what ends at `expires` is renewed with those that are due: a part at a time.
+    fn is_renewed(self, expires: u32) -> bool {
+        let before = self.now.wrapping_add(self.lifetime.margin).wrapping_add(self.step());
+        !Serial(expires).is_newer_than(Serial(before))
     }
 
     /// Whether signatures of which the first ends at `expires` are due.

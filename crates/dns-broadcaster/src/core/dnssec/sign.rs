@@ -4,19 +4,24 @@
 //! transferred as those are, and a question finds them where it finds what it asked for. They are made
 //! when the zone is, never for a question. What did not change keeps its signature until that is due.
 
-use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::super::name::{Name, Wire};
-use super::super::packed::{self, Node, PackedSet};
-use super::super::record::{Kind, Rdata, Set, Value};
-use super::super::table::{Builder, Key, Table};
-use super::super::zone::{Serial, Zone};
-use super::canonical::Ordered;
-use super::chain::{self, Chain};
+use super::super::name::Name;
+use super::super::packed::Node;
+use super::super::record::Kind;
+use super::super::table::{Builder, Entry, Table};
+use super::super::zone::Zone;
+use super::chain::Chain;
+use super::change::{Base, Source};
 use super::hash::{self, Hash, Hashing};
-use super::key::{self, PublicKey};
-use super::{Denial, Times, WHOLE_NAMES_MAX, canonical};
+use super::key::PublicKey;
+use super::seal::Seal;
+use super::{Denial, Times, WHOLE_NAMES_MAX};
+
+/// Names whose sets are signed at once: so many that who signs them can share them out, and so few that
+/// what is signed takes little memory.
+pub(super) const BATCH: usize = 2_048;
 
 /// A signature could not be made: there is no randomness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +38,14 @@ pub trait Signer {
     /// # Errors
     /// See [`Unsigned`].
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unsigned>;
+
+    /// The signatures of all these messages, in their order.
+    ///
+    /// # Errors
+    /// See [`Unsigned`].
+    fn sign_all(&self, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Unsigned> {
+        messages.iter().map(|message| self.sign(message)).collect()
+    }
 }
 
 /// What a zone is signed with.
@@ -46,9 +59,9 @@ pub struct Signing<'a> {
     pub keys: &'a [PublicKey],
     /// Whether the zone above it shall say that it is signed.
     pub is_secure: bool,
-    /// Zones of this server right beneath the zone that are secure, with their keys: where it delegates to them, its DS
-    /// says that they are signed.
-    pub children: &'a [(Name, Vec<PublicKey>)],
+    /// Zones of this server right beneath the zone that are secure, by name, with their keys: where it delegates to
+    /// them, its DS says that they are signed. They are kept with the zone, for the next one.
+    pub children: &'a Arc<Vec<(Name, Vec<PublicKey>)>>,
     /// From what it denies. A zone whose name leaves no room for hashes beneath it denies from its names.
     pub denial: Denial,
     /// When signatures begin and end.
@@ -59,8 +72,11 @@ pub struct Signing<'a> {
 #[derive(Clone, Debug)]
 pub struct Signed {
     pub(super) links: Links,
-    /// When the first of its signatures expires.
+    /// When the first of its signatures expires, or earlier: of those that were replaced since all were looked at
+    /// it may have been one.
     pub(super) expires: u32,
+    /// `None` when somebody else signed it.
+    pub(super) source: Option<Arc<Source>>,
 }
 
 /// How the record is found that denies a name.
@@ -73,7 +89,7 @@ pub(super) enum Links {
 }
 
 impl Signed {
-    /// When the first of its signatures expires, in seconds since 1970 on the circle of RFC 1982.
+    /// Until when none of its signatures expires, in seconds since 1970 on the circle of RFC 1982.
     #[must_use]
     pub fn expires(&self) -> u32 {
         self.expires
@@ -81,112 +97,77 @@ impl Signed {
 }
 
 impl Zone {
-    /// This zone, signed. Signatures of the same sets in `previous` are kept while they are not due.
+    /// This zone, signed. Signatures of the same sets in `previous` are kept while they are not due; and when
+    /// that was signed here with the same key, in the same way, this takes the time of what is different.
     ///
     /// # Errors
     /// See [`Unsigned`].
     pub fn signed(&self, previous: Option<&Self>, with: &Signing<'_>) -> Result<Self, Unsigned> {
-        let minimum = |soa: PackedSet<'_>| soa.first().minimum().unwrap_or(0).min(soa.ttl());
-        let ttl = self.soa().map_or(0, minimum);
-        let is_hashed = with.denial == Denial::Nsec3 && hash::has_room(&self.origin);
-        let hashing = is_hashed.then(Hashing::plain);
-        let names = authoritative(&self.origin, &self.nodes, is_hashed);
+        let seal = Seal::of(self, with);
+        match previous.and_then(|previous| Base::of(previous, &seal)) {
+            Some(base) => seal.upon(&base),
+            None => seal.whole(previous),
+        }
+    }
+}
+
+impl<'a> Seal<'a> {
+    /// The zone, signed name by name. Signatures of the same sets in `previous` are kept.
+    pub(super) fn whole(mut self, previous: Option<&'a Zone>) -> Result<Zone, Unsigned> {
+        let Self { zone, with, .. } = self;
+        let names = authoritative(&zone.origin, &zone.nodes, self.hashing.is_some());
         // A part of a small zone is not worth a serial.
-        let is_renewed_whole = |previous: &&Self| {
+        let is_renewed_whole = |previous: &&Zone| {
             let signed = previous.signed.as_ref();
             names.len() <= WHOLE_NAMES_MAX && signed.is_some_and(|signed| with.times.is_due(signed.expires))
         };
-        let previous = previous.filter(|previous| !is_renewed_whole(previous));
-        let (origin, key) = (&self.origin, self.nodes.key());
-        let mut seal = Seal { origin, previous, with, names: names.len(), key, expires: None };
-        let mut signed: BTreeMap<&[u8], Vec<u8>> = BTreeMap::new();
-        let mut hashes: Vec<(Hash, Vec<Kind>)> = Vec::new();
-        let following = names.iter().cycle().skip(1);
-        for (&(name, is_cut), (next, _)) in names.iter().zip(following) {
-            let held = self.node(name).unwrap_or_default();
-            let mut sets: Vec<Set> = held.sets().map(Set::from).collect();
-            with.add(&self.origin, name, &mut sets);
-            if let Some(hashing) = hashing.as_ref().filter(|_| name == self.origin.as_bytes()) {
-                sets.push(Set::new(Kind::NSEC3PARAM, ttl, [hashing.parameters()]));
-            }
-            let mut kinds: Vec<_> = sets.iter().map(|set| set.kind).collect();
-            if is_cut {
-                // What else is there belongs to the zone beneath (RFC 4035 section 2.3).
-                kinds.retain(|kind| matches!(*kind, Kind::NS | Kind::DS));
-            }
-            let is_signed = |kind| !is_cut || matches!(kind, Kind::DS | Kind::NSEC);
-            match &hashing {
-                None => {
-                    kinds.extend([Kind::NSEC, Kind::RRSIG]);
-                    sets.push(Set::new(Kind::NSEC, ttl, [chain::nsec(next, &mut kinds)]));
-                }
-                Some(hashing) => {
-                    // RFC 5155 section 7.1: the NSEC3 record and its signature are at another name.
-                    if kinds.iter().any(|kind| is_signed(*kind)) {
-                        kinds.push(Kind::RRSIG);
-                    }
-                    hashes.push((hashing.hash(name), kinds));
-                }
-            }
-            let signed_sets = sets.iter().filter(|set| is_signed(set.kind));
-            let signatures =
-                signed_sets.map(|set| seal.signature(name, set)).collect::<Result<Vec<_>, _>>()?;
-            add_signatures(&mut sets, signatures);
-            packed::pack(&sets, signed.entry(name).or_default());
-        }
-        let hashed = match &hashing {
-            Some(hashing) => seal.hashed(hashing, hashes, ttl)?,
-            None => Table::default(),
-        };
-        let expires = seal.expires.unwrap_or_else(|| with.times.end(0));
-        let links = hashing.map_or_else(
-            || Links::Names(Chain::of(self.nodes.key(), names.iter().map(|(name, _)| *name))),
+        self.previous = previous.filter(|previous| !is_renewed_whole(previous));
+        self.names = names.len();
+        let links = self.hashing.clone().map_or_else(
+            || Links::Names(Chain::of(zone.nodes.key(), names.iter().map(|(name, _)| *name))),
             Links::Hashes,
         );
-        let mut nodes = Builder::keyed(self.nodes.key());
-        for (name, node) in self.nodes.iter() {
-            nodes.push(name, signed.get(name).map_or(node, |node| node));
+        let mut nodes = Builder::keyed(zone.nodes.key());
+        let mut hashes: Vec<(Hash, Vec<u8>)> = Vec::new();
+        let mut names = names.into_iter().peekable();
+        let entries: Vec<Entry<'_>> = zone.nodes.iter().collect();
+        for batch in entries.chunks(BATCH) {
+            let mut sheets = Vec::with_capacity(batch.len());
+            for (entry, _) in batch {
+                if let Some((name, is_cut)) = names.next_if(|(name, _)| name == entry) {
+                    let sheet = self.sheet(name, is_cut, &links);
+                    if let Links::Hashes(hashing) = &links {
+                        hashes.push((hashing.hash(name), sheet.kinds.clone()));
+                    }
+                    sheets.push(sheet);
+                }
+            }
+            let mut sealed = self.sealed(sheets)?.into_iter().peekable();
+            for (name, node) in batch {
+                let sealed = sealed.next_if(|(owner, _)| owner.as_bytes() == *name);
+                nodes.push(name, sealed.as_ref().map_or(node, |(_, node)| node));
+            }
         }
-        Ok(Self { nodes: nodes.finish(), hashed, signed: Some(Signed { links, expires }), ..self.clone() })
+        let hashed = match &links {
+            Links::Names(_) => Table::default(),
+            Links::Hashes(hashing) => self.hashed(hashing, hashes)?,
+        };
+        let expires = self.expires.unwrap_or_else(|| with.times.end(0));
+        let source = Some(Arc::new(Source::of(&self)));
+        let signed = Some(Signed { links, expires, source });
+        Ok(Zone { nodes: nodes.finish(), hashed, signed, ..zone.clone() })
     }
 }
 
-impl Signing<'_> {
-    /// Adds what the zone of `origin` says of keys at `name`.
-    fn add(&self, origin: &Name, name: &[u8], sets: &mut Vec<Set>) {
-        if name == origin.as_bytes() {
-            sets.extend(key::apex_sets(origin, self.keys, self.is_secure, self.times.key_ttl));
-        }
-        let is = |kind| sets.iter().any(|set| set.kind == kind);
-        let child = self.children.binary_search_by(|(child, _)| child.as_bytes().cmp(name)).ok();
-        if let Some((child, keys)) = child.map(|at| &self.children[at])
-            && is(Kind::NS)
-            && !is(Kind::DS)
-        {
-            sets.push(key::ds_set(child, keys, self.times.key_ttl));
-        }
-    }
-}
-
-/// The signatures at a name are one set. Each has the time to live of what it signs.
-fn add_signatures(sets: &mut Vec<Set>, signatures: Vec<Rdata>) {
-    if !signatures.is_empty() {
-        sets.push(Set { kind: Kind::RRSIG, ttl: 0, data: signatures });
-    }
-}
-
-/// The keys of the names of the chain in canonical order, and whether another zone begins there: all that
-/// own something and are not beneath such a name. A name that only lies between others is none (RFC
-/// 4035 section 2.3), unless names are hashed (RFC 5155 section 7.1): then its place is not known from
-/// the others'.
+/// The keys of the names of the chain, by key, and whether another zone begins there: all that own something
+/// and are not beneath such a name. A name that only lies between others is none (RFC 4035 section 2.3),
+/// unless names are hashed (RFC 5155 section 7.1): then its place is not known from the others'.
 fn authoritative<'a>(origin: &Name, nodes: &'a Table, is_hashed: bool) -> Vec<(&'a [u8], bool)> {
-    let mut names: Vec<_> = nodes.iter().map(|(name, node)| (name, Node::of(node))).collect();
-    names.retain(|(_, node)| is_hashed || !node.is_empty());
-    names.sort_by_cached_key(|(name, _)| Vec::from(Ordered::of(name).as_bytes()));
     let mut cut: Option<&[u8]> = None;
-    let mut kept = Vec::with_capacity(names.len());
-    for (name, node) in names {
-        if cut.is_some_and(|cut| name.starts_with(cut)) {
+    let mut kept = Vec::with_capacity(nodes.len());
+    for (name, node) in nodes.iter().map(|(name, node)| (name, Node::of(node))) {
+        // Behind a name come those beneath it, and no other in between.
+        if cut.is_some_and(|cut| name.starts_with(cut)) || !is_hashed && node.is_empty() {
             continue;
         }
         let is_cut = name != origin.as_bytes() && node.set(Kind::NS).is_some();
@@ -198,107 +179,26 @@ fn authoritative<'a>(origin: &Name, nodes: &'a Table, is_hashed: bool) -> Vec<(&
     kept
 }
 
-/// Signs the sets of one zone.
-struct Seal<'a> {
-    origin: &'a Name,
-    previous: Option<&'a Zone>,
-    with: &'a Signing<'a>,
-    names: usize,
-    /// Of its table.
-    key: Key,
-    expires: Option<u32>,
-}
-
 impl Seal<'_> {
     /// The NSEC3 records of names with these hashes and types, signed.
-    fn hashed(
-        &mut self,
-        hashing: &Hashing,
-        mut hashes: Vec<(Hash, Vec<Kind>)>,
-        ttl: u32,
-    ) -> Result<Table, Unsigned> {
+    fn hashed(&mut self, hashing: &Hashing, mut hashes: Vec<(Hash, Vec<u8>)>) -> Result<Table, Unsigned> {
         hashes.sort_unstable_by_key(|(hash, _)| *hash);
         // Two names of one hash would be one name's twice.
         hashes.dedup_by_key(|(hash, _)| *hash);
         let following: Vec<_> =
             hashes.iter().map(|(hash, _)| *hash).cycle().skip(1).take(hashes.len()).collect();
-        let (mut table, mut node) = (Builder::keyed(self.key), Vec::new());
-        for ((hash, mut kinds), next) in hashes.into_iter().zip(following) {
-            let Some(owner) = hash::owner(self.origin.as_bytes(), &hash) else { continue };
-            // RFC 9077 section 3.
-            let mut sets = [Set::new(Kind::NSEC3, ttl, [hashing.nsec3(&next, &mut kinds)])].to_vec();
-            let signature = self.signature(owner.as_bytes(), &sets[0])?;
-            add_signatures(&mut sets, [signature].to_vec());
-            node.clear();
-            packed::pack(&sets, &mut node);
-            table.push(owner.as_bytes(), &node);
+        let mut table = Builder::keyed(self.zone.nodes.key());
+        let origin = self.zone.origin.as_bytes();
+        let pairs: Vec<_> = hashes.into_iter().zip(following).collect();
+        for batch in pairs.chunks(BATCH) {
+            let sheet = |((hash, kinds), next): &((Hash, Vec<u8>), Hash)| {
+                Some(self.hashed_sheet(hashing, hash::owner(origin, hash)?.as_bytes(), next, kinds))
+            };
+            let sheets = batch.iter().filter_map(sheet).collect();
+            for (owner, node) in self.sealed(sheets)? {
+                table.push(owner.as_bytes(), &node);
+            }
         }
         Ok(table.finish())
-    }
-
-    /// The signature of `set` at the name whose key is `owner`.
-    fn signature(&mut self, owner: &[u8], set: &Set) -> Result<Rdata, Unsigned> {
-        let kept = self.previous.and_then(|previous| self.kept(previous, owner, set));
-        let signature = match kept {
-            Some(kept) => kept.to_rdata(),
-            None => self.made(owner, set)?,
-        };
-        if let Some(Fields { expires, .. }) = Fields::of(signature.as_bytes()) {
-            self.expires = Some(earlier(self.expires, expires));
-        }
-        Ok(signature)
-    }
-
-    fn kept<'z>(&self, previous: &'z Zone, owner: &[u8], set: &Set) -> Option<Value<'z>> {
-        let table = if set.kind == Kind::NSEC3 { &previous.hashed } else { &previous.nodes };
-        let (_, node) = table.node(owner)?;
-        let before = node.set(set.kind).filter(|before| before.ttl() == set.ttl)?;
-        let signature = node.signature(set.kind)?;
-        let fields = Fields::of(signature.as_bytes())?;
-        let key = self.with.signer.key();
-        let is_of_key = (fields.algorithm, fields.tag) == (key.algorithm().number(), key.tag());
-        let is_due = !Serial(fields.expires).is_newer_than(Serial(self.with.times.renewed_before()));
-        let is_same = before.values().eq(set.data.iter().map(Rdata::value));
-        (is_of_key && !is_due && is_same).then_some(signature)
-    }
-
-    fn made(&self, owner: &[u8], set: &Set) -> Result<Rdata, Unsigned> {
-        let Signing { signer, times, .. } = self.with;
-        let key = signer.key();
-        // RFC 4034 section 3.1, up to the signature.
-        let mut data = Vec::with_capacity(128);
-        data.extend(set.kind.0.to_be_bytes());
-        data.extend([key.algorithm().number(), canonical::labels(owner)]);
-        data.extend(set.ttl.to_be_bytes());
-        let part = times.part(self.origin.as_bytes(), owner, self.names);
-        data.extend(times.end(part).to_be_bytes());
-        data.extend(times.start().to_be_bytes());
-        data.extend(key.tag().to_be_bytes());
-        data.extend(Wire::of(self.origin.as_bytes()).as_slice());
-        let mut message = data.clone();
-        canonical::write(owner, set, &mut message);
-        data.extend(signer.sign(&message)?);
-        Ok(Rdata::from_wire(data))
-    }
-}
-
-/// The earlier of two times, on the circle of RFC 1982.
-pub(super) fn earlier(one: Option<u32>, other: u32) -> u32 {
-    one.filter(|one| !Serial(*one).is_newer_than(Serial(other))).unwrap_or(other)
-}
-
-/// What an RRSIG record says of itself (RFC 4034 section 3.1).
-pub(super) struct Fields {
-    algorithm: u8,
-    pub(super) expires: u32,
-    tag: u16,
-}
-
-impl Fields {
-    pub(super) fn of(data: &[u8]) -> Option<Self> {
-        let (&[_, _, algorithm, _, _, _, _, _, e0, e1, e2, e3, _, _, _, _, high, low], _) =
-            data.split_first_chunk()?;
-        let expires = u32::from_be_bytes([e0, e1, e2, e3]);
-        Some(Self { algorithm, expires, tag: u16::from_be_bytes([high, low]) })
     }
 }

@@ -6,7 +6,8 @@ use super::super::table::{Builder, Table};
 use super::super::zone::Zone;
 use super::chain::Chain;
 use super::hash::Hashing;
-use super::sign::{Fields, Links, Signed, earlier};
+use super::seal::{earlier, expiries};
+use super::sign::{Links, Signed};
 
 impl Zone {
     /// This zone, whose records are all that its primary gave, signatures and denials among them: answers
@@ -19,11 +20,9 @@ impl Zone {
             Links::Names(_) => (self.nodes.clone(), Table::default()),
             Links::Hashes(hashing) => apart(&self.nodes, hashing),
         };
-        let signatures = self.nodes.sets().filter(|(_, set)| set.kind() == Kind::RRSIG);
-        let fields =
-            signatures.flat_map(|(_, set)| set.values()).filter_map(|data| Fields::of(data.as_bytes()));
-        let expires = fields.fold(None, |first, fields| Some(earlier(first, fields.expires)));
-        let signed = Some(Signed { links, expires: expires.unwrap_or_default() });
+        let expiries = self.nodes.iter().flat_map(|(_, node)| expiries(Node::of(node)));
+        let expires = expiries.fold(None, |first, expires| Some(earlier(first, expires)));
+        let signed = Some(Signed { links, expires: expires.unwrap_or_default(), source: None });
         Self { nodes, hashed, signed, ..self }
     }
 
