@@ -47,7 +47,7 @@ mod receive;
 mod respond;
 pub mod rpc;
 mod secure;
-mod signer;
+pub mod signer;
 mod store;
 mod stream;
 pub mod tsig;

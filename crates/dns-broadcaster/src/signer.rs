@@ -85,7 +85,7 @@ impl Keyring {
 }
 
 /// A key. Its private half leaves this service by its disk only.
-pub(crate) struct KeyPair {
+pub struct KeyPair {
     public: PublicKey,
     private: Private,
     pkcs8: Vec<u8>,
@@ -102,7 +102,7 @@ impl KeyPair {
     ///
     /// # Errors
     /// See [`Unsigned`].
-    pub(crate) fn generate(algorithm: Algorithm) -> Result<Self, Unsigned> {
+    pub fn generate(algorithm: Algorithm) -> Result<Self, Unsigned> {
         let random = SystemRandom::new();
         let made = match algorithm {
             Algorithm::EcdsaP256 => {
