@@ -11,7 +11,7 @@ use crate::core::dnssec::sign::{Signing, Unsigned};
 use crate::core::dnssec::{Denial, Times};
 use crate::core::name::{Name, upward};
 use crate::core::own;
-use crate::core::zone::{Policy, Serial, Snapshot, System, Tenant, Zone};
+use crate::core::zone::{Policy, Serial, Snapshot, System, Tenant, Tenants, Zone};
 use crate::signer::Keyring;
 
 /// What zones are made of.
@@ -35,7 +35,7 @@ pub(crate) struct Sources<'a> {
 pub(crate) struct Shown {
     zone: Arc<Zone>,
     system: System,
-    tenants: BTreeMap<Name, Tenant>,
+    tenants: Tenants,
     own: own::Records,
 }
 
@@ -342,9 +342,10 @@ mod tests {
     fn moved(record: &Record, tenants: &[&str]) -> Record {
         let mut record = record.clone();
         for text in tenants {
-            let tenant = record.tenants.get_mut(&name(text)).unwrap();
+            let mut tenant = record.tenants[&name(text)].clone();
             tenant.content.gateway = Gateway::at(vec!["192.0.2.2".parse().unwrap()]);
             tenant.serial = Serial(tenant.serial.0 + 16);
+            record.tenants.insert(name(text), tenant);
         }
         record
     }
@@ -390,7 +391,7 @@ mod tests {
         Record {
             system: Some(system),
             system_serial: Serial(1),
-            tenants: tenants.into(),
+            tenants: tenants.into_iter().collect(),
             ..Record::default()
         }
     }

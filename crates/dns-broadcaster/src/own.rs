@@ -21,7 +21,7 @@ use crate::core::own::{self, Digest, Refusal};
 use crate::core::receive::{Holder, Nodes, Taken, TakenSet};
 use crate::core::record::{Kind, Set, Value};
 use crate::core::table::{Key, Table};
-use crate::core::zone::{Serial, Tenant, Zone};
+use crate::core::zone::{Serial, Tenants, Zone};
 use crate::zone_file::{self, ZoneFile};
 
 /// See the module.
@@ -68,7 +68,7 @@ pub(crate) struct Beside<'a> {
     pub(crate) numbers: &'a BTreeMap<Name, Numbered>,
     /// What is published, and served of the operator, if anything is yet: then nothing in a file may have to
     /// be left out, and no zone may change under one serial.
-    pub(crate) now: Option<(&'a BTreeMap<Name, Tenant>, &'a Own)>,
+    pub(crate) now: Option<(&'a Tenants, &'a Own)>,
 }
 
 impl Own {
@@ -78,7 +78,7 @@ impl Own {
         let records = own::Records::keyed(beside.key);
         let mut read = Self { records, numbers: beside.numbers.clone(), ..Self::default() };
         let mut renumbered = Renumbered::new();
-        let nobody = BTreeMap::new();
+        let nobody = Tenants::default();
         let tenants = now.map_or(&nobody, |(tenants, _)| tenants);
         let mut said = Vec::with_capacity(files.len());
         for mut file in files {

@@ -288,7 +288,7 @@ proptest! {
                 .map(|(label, (serial, address))| tenant(&format!("t{label}"), serial, &format!("192.0.2.{address}")))
                 .collect();
             let plan = after(&record, desired(run, generation, &tenants));
-            for (name, before) in &record.tenants {
+            for (name, before) in record.tenants.iter() {
                 let now = &plan.next.tenants[name];
                 prop_assert!(now.serial == before.serial || now.serial.is_newer_than(before.serial));
                 prop_assert!(now.serial != before.serial || now.content == before.content);

@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 use super::catalogue::{Catalogue, Unpublishable};
 use super::name::Name;
 use super::own::Digest;
-use super::zone::{Serial, System, Tenant};
+use super::zone::{Serial, System, Tenant, Tenants};
 
 /// What is on record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Record {
     /// The serial of the system's zone, numbered here.
     pub system_serial: Serial,
     /// Tenants' zones.
-    pub tenants: BTreeMap<Name, Tenant>,
+    pub tenants: Tenants,
     /// The life of the system that was heard last; empty when it is not known, or over.
     pub life: String,
     /// As it was published last, in whatever life.
@@ -122,7 +122,7 @@ pub fn decide<'a>(
     plan.next.run = desired.run;
     plan.next.generation = desired.generation;
     let zone_changed =
-        record.system.as_ref() != Some(&desired.system) || !record.delegations().eq(plan.next.delegations());
+        record.system.as_ref() != Some(&desired.system) || record.delegates_other_than(&plan.next);
     plan.next.system = Some(desired.system);
     if zone_changed {
         plan.next.system_serial = record.system_serial.next(now_seconds);
@@ -176,11 +176,13 @@ pub fn with_catalogue<'a>(
 }
 
 impl Record {
-    /// What the system's zone says of the tenants.
-    fn delegations(&self) -> impl Iterator<Item = (&Name, Vec<&Name>)> {
-        self.tenants.iter().map(|(name, tenant)| {
-            (name, tenant.content.name_servers.iter().map(|server| &server.name).collect())
-        })
+    /// Whether the system's zone says something else of the tenants of `next`.
+    fn delegates_other_than(&self, next: &Self) -> bool {
+        let servers = |tenant: &Tenant| -> Vec<Name> {
+            tenant.content.name_servers.iter().map(|server| server.name.clone()).collect()
+        };
+        let differences = self.tenants.differences(&next.tenants);
+        differences.into_iter().any(|(_, was, is)| was.map(servers) != is.map(servers))
     }
 }
 

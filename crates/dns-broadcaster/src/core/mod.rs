@@ -19,6 +19,7 @@ pub mod follow;
 pub mod gateway;
 pub mod history;
 mod layout;
+pub mod map;
 pub mod name;
 mod nodes;
 pub mod own;

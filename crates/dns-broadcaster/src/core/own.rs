@@ -8,7 +8,7 @@ use super::name::{Name, upward};
 use super::packed::{Node, PackedSet};
 use super::record::{Kind, Set};
 use super::table::{Entry, Key, Table};
-use super::zone::{SYSTEM_LABELS, Serial, Tenant, Zone};
+use super::zone::{SYSTEM_LABELS, Serial, Tenants, Zone};
 
 /// Sets of records, by name, while they are put together.
 pub type Nodes = BTreeMap<Name, Vec<Set>>;
@@ -112,14 +112,14 @@ impl Records {
     pub fn left_out<'a>(
         &'a self,
         domain: &'a Name,
-        tenants: &'a BTreeMap<Name, Tenant>,
+        tenants: &'a Tenants,
     ) -> impl Iterator<Item = Refusal> + 'a {
         let hidden = left_out(&self.0, domain, tenants);
         hidden.map(|(owner, set, reason)| Refusal::of(owner, set.kind(), reason))
     }
 
     /// The nodes of the others.
-    pub(super) fn served(&self, domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> Table {
+    pub(super) fn served(&self, domain: &Name, tenants: &Tenants) -> Table {
         let mut nodes = self.0.clone();
         for (owner, set) in published(&self.0, domain) {
             nodes.take(owner, set.kind());
@@ -143,7 +143,7 @@ impl Records {
     pub(super) fn served_within<'a>(
         &'a self,
         name: &'a Name,
-        tenants: &'a BTreeMap<Name, Tenant>,
+        tenants: &'a Tenants,
     ) -> impl Iterator<Item = Entry<'a>> {
         let within = self.0.within(name.as_bytes());
         within.filter(|(key, _)| of_tenant(key, tenants).is_none())
@@ -154,7 +154,7 @@ impl Records {
 ///
 /// # Errors
 /// The first that cannot be served.
-pub fn judge(nodes: &Table, domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> Result<(), Refusal> {
+pub fn judge(nodes: &Table, domain: &Name, tenants: &Tenants) -> Result<(), Refusal> {
     alone(nodes, domain)?;
     match left_out(nodes, domain, tenants).next() {
         Some((owner, set, reason)) => Err(Refusal::of(owner, set.kind(), reason)),
@@ -164,7 +164,7 @@ pub fn judge(nodes: &Table, domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> 
 
 /// Why a zone of the operator's own cannot have this name.
 #[must_use]
-pub fn zone_taken(origin: &Name, domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> Option<Reason> {
+pub fn zone_taken(origin: &Name, domain: &Name, tenants: &Tenants) -> Option<Reason> {
     if origin == domain { Some(Reason::Published) } else { of_tenant(origin.as_bytes(), tenants) }
 }
 
@@ -260,7 +260,7 @@ fn alone(nodes: &Table, origin: &Name) -> Result<(), Refusal> {
 fn left_out<'a>(
     nodes: &'a Table,
     domain: &'a Name,
-    tenants: &'a BTreeMap<Name, Tenant>,
+    tenants: &'a Tenants,
 ) -> impl Iterator<Item = (&'a [u8], PackedSet<'a>, Reason)> {
     let published = published(nodes, domain).map(|(owner, set)| (owner, set, Reason::Published));
     let of_tenants = outermost(domain, tenants).flat_map(|tenant| {
@@ -294,7 +294,7 @@ pub fn is_published_at(name: &Name, kind: Kind, domain: &Name) -> bool {
 }
 
 /// The tenants beneath the domain; one beneath another hides nothing more.
-fn outermost<'a>(domain: &Name, tenants: &'a BTreeMap<Name, Tenant>) -> impl Iterator<Item = &'a Name> {
+fn outermost<'a>(domain: &Name, tenants: &'a Tenants) -> impl Iterator<Item = &'a Name> {
     tenants.keys().filter(move |name| {
         let mut above = upward(name.as_bytes()).skip(1);
         name.is_within(domain) && !above.any(|key| tenants.contains_key(key))
@@ -312,7 +312,7 @@ pub(super) fn is_published(kind: Kind, at_domain: bool) -> bool {
     }
 }
 
-fn of_tenant(owner: &[u8], tenants: &BTreeMap<Name, Tenant>) -> Option<Reason> {
+fn of_tenant(owner: &[u8], tenants: &Tenants) -> Option<Reason> {
     let tenant = upward(owner).find_map(|key| tenants.get_key_value(key));
     tenant.map(|(tenant, _)| Reason::OfTenant(tenant.clone()))
 }

@@ -12,6 +12,7 @@ use super::dnssec::key::PublicKey;
 use super::dnssec::sign::Signed;
 use super::gateway::{Gateway, address_sets};
 use super::history::History;
+use super::map::Map;
 use super::name::Name;
 use super::own::{self, Digest, Nodes};
 use super::packed::PackedSet;
@@ -77,6 +78,9 @@ pub struct System {
     /// The operator's own records in it.
     pub own: Digest,
 }
+
+/// Tenants' zones, by name.
+pub type Tenants = Map<Tenant>;
 
 /// A tenant's zone, as desired.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,7 +239,7 @@ impl Zone {
     pub fn of_system(
         system: &System,
         serial: Serial,
-        tenants: &BTreeMap<Name, Tenant>,
+        tenants: &Tenants,
         own: &own::Records,
         policy: &Policy,
     ) -> Self {
@@ -252,7 +256,7 @@ impl Zone {
     /// The system's zone of these nodes, which may lack its SOA set and its names beneath the apex.
     fn of_system_nodes(
         (system, serial): (&System, Serial),
-        tenants: &BTreeMap<Name, Tenant>,
+        tenants: &Tenants,
         mut nodes: Table,
         policy: &Policy,
     ) -> Self {
@@ -453,7 +457,7 @@ impl Policy {
 }
 
 /// Whether the system of this domain has been told of tenants beside the one that is there from the start.
-fn knows_tenants(domain: &Name, tenants: &BTreeMap<Name, Tenant>) -> bool {
+fn knows_tenants(domain: &Name, tenants: &Tenants) -> bool {
     let first = domain.child(FIRST_TENANT);
     tenants.keys().any(|name| Some(name) != first.as_ref())
 }

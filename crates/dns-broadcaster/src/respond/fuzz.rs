@@ -1,8 +1,6 @@
 //! Messages that nobody should send, against the whole way from bytes to bytes: nothing panics, what is
 //! answered is a message, and no datagram is larger than the client takes. See [`crate::fuzz`].
 
-use std::collections::BTreeMap;
-
 use hickory_proto::op::{Message, OpCode, Query};
 use hickory_proto::rr::{Name as WireName, RecordType};
 
@@ -71,7 +69,7 @@ pub(crate) fn responder() -> Responder {
     own.insert(name("ns.lab.east.test"), vec![Set::new(Kind::A, 60, [Rdata::address(address(9)).1])]);
     let mut records = own::Records::default();
     records.add(&system.domain, (&own).into());
-    let tenants: BTreeMap<_, _> = [(tenant.name.clone(), tenant.clone())].into();
+    let tenants = [(tenant.name.clone(), tenant.clone())].into_iter().collect();
     let zones = [
         Zone::of_system(&system, Serial(7), &tenants, &records, &POLICY),
         Zone::of_tenant(&tenant, false, true, &POLICY),

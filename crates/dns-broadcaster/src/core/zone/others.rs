@@ -1,10 +1,8 @@
 //! The system's zone with other tenants, or other records of the operator's, without making it anew.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::ops::Bound;
 
-use super::{Policy, Serial, System, Tenant, Zone};
+use super::{Policy, Serial, System, Tenant, Tenants, Zone};
 use crate::core::name::{Name, upward};
 use crate::core::own;
 use crate::core::record::Kind;
@@ -15,24 +13,20 @@ impl Zone {
     #[must_use]
     pub fn with_others(
         &self,
-        (before, own_before): (&BTreeMap<Name, Tenant>, &own::Records),
+        (before, own_before): (&Tenants, &own::Records),
         (system, serial): (&System, Serial),
-        tenants: &BTreeMap<Name, Tenant>,
+        tenants: &Tenants,
         own: &own::Records,
         policy: &Policy,
     ) -> Self {
         let origin = &system.domain;
         let servers = |tenant: &Tenant| tenant.content.name_server_sets(policy.system_ttl);
-        let changed = |tenants: &BTreeMap<Name, Tenant>, tenant: &Tenant| {
-            let other = tenants.get(&tenant.name);
-            tenant.name.is_within(origin) && other.is_none_or(|other| servers(other) != servers(tenant))
-        };
-        let gone = before.values().filter(|tenant| changed(tenants, tenant));
-        let come = tenants.values().filter(|tenant| changed(before, tenant));
         let mut nodes = self.nodes.clone();
-        for tenant in gone.chain(come) {
+        for (name, was, is) in before.differences(tenants) {
+            if !name.is_within(origin) || was.map(servers) == is.map(servers) {
+                continue;
+            }
             // All that the change shows or hides is at the tenant's name or beneath it.
-            let name = &tenant.name;
             let beneath: Vec<_> = nodes.within(name.as_bytes()).map(|(key, _)| key.to_vec()).collect();
             for key in &beneath {
                 nodes.remove(key);
@@ -40,8 +34,7 @@ impl Zone {
             for (key, node) in own.served_within(name, tenants) {
                 nodes.insert(key, node);
             }
-            let within = tenants.range::<[u8], _>((Bound::Included(name.as_bytes()), Bound::Unbounded));
-            for (key, tenant) in within.take_while(|(key, _)| key.is_within(name)) {
+            for (key, tenant) in tenants.within(name.as_bytes()) {
                 nodes.add(origin, key, &servers(tenant));
             }
             nodes.settle(origin, name.as_bytes());
@@ -91,7 +84,7 @@ mod tests {
         "u.x.ns1.east.test",
     ];
 
-    fn tenants(chosen: &[(&str, bool)]) -> BTreeMap<Name, Tenant> {
+    fn tenants(chosen: &[(&str, bool)]) -> Tenants {
         let of = |(text, west): &(&str, bool)| {
             let server = if *west { "ns1.west.test" } else { "ns1.east.test" };
             let content = TenantContent {
@@ -190,7 +183,7 @@ mod tests {
         assert!(after.apart(&before).count() == 2);
         let gateway = Gateway::at(vec![[192, 0, 2, 1].into()]);
         let system = System { domain, gateway, name_server_addresses: vec![], own: [0; 32] };
-        let nobody = BTreeMap::new();
+        let nobody = Tenants::default();
         let first = Zone::of_system(&system, Serial(1), &nobody, &before, &POLICY);
         let changed = first.with_others((&nobody, &before), (&system, Serial(2)), &nobody, &after, &POLICY);
         // Chunks that hold the two names, and those of the apex and of what is published.
