@@ -22,6 +22,7 @@ use crate::core::dnssec::roll::Stage;
 use crate::core::dnssec::sign::Signer as _;
 use crate::core::follow::{Exchange, Reason, Standing, State};
 use crate::core::gateway::{Gateway, Https};
+use crate::core::heard::{Heard, Refused, Since};
 use crate::core::name::Name;
 use crate::core::own::Digest;
 use crate::core::zone::{
@@ -46,7 +47,7 @@ pub(crate) use self::target::{trouble_text, update_targets};
 /// RFC 2181 section 8.
 const TTL_SECONDS_MAX: u32 = i32::MAX as u32;
 
-/// A request, parsed. A tenant's zone that cannot be served is named with the reason and stops
+/// A request, parsed. A tenant's zone that cannot be served is refused with the reason and stops
 /// no other: the names of all other tenants must still be able to move.
 ///
 /// # Errors
@@ -55,7 +56,7 @@ pub(crate) fn desired(
     request: wire::ApplyZonesRequest,
     ttl_default: u32,
     own: Digest,
-) -> Result<(Desired, Vec<wire::RefusedZone>), Error> {
+) -> Result<Desired, Error> {
     let system = request.system.ok_or_else(|| Error::Malformed("the system's zone is missing".into()))?;
     let system = System {
         domain: name(&system.domain).map_err(Error::Malformed)?,
@@ -63,26 +64,23 @@ pub(crate) fn desired(
         name_server_addresses: addresses(&system.name_server_addresses).map_err(Error::Malformed)?,
         own,
     };
-    let (mut tenants, mut refused) = (BTreeMap::new(), Vec::new());
+    let (mut tenants, mut refused) = (BTreeMap::new(), Refused::new());
     for zone in request.tenants {
-        let label = zone.name.clone();
+        let named = one_form(&zone.name);
         match tenant(zone, &system, ttl_default) {
-            Ok(tenant) => {
-                tenants.insert(tenant.name.clone(), tenant);
-            }
-            Err(reason) => refused.push(wire::RefusedZone { name: label, reason }),
+            Ok(tenant) => _ = tenants.insert(tenant.name.clone(), tenant),
+            Err(reason) => _ = refused.insert(named, reason),
         }
     }
-    let names: BTreeSet<_> = refused.iter().filter_map(|zone| Name::parse(&zone.name).ok()).collect();
-    let desired = Desired {
-        run: request.run,
-        generation: request.generation,
-        system,
-        tenants,
-        refused: names,
-        life: request.life,
-    };
-    Ok((desired, refused))
+    let gone = request.gone.iter().map(|name| one_form(name)).collect();
+    let since = (request.base != 0).then_some(Since { base: request.base, gone });
+    let (run, generation, life) = (request.run, request.generation, request.life);
+    Ok(Desired { run, generation, system, tenants, refused, since, life })
+}
+
+/// The name as it is written whenever it means this zone, if there can be one.
+fn one_form(text: &str) -> String {
+    Name::parse(text).map_or_else(|_| text.into(), |name| name.to_string())
 }
 
 fn tenant(zone: wire::TenantZone, system: &System, ttl_default: u32) -> Result<Tenant, String> {
@@ -204,6 +202,14 @@ pub(crate) fn catalogue<'a>(
         members: count(record.members(own).count()),
         withheld: record.catalogue().is_none(),
     })
+}
+
+/// Zones that are desired and not taken: those that are stale, and those that cannot be served.
+pub(crate) fn not_taken(heard: &Heard) -> (Vec<String>, Vec<wire::RefusedZone>) {
+    let refused = heard.refused.iter();
+    let refused =
+        refused.map(|(name, reason)| wire::RefusedZone { name: name.clone(), reason: reason.clone() });
+    (heard.stale.iter().cloned().collect(), refused.collect())
 }
 
 /// What is on record and what is held, for `ListZones`.

@@ -26,6 +26,7 @@ use crate::core::apply::{self, Plan, Record, Verdict};
 use crate::core::dnssec::renewal::Renewals;
 use crate::core::dnssec::roll::{self, Stage};
 use crate::core::dnssec::{Lifetime, Times};
+use crate::core::heard::Heard;
 use crate::core::name::Name;
 use crate::core::own::{Refusal, zone_taken};
 use crate::core::receive::{Seen, Taken};
@@ -68,6 +69,8 @@ pub struct LinkZones {
 
 struct State {
     record: Record,
+    /// What the caller has said since the start.
+    heard: Heard,
     /// Zones of links that nobody has confirmed since the start.
     held: BTreeSet<Name>,
     own: Own,
@@ -112,7 +115,18 @@ impl Publisher {
         );
         let seen = store.seen(unix_ms() / 1000)?;
         let (renewals, copies) = (store.renewals()?, BTreeMap::new());
-        let mut state = State { record, held, own, taken, seen, renewals, shown: None, keyring, copies };
+        let mut state = State {
+            record,
+            heard: Heard::default(),
+            held,
+            own,
+            taken,
+            seen,
+            renewals,
+            shown: None,
+            keyring,
+            copies,
+        };
         state.log_left_out(&config.domain);
         state.log_taken_left_out(&config.domain);
         let rules = rules(&config, state.keyring.as_ref(), true);
@@ -196,13 +210,13 @@ impl Publisher {
     /// The request is malformed, or cannot be made durable.
     pub async fn apply(&self, request: wire::ApplyZonesRequest) -> Result<wire::ApplyZonesResponse, Error> {
         let mut state = self.state.lock().await;
-        let (desired, refused_zones) = convert::desired(request, self.config.ttl, state.own.digest)?;
-        for zone in &refused_zones {
-            tracing::warn!(zone = zone.name, reason = zone.reason, "zone cannot be served");
+        let desired = convert::desired(request, self.config.ttl, state.own.digest)?;
+        for (zone, reason) in &desired.refused {
+            tracing::warn!(zone, reason, "zone cannot be served");
         }
-        let plan = apply::decide(&state.record, desired, state.own.zones.keys(), now_seconds());
+        let plan = apply::decide(&state.record, &state.heard, desired, state.own.zones.keys(), now_seconds());
         log(&plan);
-        let stale_zones = plan.stale.iter().map(|stale| stale.name.to_string()).collect();
+        let incomplete = plan.verdict == Verdict::Incomplete;
         let tenants_before = state.record.tenants.len();
         let held = state.held_after(&plan);
         if plan.verdict == Verdict::Applied || held.len() != state.held.len() {
@@ -211,8 +225,10 @@ impl Publisher {
                 state.log_left_out(&self.config.domain);
             }
         } else {
-            state.record = plan.next;
+            state.take(plan);
         }
+        let (stale_zones, refused_zones) =
+            if incomplete { Default::default() } else { convert::not_taken(&state.heard) };
         let keys = state.keyring.as_ref().map(Keyring::public).unwrap_or_default();
         Ok(wire::ApplyZonesResponse {
             current_generation: state.record.generation,
@@ -220,6 +236,7 @@ impl Publisher {
             refused_zones,
             overdue: Vec::new(),
             dnskeys: keys.iter().map(|key| key.rdata().into()).collect(),
+            incomplete,
         })
     }
 
@@ -440,7 +457,7 @@ impl Publisher {
             committed.inspect_err(|_| self.broken.cancel())?;
         }
         state.receive(received);
-        state.record = plan.next;
+        state.take(plan);
         state.held = held;
         state.renewals.take(renewed);
         state.shown = shown;
@@ -483,6 +500,12 @@ fn keyring(store: &Store, dnssec: Dnssec) -> Result<Keyring, Error> {
 }
 
 impl State {
+    /// Takes a plan over that is carried out.
+    fn take(&mut self, plan: Plan) {
+        self.record = plan.next;
+        self.heard = plan.heard.unwrap_or_else(|| std::mem::take(&mut self.heard));
+    }
+
     /// Zones that are still held once the plan is carried out.
     fn held_after(&self, plan: &Plan) -> BTreeSet<Name> {
         let is_held = |name: &&Name| plan.next.tenants.contains_key(*name) && !plan.confirmed.contains(*name);
@@ -537,6 +560,12 @@ fn log(plan: &Plan) {
         Verdict::AlreadyThere => tracing::debug!(generation, "zones are as desired"),
         Verdict::Superseded => {
             tracing::warn!(generation, "request ignored: a later one was applied before it")
+        }
+        Verdict::Incomplete => {
+            tracing::debug!(
+                generation,
+                "request ignored: it says what is different from one that was not heard"
+            )
         }
     }
 }

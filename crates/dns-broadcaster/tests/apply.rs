@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use switchback_dns::core::apply::{Desired, Plan, Record, Verdict, decide, with_catalogue, with_own};
 use switchback_dns::core::gateway::Gateway;
+use switchback_dns::core::heard::{Heard, Since};
 use switchback_dns::core::name::Name;
 use switchback_dns::core::zone::{NameServer, Serial, System, Tenant, TenantContent};
 
@@ -43,13 +44,14 @@ fn desired(run: &str, generation: u64, tenants: &[Tenant]) -> Desired {
             own: [0; 32],
         },
         tenants: tenants.iter().map(|tenant| (tenant.name.clone(), tenant.clone())).collect(),
-        refused: BTreeSet::new(),
+        refused: BTreeMap::new(),
+        since: None,
         life: LIFE.into(),
     }
 }
 
 fn after(record: &Record, desired: Desired) -> Plan {
-    decide(record, desired, [].iter(), NOW)
+    decide(record, &Heard::default(), desired, [].iter(), NOW)
 }
 
 fn on_record(tenants: &[Tenant]) -> Record {
@@ -150,7 +152,7 @@ fn what_is_no_longer_desired_goes() {
 #[test]
 fn a_zone_that_cannot_be_served_keeps_what_is_on_record() {
     let record = on_record(&[tenant("acme", 7, "192.0.2.1")]);
-    let refused = BTreeSet::from([name("acme.east.test")]);
+    let refused = BTreeMap::from([("acme.east.test".into(), "it leads nowhere".into())]);
     let plan = after(&record, Desired { refused, ..desired("run", 6, &[]) });
     assert_eq!(addresses(&plan.next)["acme.east.test"], "192.0.2.1");
     assert!(plan.removals.is_empty() && plan.confirmed.is_empty());
@@ -245,7 +247,7 @@ proptest! {
                     let life = ["", "first", "second"][usize::from(life)];
                     let tenants: Vec<_> = tenants.iter().map(|n| tenant(&format!("t{n}"), 7, "192.0.2.1")).collect();
                     let desired = Desired { life: life.into(), ..desired("", 1, &tenants) };
-                    record = decide(&record, desired, own.iter(), now).next;
+                    record = decide(&record, &Heard::default(), desired, own.iter(), now).next;
                 }
                 Step::Own(zones) => {
                     own = zones.iter().map(|n| name(&format!("{n}.in-addr.arpa"))).collect();
@@ -298,5 +300,76 @@ proptest! {
             }
             record = plan.next;
         }
+    }
+
+    /// By one caller that says everything each time, and by one that says what is different.
+    #[test]
+    fn what_is_different_means_what_everything_would(
+        steps in prop::collection::vec(
+            (
+                prop::collection::btree_map(0_u8..6, (0_u32..6, 0_u8..4), 0..6),
+                prop::sample::select(vec!["first", "second"]),
+                any::<bool>(),
+            ),
+            1..20,
+        ),
+    ) {
+        let (mut whole, mut record, mut heard) = (Record::default(), Record::default(), Heard::default());
+        let mut before = BTreeMap::new();
+        for (generation, (zones, life, is_started)) in (2..).zip(steps) {
+            let label = |name: &u8| format!("t{name}.east.test");
+            let said = |zones: &BTreeMap<u8, (u32, u8)>| {
+                let mut said = Desired { life: life.into(), ..desired("run", generation, &[]) };
+                for (name, (serial, address)) in zones {
+                    if *address == 0 {
+                        said.refused.insert(label(name), format!("it leads nowhere under {serial}"));
+                    } else {
+                        let zone = tenant(&format!("t{name}"), *serial, &format!("192.0.2.{address}"));
+                        said.tenants.insert(zone.name.clone(), zone);
+                    }
+                }
+                said
+            };
+            let plan = decide(&whole, &Heard::default(), said(&zones), [].iter(), NOW);
+            if is_started {
+                heard = Heard::default();
+            }
+            let changed = zones.iter().filter(|(name, zone)| before.get(*name) != Some(*zone));
+            let changed = changed.map(|(name, zone)| (*name, *zone)).collect();
+            let gone = before.keys().filter(|name| !zones.contains_key(*name)).map(label).collect();
+            let since = Some(Since { base: generation - 1, gone });
+            let mut other = decide(&record, &heard, Desired { since, ..said(&changed) }, [].iter(), NOW);
+            let is_first = generation == 2 || is_started;
+            prop_assert_eq!(other.verdict == Verdict::Incomplete, is_first);
+            if is_first {
+                prop_assert_eq!(&other.next, &record);
+                prop_assert!(other.confirmed.is_empty() && other.heard.is_none());
+                other = decide(&record, &heard, said(&zones), [].iter(), NOW);
+            }
+            prop_assert_eq!(&other.next, &plan.next);
+            prop_assert_eq!(&other.heard, &plan.heard);
+            prop_assert_eq!(other.verdict, plan.verdict);
+            let new = zones.iter().filter(|(name, zone)| is_first || before.get(*name) != Some(*zone));
+            let new: BTreeSet<_> = new.map(|(text, _)| name(&label(text))).collect();
+            prop_assert_eq!(&other.confirmed, &plan.confirmed.intersection(&new).cloned().collect());
+            (whole, record, before) = (plan.next, other.next, zones);
+            heard = other.heard.unwrap_or_default();
+        }
+    }
+
+    #[test]
+    fn a_difference_from_something_else_changes_nothing(run in "(run|other|)", base in 0_u64..8, other_system: bool) {
+        let first = after(&Record::default(), desired("run", 5, &[tenant("acme", 7, "192.0.2.1")]));
+        let (record, heard) = (first.next, first.heard.unwrap_or_default());
+        let gone = [name("acme.east.test").to_string()].into();
+        let mut wanted = Desired { since: Some(Since { base, gone }), ..desired(&run, 9, &[]) };
+        if other_system {
+            wanted.system.name_server_addresses.push("192.0.2.53".parse().unwrap());
+        }
+        let plan = decide(&record, &heard, wanted, [].iter(), NOW);
+        let leads_on = run == "run" && base == 5 && !other_system;
+        prop_assert_eq!(plan.verdict, if leads_on { Verdict::Applied } else { Verdict::Incomplete });
+        prop_assert_eq!(plan.next == record, !leads_on);
+        prop_assert_eq!(plan.removals.is_empty(), !leads_on);
     }
 }

@@ -13,7 +13,7 @@ use switchback_dns::access::Secondary;
 use switchback_dns::client::{self, Code, Error, Reason};
 use switchback_dns::core::rate::Rate;
 use switchback_kit::grpc;
-use switchback_proto::dns::v1::{ListZonesRequest, NameServer, TenantZone};
+use switchback_proto::dns::v1::{ApplyZonesRequest, ListZonesRequest, NameServer, TenantZone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -125,6 +125,48 @@ fn zones_as_listed(zones: &[TenantZone]) -> Vec<TenantZone> {
 }
 
 #[tokio::test]
+async fn a_caller_says_what_is_different_and_everything_again_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = |serial, address| zone("acme.east.example.com", serial, &[address], "link");
+    let other = zone("other.east.example.com", 8, &["192.0.2.7"], "link");
+    let different = |generation, base, tenants, gone: &[&str]| ApplyZonesRequest {
+        base,
+        gone: gone.iter().map(|&name| name.into()).collect(),
+        ..request(generation, tenants)
+    };
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    let refused = zone("bad.east.example.com", 1, &[], "link");
+    server.apply(1, vec![acme(8, "192.0.2.7"), other.clone(), refused]).await;
+    let stale = different(
+        2,
+        1,
+        vec![acme(9, "192.0.2.8"), zone("other.east.example.com", 7, &["192.0.2.9"], "link")],
+        &[],
+    );
+    server.client.apply_zones(stale).await.unwrap();
+    assert_eq!(server.addresses("acme.east.example.com").await, ["192.0.2.8"]);
+    let repeat = server.client.apply_zones(different(2, 2, vec![], &[])).await.unwrap().into_inner();
+    assert!(!repeat.incomplete);
+    assert_eq!(repeat.current_generation, 2);
+    assert_eq!(repeat.stale_zones, ["other.east.example.com"], "as long as it is desired so");
+    assert_eq!(repeat.refused_zones[0].name, "bad.east.example.com");
+    let gone = different(3, 2, vec![other], &["acme.east.example.com", "bad.east.example.com"]);
+    let gone = server.client.apply_zones(gone).await.unwrap().into_inner();
+    assert!(gone.stale_zones.is_empty() && gone.refused_zones.is_empty());
+    assert!(server.refuses("acme.east.example.com", Code::Refused).await);
+    assert_eq!(server.addresses("other.east.example.com").await, ["192.0.2.7"]);
+    server.stop().await;
+
+    let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
+    let new = different(4, 3, vec![acme(10, "192.0.2.9")], &[]);
+    let answer = server.client.apply_zones(new).await.unwrap().into_inner();
+    assert!(answer.incomplete, "what is on record may be old");
+    assert!(server.refuses("other.east.example.com", Code::ServFail).await);
+    assert!(server.refuses("acme.east.example.com", Code::Refused).await);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_zone_that_nobody_confirms_is_answered_after_the_hold() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Broadcaster::start(folder.path(), FOR_EVER).await;
@@ -157,9 +199,9 @@ async fn a_malformed_zone_stops_no_other_and_a_malformed_system_changes_nothing(
     let expected = [
         "acme.east.example.com",
         "empty.east.example.com",
-        "s3.west.example.com",
         "example.com",
         "in.east.example.com",
+        "s3.west.example.com",
     ];
     assert_eq!(refused, expected);
     assert_eq!(server.addresses("good.east.example.com").await, ["192.0.2.8"]);

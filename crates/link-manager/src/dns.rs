@@ -1,17 +1,21 @@
 //! What the DNS broadcaster shall serve: told after each change, and again now and then, so that
 //! a broadcaster that was restarted hears it too.
 
+mod offers;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use switchback_kit::grpc::Channel;
 use switchback_link_core::{Input, LinkMachine, Overdue};
 use switchback_proto::dns::v1::dns_service_client::DnsServiceClient;
-use switchback_proto::dns::v1::{ApplyZonesRequest, OverdueSecondary, SystemZone, TenantZone};
+use switchback_proto::dns::v1::{OverdueSecondary, TenantZone};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::offers::Offers;
 use crate::convert::view::zone_out;
 
 /// Between two repeats of what is desired.
@@ -23,8 +27,8 @@ const RETRY: Duration = Duration::from_millis(250);
 /// What the broadcaster shall serve beside the system's own zone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
-    /// One for each tenant.
-    pub tenants: Vec<TenantZone>,
+    /// One for each tenant, by name.
+    pub tenants: Arc<[Arc<TenantZone>]>,
     /// This life of the system; empty when it is over.
     pub life: String,
 }
@@ -33,7 +37,7 @@ pub struct Desired {
 /// too early to say.
 #[must_use]
 pub fn desired(machine: &LinkMachine, ttl_seconds: u32) -> Option<Desired> {
-    let tenants = machine.zones()?.iter().map(|zone| zone_out(zone, ttl_seconds)).collect();
+    let tenants = machine.zones()?.iter().map(|zone| Arc::new(zone_out(zone, ttl_seconds))).collect();
     let life = machine.life().map(|life| life.to_string()).unwrap_or_default();
     Some(Desired { tenants, life })
 }
@@ -44,30 +48,30 @@ fn overdue_in(secondary: OverdueSecondary) -> (String, Overdue) {
 }
 
 /// Offers the latest of `desired` until the shutdown, and notes the keys that the broadcaster says to sign
-/// with. `run` names this run of the link manager: generations are compared only within one. `inbox`
-/// hears of name servers that do not follow.
+/// with. `inbox` hears of name servers that do not follow.
 pub(crate) async fn publish(
     channel: Channel,
-    system: SystemZone,
+    mut offers: Offers,
     mut desired: watch::Receiver<Option<Desired>>,
     dnskeys: watch::Sender<Option<Vec<Bytes>>>,
-    run: String,
     inbox: mpsc::Sender<Input>,
     shutdown: CancellationToken,
 ) {
     let mut overdue = BTreeMap::new();
-    let mut generation = 1;
     let mut client = DnsServiceClient::new(channel);
     let mut failing = false;
     loop {
         let wanted = desired.borrow_and_update().clone();
         let mut pause = REPEAT;
-        if let Some(Desired { tenants, life }) = wanted {
-            let (system, run) = (Some(system.clone()), run.clone());
-            let request = ApplyZonesRequest { generation, system, tenants, run, life };
+        if let Some(wanted) = wanted {
+            let request = offers.request(&wanted);
+            let generation = request.generation;
             match client.apply_zones(request).await {
                 Ok(answer) => {
                     let answer = answer.into_inner();
+                    if offers.answered(generation, &answer) {
+                        continue;
+                    }
                     dnskeys.send_if_modified(|known| {
                         let told = Some(answer.dnskeys);
                         let is_other = *known != told;
@@ -103,7 +107,6 @@ pub(crate) async fn publish(
                 if changed.is_err() {
                     return;
                 }
-                generation += 1;
             }
             () = tokio::time::sleep(pause) => {}
         }

@@ -141,10 +141,9 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     };
     tokio::spawn(dns::publish(
         dns_channel,
-        system_zone,
+        dns::Offers::new(system_zone, format!("{boot:016x}")),
         desired_zones,
         dnskeys,
-        format!("{boot:016x}"),
         inbox.clone(),
         shutdown.clone(),
     ));

@@ -11,12 +11,16 @@
 //!   lower generation is then ignored whole. Between runs generations say nothing: a link manager
 //!   that lost its state begins at one again, and comparing would shut it out for ever. That is
 //!   why the request names its run, and why a request without a run is never ignored.
+//!
+//! A caller need not say again what it has said: a request may name what is different since the one before
+//! it, and means the same as one that says everything ([`Heard`]). It takes as long as what is different.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::catalogue::{Catalogue, Unpublishable};
+use super::heard::{Heard, Refused, Since};
 use super::name::Name;
 use super::own::Digest;
 use super::zone::{Serial, System, Tenant, Tenants};
@@ -49,10 +53,12 @@ pub struct Desired {
     pub generation: u64,
     /// The system's zone.
     pub system: System,
-    /// Tenants' zones.
+    /// Tenants' zones: all, or those that are other ones.
     pub tenants: BTreeMap<Name, Tenant>,
     /// Zones that are desired in a form that cannot be served: what is on record stays.
-    pub refused: BTreeSet<Name>,
+    pub refused: Refused,
+    /// Absent when the request says everything.
+    pub since: Option<Since>,
     /// Names this life of the system; empty when it is not known, or over.
     pub life: String,
 }
@@ -66,6 +72,8 @@ pub enum Verdict {
     AlreadyThere,
     /// The same run has been heard with a higher generation.
     Superseded,
+    /// It says what is different from something that was not heard.
+    Incomplete,
 }
 
 /// A zone that was not taken.
@@ -94,13 +102,16 @@ pub struct Plan {
     pub stale: Vec<Stale>,
     /// Zones that the caller has just said to be right.
     pub confirmed: BTreeSet<Name>,
+    /// What the caller has said then; absent when nobody has said anything.
+    pub heard: Option<Heard>,
 }
 
-/// Compares `desired` with `record`. `own` are the operator's zones, and `now_seconds` since 1970 number
-/// the zones that come without a serial.
+/// Compares `desired` with `record`. `heard` is what was said before it, `own` are the operator's zones, and
+/// `now_seconds` since 1970 number the zones that come without a serial.
 #[must_use]
 pub fn decide<'a>(
     record: &Record,
+    heard: &Heard,
     desired: Desired,
     own: impl Iterator<Item = &'a Name>,
     now_seconds: u32,
@@ -110,8 +121,14 @@ pub fn decide<'a>(
     if same_run && desired.generation < record.generation {
         return plan;
     }
-    let wanted: BTreeSet<&Name> = desired.tenants.keys().chain(&desired.refused).collect();
-    plan.removals = record.tenants.keys().filter(|name| !wanted.contains(name)).cloned().collect();
+    let is_base =
+        |since: &Since| heard.is(&desired.run, since.base) && record.system.as_ref() == Some(&desired.system);
+    if desired.since.as_ref().is_some_and(|since| !is_base(since)) {
+        plan.verdict = Verdict::Incomplete;
+        return plan;
+    }
+    let mut said = desired.said_after(heard);
+    plan.removals = desired.removals(record);
     for name in &plan.removals {
         plan.next.tenants.remove(name);
     }
@@ -119,6 +136,8 @@ pub fn decide<'a>(
         let tenant = plan.numbered(tenant, now_seconds);
         plan.weigh(name, tenant);
     }
+    said.stale.extend(plan.stale.iter().map(|stale| stale.name.to_string()));
+    plan.heard = Some(said);
     plan.next.run = desired.run;
     plan.next.generation = desired.generation;
     let zone_changed =
@@ -186,6 +205,33 @@ impl Record {
     }
 }
 
+impl Desired {
+    /// Tenants' zones on record that are desired no more.
+    fn removals(&self, record: &Record) -> Vec<Name> {
+        let refused: BTreeSet<_> = self.refused.keys().filter_map(|name| Name::parse(name).ok()).collect();
+        let is_gone = |name: &Name| !self.tenants.contains_key(name) && !refused.contains(name);
+        match &self.since {
+            None => record.tenants.keys().filter(|name| is_gone(name)).cloned().collect(),
+            Some(since) => {
+                let gone = since.gone.iter().filter_map(|name| Name::parse(name).ok());
+                gone.filter(|name| record.tenants.contains_key(name) && is_gone(name)).collect()
+            }
+        }
+    }
+
+    /// What the caller has said once this is heard, but for what is stale of it.
+    fn said_after(&self, heard: &Heard) -> Heard {
+        let mut said = Heard::default();
+        if let Some(since) = &self.since {
+            said = heard.clone();
+            since.gone.iter().chain(self.refused.keys()).for_each(|name| said.forget(name));
+            self.tenants.keys().for_each(|name| said.forget(&name.to_string()));
+        }
+        said.refused.extend(self.refused.iter().map(|(name, reason)| (name.clone(), reason.clone())));
+        Heard { run: self.run.clone(), generation: self.generation, ..said }
+    }
+}
+
 impl Plan {
     /// The plan that leaves everything on record.
     #[must_use]
@@ -197,6 +243,7 @@ impl Plan {
             removals: Vec::new(),
             stale: Vec::new(),
             confirmed: BTreeSet::new(),
+            heard: None,
         }
     }
 

@@ -17,6 +17,7 @@ pub mod dnssec;
 pub mod draft;
 pub mod follow;
 pub mod gateway;
+pub mod heard;
 pub mod history;
 mod layout;
 pub mod map;

@@ -229,7 +229,8 @@ pub(crate) fn request_of(domain: &str, generation: u64, tenants: Vec<TenantZone>
         name_server_addresses: vec!["192.0.2.53".into()],
         ..SystemZone::default()
     };
-    ApplyZonesRequest { generation, system: Some(system), tenants, run: "run".into(), life: LIFE.into() }
+    let (run, life) = ("run".into(), LIFE.into());
+    ApplyZonesRequest { generation, system: Some(system), tenants, run, life, ..ApplyZonesRequest::default() }
 }
 
 pub(crate) fn zone(name: &str, serial: u32, addresses: &[&str], link: &str) -> TenantZone {

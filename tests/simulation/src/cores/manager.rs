@@ -4,10 +4,11 @@
 use std::path::Path;
 
 use switchback_kit::durable::{Batch, Db};
-use switchback_link::dns::Desired;
+use switchback_link::dns::{Desired, Offers};
 use switchback_link::store;
 use switchback_link_core::{Access, FlowSpec, Input, LinkMachine, Output, Policy, check};
 use switchback_machine::{Machine as _, Outbox, Timestamp};
+use switchback_proto::dns::v1::SystemZone;
 use switchback_world::time::unix_ms;
 
 use crate::cores::Trouble;
@@ -62,8 +63,10 @@ pub struct Manager {
     pub mover: Option<u64>,
     /// When it was seen, in simulated milliseconds.
     pub seen_ms: u64,
-    /// What the broadcaster was last told, and the number of that.
-    pub zones: (Option<Desired>, u64),
+    /// What the broadcaster was last told.
+    pub zones: Option<Desired>,
+    /// In which way.
+    pub offers: Offers,
     /// When it is ticked next, in simulated milliseconds.
     pub tick_ms: Option<u64>,
     db: Db,
@@ -72,11 +75,11 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Recovers from `folder` at the simulated millisecond `now`; `run` is random.
+    /// Recovers from `folder` at the simulated millisecond `now`; `run` is random. The system's own zone is `zone`.
     ///
     /// # Errors
     /// What is there cannot be read.
-    pub fn start(folder: &Path, run: u64, now: u64) -> Result<Self, Trouble> {
+    pub fn start(folder: &Path, run: u64, now: u64, zone: SystemZone) -> Result<Self, Trouble> {
         let ended = |error: &dyn std::fmt::Display| Trouble::Ended(error.to_string());
         let db = Db::open(folder).map_err(|error| ended(&error))?;
         let state = store::load(&db).map_err(|error| ended(&error))?;
@@ -88,7 +91,8 @@ impl Manager {
             flows: Slot::default(),
             mover: None,
             seen_ms: 0,
-            zones: (None, 0),
+            zones: None,
+            offers: Offers::new(zone, format!("{run:016x}")),
             tick_ms: None,
             db,
             anchor,

@@ -15,12 +15,23 @@ use switchback_dns::core::record::{Kind, Value};
 use switchback_dns::core::zone::{Policy, Serial, Snapshot};
 use switchback_dns::publisher::Publisher;
 use switchback_dns::tsig::Keys;
-use switchback_link::dns::Desired;
 use switchback_model::{Incarnation, SystemId};
-use switchback_proto::dns::v1::{ApplyZonesRequest, SystemZone, TenantZone};
+use switchback_proto::dns::v1::{ApplyZonesRequest, ApplyZonesResponse, SystemZone, TenantZone};
 
 use crate::cores::{Trouble, at_once};
 use crate::site::{NAME, System};
+
+/// The own zone of `system`, as its link manager says it.
+#[must_use]
+pub fn system_zone(system: System) -> SystemZone {
+    SystemZone {
+        host: String::new(),
+        https: None,
+        domain: system.domain(),
+        addresses: vec![system.address().into()],
+        name_server_addresses: vec![system.address().into()],
+    }
+}
 
 /// One run of a broadcaster.
 pub struct Names {
@@ -74,23 +85,12 @@ impl Names {
         at_once(self.publisher.release()).map_err(|error| Trouble::Ended(error.to_string()))
     }
 
-    /// Takes what the link manager of `system` wants in its run `run`.
+    /// Takes what the link manager wants.
     ///
     /// # Errors
     /// It could not be made durable.
-    pub fn apply(&self, system: System, run: u64, generation: u64, desired: Desired) -> Result<(), Trouble> {
-        let zone = SystemZone {
-            host: String::new(),
-            https: None,
-            domain: system.domain(),
-            addresses: vec![system.address().into()],
-            name_server_addresses: vec![system.address().into()],
-        };
-        let Desired { tenants, life } = desired;
-        let run = format!("{run:016x}");
-        let request = ApplyZonesRequest { generation, system: Some(zone), tenants, run, life };
-        let applied = at_once(self.publisher.apply(request));
-        applied.map(|_| ()).map_err(|error| Trouble::Ended(error.to_string()))
+    pub fn apply(&self, request: ApplyZonesRequest) -> Result<ApplyZonesResponse, Trouble> {
+        at_once(self.publisher.apply(request)).map_err(|error| Trouble::Ended(error.to_string()))
     }
 
     /// The zones of links that are answered, and not held back.

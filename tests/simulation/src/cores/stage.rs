@@ -9,15 +9,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use switchback_certificate::core::Change;
-use switchback_link::dns::Desired;
 use switchback_link_core::{Access, FlowSpec, Input};
 use switchback_model::{Incarnation, LinkId, SystemId};
+use switchback_proto::dns::v1::ApplyZonesRequest;
 
 use crate::chance::Chance;
 use crate::check;
 use crate::cores::manager::Manager;
 use crate::cores::mover::Mover;
-use crate::cores::names::{Names, Secondary};
+use crate::cores::names::{Names, Secondary, system_zone};
 use crate::cores::network::{Arrival, Line, Network, Parcel};
 use crate::cores::site::{Kept, Site};
 use crate::cores::world::Simulated;
@@ -65,7 +65,7 @@ pub(super) enum Event {
     Flows(System, u64, Box<FlowSpec>),
     Answer(System, u64, Box<Input>),
     Forget(System, u64, LinkId, bool),
-    Zones(System, u64, u64, Desired),
+    Zones(System, u64, Box<ApplyZonesRequest>),
     Release(System, u64),
     Certified(System),
     Transfer,
@@ -256,7 +256,7 @@ impl Stage {
             Event::Flows(system, run, spec) => self.apply_flows(system, run, *spec),
             Event::Answer(system, run, input) => self.answer(system, run, *input),
             Event::Forget(system, run, link, release) => self.forget(system, run, link, release),
-            Event::Zones(system, run, generation, zones) => self.tell_names(system, run, generation, zones),
+            Event::Zones(system, run, request) => self.tell_names(system, run, *request),
             Event::Release(system, run) => {
                 if let Some(names) = self.site(system).names.as_ref().filter(|names| names.run == run) {
                     let released = names.release();
@@ -321,8 +321,10 @@ impl Stage {
         });
         let site = self.site(system);
         let started = match service {
-            Service::LinkManager => Manager::start(&site.table("link-manager"), run, now)
-                .map(|manager| site.manager = Some(manager)),
+            Service::LinkManager => {
+                Manager::start(&site.table("link-manager"), run, now, system_zone(system))
+                    .map(|manager| site.manager = Some(manager))
+            }
             Service::DataMover => {
                 let folder = site.table("data-mover/catalogue");
                 let mover = Mover::start(&folder, site.id, site.keeper.clone(), run);

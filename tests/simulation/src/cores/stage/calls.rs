@@ -1,8 +1,8 @@
 //! Inside a system: what the link manager asks of the other services, and what they tell it.
 
-use switchback_link::dns::Desired;
 use switchback_link_core::{Access, FlowSpec, Input, Message, Output};
 use switchback_model::LinkId;
+use switchback_proto::dns::v1::ApplyZonesRequest;
 
 use crate::cores::network::{Line, Parcel};
 use crate::cores::{Trouble, at_once};
@@ -154,29 +154,34 @@ impl Stage {
     pub(super) fn publish(&mut self, system: System) {
         let Some(manager) = &mut self.sites[system as usize].manager else { return };
         let zones = switchback_link::dns::desired(&manager.machine, 5);
-        if zones != manager.zones.0 {
-            manager.zones = (zones, manager.zones.1 + 1);
+        if zones != manager.zones {
+            manager.zones = zones;
             self.offer_zones(system);
         }
     }
 
     pub(super) fn offer_zones(&mut self, system: System) {
-        let Some(manager) = &self.sites[system as usize].manager else { return };
-        let (run, (zones, generation)) = (manager.run, manager.zones.clone());
-        if let Some(zones) = zones {
+        let Some(manager) = &mut self.sites[system as usize].manager else { return };
+        if let Some(zones) = &manager.zones {
+            let (run, request) = (manager.run, manager.offers.request(zones));
             let ms = self.call_ms(system);
-            self.after(ms, Event::Zones(system, run, generation, zones));
+            self.after(ms, Event::Zones(system, run, Box::new(request)));
         }
     }
 
-    pub(super) fn tell_names(&mut self, system: System, run: u64, generation: u64, zones: Desired) {
+    pub(super) fn tell_names(&mut self, system: System, run: u64, request: ApplyZonesRequest) {
         // A request that was under way when its link manager ended arrives all the same.
         if !self.reaches(system, Service::LinkManager, Service::DnsBroadcaster) {
             return;
         }
         let Some(names) = &self.site(system).names else { return };
-        let applied = names.apply(system, run, generation, zones);
-        self.outcome(Place(system, Service::DnsBroadcaster), applied);
+        let generation = request.generation;
+        let applied = names.apply(request);
+        let Some(answer) = self.outcome(Place(system, Service::DnsBroadcaster), applied) else { return };
+        let manager = self.site(system).manager.as_mut().filter(|manager| manager.run == run);
+        if manager.is_some_and(|manager| manager.offers.answered(generation, &answer)) {
+            self.offer_zones(system);
+        }
     }
 
     /// The services of `system` are told of its certificates.
