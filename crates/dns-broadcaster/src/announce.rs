@@ -130,17 +130,17 @@ async fn watch_zones(snapshot: Arc<ArcSwap<Snapshot>>, mut published: watch::Rec
 
 /// What is another, in portions.
 fn difference(before: &Snapshot, after: &Snapshot) -> Vec<Input> {
-    fn serial(snapshot: &Snapshot, zone: &Zone) -> Option<Serial> {
-        let zone = snapshot.zone(zone.origin())?;
-        (zone.is_transferable() && !zone.is_held()).then(|| zone.serial())
+    fn serial(zone: Option<&Arc<Zone>>) -> Option<Serial> {
+        zone.filter(|zone| zone.is_transferable() && !zone.is_held()).map(|zone| zone.serial())
     }
-    let changed = after.zones().filter_map(|zone| {
-        let now = serial(after, zone)?;
-        (serial(before, zone) != Some(now)).then(|| (zone.origin().clone(), now))
-    });
-    let gone = before.zones().filter(|zone| serial(before, zone).is_some() && serial(after, zone).is_none());
-    let changed: Vec<_> = changed.collect();
-    let gone: Vec<_> = gone.map(|zone| zone.origin().clone()).collect();
+    let (mut changed, mut gone) = (Vec::new(), Vec::new());
+    for (was, is) in before.differences(after) {
+        match (was, serial(was), is, serial(is)) {
+            (_, was, Some(zone), Some(now)) if was != Some(now) => changed.push((zone.origin().clone(), now)),
+            (Some(zone), Some(_), _, None) => gone.push(zone.origin().clone()),
+            _ => {}
+        }
+    }
     let gone = gone.chunks(PUBLISHED_MAX).map(|zones| (Vec::new(), zones.to_vec()));
     let changed = changed.chunks(PUBLISHED_MAX).map(|zones| (zones.to_vec(), Vec::new()));
     gone.chain(changed).map(|(changed, removed)| Input::Published { changed, removed }).collect()

@@ -29,7 +29,7 @@ use crate::core::secondary::stream::Stream;
 use crate::core::secondary::{
     Change, Copies, Held, Input, Outcome, Output, Policy, Primary, Reason, Standing, Summary, Times,
 };
-use crate::core::zone::Zone;
+use crate::core::zone::{Snapshot, Zone};
 use crate::correspondent::{Correspondent, Failure, Sending, source};
 use crate::courier::{question, served_serial};
 use crate::desk::{self, KnownBy};
@@ -253,13 +253,18 @@ async fn watch_published(publisher: Arc<Publisher>, is_idle: bool, inbox: Inbox)
         return std::future::pending().await;
     }
     let mut published = publisher.published();
-    let mut before = BTreeSet::new();
+    let mut before = Arc::<Snapshot>::default();
     loop {
         published.borrow_and_update();
-        let present: BTreeSet<Name> =
-            publisher.published_snapshot().load().zones().map(|zone| zone.origin().clone()).collect();
-        let begun: Vec<_> = present.difference(&before).cloned().collect();
-        let ended: Vec<_> = before.difference(&present).cloned().collect();
+        let present = publisher.published_snapshot().load_full();
+        let (mut begun, mut ended) = (Vec::new(), Vec::new());
+        for difference in before.differences(&present) {
+            match difference {
+                (None, Some(zone)) => begun.push(zone.origin().clone()),
+                (Some(zone), None) => ended.push(zone.origin().clone()),
+                (None, None) | (Some(_), Some(_)) => {}
+            }
+        }
         before = present;
         let begun = begun.chunks(PUBLISHED_MAX).map(|names| (names.to_vec(), Vec::new()));
         let ended = ended.chunks(PUBLISHED_MAX).map(|names| (Vec::new(), names.to_vec()));

@@ -1,10 +1,8 @@
 //! Zones: what the link manager wants them to be, and the records that follow from it.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -17,9 +15,12 @@ use super::name::Name;
 use super::own::{self, Digest, Nodes};
 use super::packed::PackedSet;
 use super::record::{Kind, Rdata, Set, Soa};
-use super::table::{Builder, Table};
+use super::table::Table;
 
 mod others;
+mod snapshot;
+
+pub use self::snapshot::{Difference, Snapshot};
 
 /// Names beneath a system's domain that belong to the system, hence to no tenant.
 pub const SYSTEM_LABELS: [&str; 3] = [NAME_SERVER_LABEL, "s3", "admin"];
@@ -183,47 +184,6 @@ pub struct Zone {
     pub(super) history: History,
     /// `None` while it is not signed.
     pub(super) signed: Option<Signed>,
-}
-
-/// Every zone, at one instant. A query reads one snapshot from beginning to end.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// By name.
-    zones: Vec<Arc<Zone>>,
-    /// Their positions, by name.
-    index: Table,
-    /// Labels of the deepest zone's name: no question looks for a zone below that.
-    pub(super) depth_max: usize,
-}
-
-impl Snapshot {
-    /// A snapshot of `zones`, of which the last of a name counts.
-    pub fn new(zones: impl IntoIterator<Item = Arc<Zone>>) -> Self {
-        let zones: BTreeMap<_, _> = zones.into_iter().map(|zone| (zone.origin.clone(), zone)).collect();
-        let depth_max = zones.keys().map(Name::depth).max().unwrap_or(0);
-        let mut index = Builder::default();
-        for (name, position) in zones.keys().zip(0_u32..) {
-            index.push(name.as_bytes(), &position.to_le_bytes());
-        }
-        Self { zones: zones.into_values().collect(), index: index.finish(), depth_max }
-    }
-
-    /// The zone of that very name.
-    #[must_use]
-    pub fn zone(&self, origin: &Name) -> Option<&Arc<Zone>> {
-        self.at(origin.as_bytes())
-    }
-
-    /// The zone of the name of that key.
-    pub(super) fn at(&self, name: &[u8]) -> Option<&Arc<Zone>> {
-        let (_, position) = self.index.get(name)?;
-        self.zones.get(u32::from_le_bytes(*position.first_chunk()?) as usize)
-    }
-
-    /// All zones, by name.
-    pub fn zones(&self) -> impl Iterator<Item = &Arc<Zone>> {
-        self.zones.iter()
-    }
 }
 
 impl Zone {

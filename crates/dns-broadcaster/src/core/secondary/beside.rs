@@ -37,7 +37,9 @@ pub fn served<'a>(
             *zone = Arc::new(Zone { denies: false, ..Zone::clone(zone) });
         }
     }
-    Arc::new(Snapshot::new(own.zones().cloned().chain(beside.into_values())))
+    let mut served = Snapshot::clone(own);
+    beside.into_values().for_each(|zone| served.put(zone));
+    Arc::new(served)
 }
 
 /// Whether what is published here leaves this name to another zone.
