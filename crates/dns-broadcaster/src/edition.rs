@@ -14,6 +14,8 @@ use crate::core::own;
 use crate::core::zone::{Policy, Serial, Snapshot, System, Tenant, Tenants, Zone};
 use crate::signer::Keyring;
 
+mod changed;
+
 /// What zones are made of.
 #[derive(Clone, Copy)]
 pub(crate) struct Sources<'a> {
@@ -109,39 +111,11 @@ impl<'a> Sources<'a> {
     pub(crate) fn edition(self, before: &Snapshot, rules: Rules<'_>) -> Result<Edition, Unsigned> {
         let plots = self.plots(rules.keyring);
         let wanted: Vec<_> = plots.iter().map(|(name, plot)| plot.wanted(name, rules)).collect();
-        let mut renewed = self.renewals.settle(&wanted, rules.times, rules.is_start);
-        let mut zones = Vec::with_capacity(plots.len());
-        let mut early = Vec::new();
-        let mut shown = self.shown.cloned();
-        for (name, plot) in &plots {
-            let change = renewed.get_mut(name);
-            let served = match &change {
-                None => self.renewals.served(name, plot.source.given()),
-                Some(change) => change.as_ref().map_or(plot.source.given(), |renewal| renewal.served),
-            };
-            let same = if change.is_none() { self.same(name, plot, served, before) } else { None };
-            let zone = same.map_or_else(
-                || self.zone(name, plot, served, before, rules, &mut shown),
-                |same| Ok(Some(same)),
-            )?;
-            let Some(zone) = zone else { continue };
-            if let (Some(Some(renewal)), Some(signed)) = (change, zone.signed_state()) {
-                renewal.expire_by(signed.expires());
-                if before.zone(name).is_some_and(|before| before.serial() == served) {
-                    tracing::warn!(
-                        zone = %name,
-                        serial = served.0,
-                        "signed again without another serial, for the link leaves no more: have the name servers that follow take the zone anew"
-                    );
-                }
-            } else if plot.source.is_linked() && before.zone(name).is_none_or(|it| !Arc::ptr_eq(it, &zone)) {
-                early.push(Arc::clone(&zone));
-            }
-            zones.push(zone);
-        }
-        let snapshot = Arc::new(Snapshot::new(zones));
-        let early = early_snapshot(&snapshot, before, early);
-        Ok(Edition { snapshot, early, renewed, shown })
+        let renewed = self.renewals.settle(&wanted, rules.times, rules.is_start);
+        let mut press = Press::new(self, before, rules, renewed);
+        let zones = plots.iter().map(|(name, plot)| press.zone(name, plot));
+        let zones = zones.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+        Ok(press.edition(Snapshot::new(zones)))
     }
 
     /// What is published takes the place of a zone of that name.
@@ -152,18 +126,9 @@ impl<'a> Sources<'a> {
         let system = system.map(|system| (&system.domain, Source::System(system, record.system_serial)));
         let tenants = record.tenants.iter().map(|(name, tenant)| (name, Source::Tenant(tenant)));
         let keys = keyring.map(Keyring::public).unwrap_or_default();
-        let plot = |(name, source): (&Name, Source<'a>)| {
-            let mut keys = keys.clone();
-            let mut is_secure = !keys.is_empty();
-            if let (Source::Tenant(tenant), true) = (source, is_secure) {
-                keys.extend(tenant.peer_keys.iter().cloned());
-                keys.sort();
-                keys.dedup();
-                is_secure = !tenant.is_shared() || !tenant.peer_keys.is_empty();
-            }
-            (name.clone(), Plot { source, keys, is_secure, children: Arc::default() })
-        };
-        let mut plots: BTreeMap<_, _> = own.chain(system).chain(tenants).map(plot).collect();
+        let plots = own.chain(system).chain(tenants);
+        let mut plots: BTreeMap<_, _> =
+            plots.map(|(name, source)| (name.clone(), Plot::of(source, &keys))).collect();
         plots.extend(self.catalogue());
         if keyring.is_some() {
             let parent = |name: &Name| {
@@ -277,6 +242,59 @@ impl<'a> Sources<'a> {
     }
 }
 
+/// An edition that is being made.
+struct Press<'a> {
+    sources: Sources<'a>,
+    before: &'a Snapshot,
+    rules: Rules<'a>,
+    renewed: Changes,
+    shown: Option<Arc<Shown>>,
+    early: Vec<Arc<Zone>>,
+}
+
+impl<'a> Press<'a> {
+    /// `renewed` is what has to be remembered of its zones.
+    fn new(sources: Sources<'a>, before: &'a Snapshot, rules: Rules<'a>, renewed: Changes) -> Self {
+        Self { sources, before, rules, renewed, shown: sources.shown.cloned(), early: Vec::new() }
+    }
+
+    /// The zone of a plot.
+    fn zone(&mut self, name: &Name, plot: &Plot<'_>) -> Result<Option<Arc<Zone>>, Unsigned> {
+        let Self { sources, before, rules, .. } = *self;
+        let change = self.renewed.get_mut(name);
+        let served = match &change {
+            None => sources.renewals.served(name, plot.source.given()),
+            Some(change) => change.as_ref().map_or(plot.source.given(), |renewal| renewal.served),
+        };
+        let same = if change.is_none() { sources.same(name, plot, served, before) } else { None };
+        let zone = same.map_or_else(
+            || sources.zone(name, plot, served, before, rules, &mut self.shown),
+            |same| Ok(Some(same)),
+        )?;
+        let Some(zone) = zone else { return Ok(None) };
+        if let (Some(Some(renewal)), Some(signed)) = (change, zone.signed_state()) {
+            renewal.expire_by(signed.expires());
+            if before.zone(name).is_some_and(|before| before.serial() == served) {
+                tracing::warn!(
+                    zone = %name,
+                    serial = served.0,
+                    "signed again without another serial, for the link leaves no more: have the name servers that follow take the zone anew"
+                );
+            }
+        } else if plot.source.is_linked() && before.zone(name).is_none_or(|it| !Arc::ptr_eq(it, &zone)) {
+            self.early.push(Arc::clone(&zone));
+        }
+        Ok(Some(zone))
+    }
+
+    /// The edition of these zones.
+    fn edition(self, snapshot: Snapshot) -> Edition {
+        let snapshot = Arc::new(snapshot);
+        let early = early_snapshot(&snapshot, self.before, self.early);
+        Edition { snapshot, early, renewed: self.renewed, shown: self.shown }
+    }
+}
+
 /// What may be served before it is durable, of the edition that follows `before`: zones of links that are not
 /// signed. Their serials and what those stand for are on the link manager's record, which says them again
 /// after a crash. What is numbered here could have one serial for two contents then, and of a signature
@@ -289,13 +307,26 @@ fn early_snapshot(
     if early.is_empty() {
         return None;
     }
-    let with_early = Snapshot::new(before.zones().cloned().chain(early));
-    let is_all = with_early.zones().count() == snapshot.zones().count()
-        && with_early.zones().zip(snapshot.zones()).all(|(one, other)| Arc::ptr_eq(one, other));
+    let mut with_early = before.clone();
+    early.into_iter().for_each(|zone| with_early.put(zone));
+    let is_all = with_early.differences(snapshot).is_empty();
     Some(if is_all { Arc::clone(snapshot) } else { Arc::new(with_early) })
 }
 
-impl Plot<'_> {
+impl<'a> Plot<'a> {
+    /// `own_keys` are those of this system; none when zones are not signed.
+    fn of(source: Source<'a>, own_keys: &[PublicKey]) -> Self {
+        let mut keys = own_keys.to_vec();
+        let mut is_secure = !keys.is_empty();
+        if let (Source::Tenant(tenant), true) = (source, is_secure) {
+            keys.extend(tenant.peer_keys.iter().cloned());
+            keys.sort();
+            keys.dedup();
+            is_secure = !tenant.is_shared() || !tenant.peer_keys.is_empty();
+        }
+        Self { source, keys, is_secure, children: Arc::default() }
+    }
+
     fn wanted<'p>(&self, name: &'p Name, rules: Rules<'_>) -> Wanted<'p> {
         let Self { keys, is_secure, children, .. } = self;
         let keyring = rules.keyring.filter(|_| !keys.is_empty());

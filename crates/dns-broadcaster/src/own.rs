@@ -175,6 +175,11 @@ impl Own {
         }
     }
 
+    /// Whether there is nothing of the operator's.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.zones.is_empty() && self.records.sets().next().is_none()
+    }
+
     /// The serials that went apart from those of files.
     pub(crate) fn numbers(&self) -> &BTreeMap<Name, Numbered> {
         &self.numbers

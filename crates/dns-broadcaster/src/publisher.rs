@@ -221,7 +221,7 @@ impl Publisher {
         let held = state.held_after(&plan);
         if plan.verdict == Verdict::Applied || held.len() != state.held.len() {
             self.publish(&mut state, plan, held).await?;
-            if state.record.tenants.len() > tenants_before {
+            if state.record.tenants.len() > tenants_before && !state.own.is_empty() {
                 state.log_left_out(&self.config.domain);
             }
         } else {
@@ -320,9 +320,8 @@ impl Publisher {
         self.store.put_keys(&next, keyring).await.inspect_err(|_| self.broken.cancel())?;
         tracing::info!(?step, keys = ?next, "a step of the roll of the key");
         state.keyring = Some(next);
-        let (plan, held) = (Plan::nothing(&state.record), state.held.clone());
         // The disk is ahead now: what cannot be published is published after a start.
-        self.publish(&mut state, plan, held).await.inspect_err(|_| self.broken.cancel())?;
+        self.publish_all(&mut state).await.inspect_err(|_| self.broken.cancel())?;
         Ok(wire::RollKeyResponse { keys: Some(state.keys()) })
     }
 
@@ -393,23 +392,6 @@ impl Publisher {
         rules(&self.config, state.keyring.as_ref(), false)
     }
 
-    /// Makes the plan's outcome durable and answers it, with `own` in the place of the operator's records.
-    async fn publish_own(
-        &self,
-        state: &mut State,
-        own: Own,
-        plan: Plan,
-        received: Received,
-    ) -> Result<(), Error> {
-        let before = std::mem::replace(&mut state.own, own);
-        let held = state.held.clone();
-        let published = self.publish_with(state, plan, held, received).await;
-        if published.is_err() {
-            state.own = before;
-        }
-        published
-    }
-
     /// Of tables whose names others may choose.
     pub(crate) fn key(&self) -> table::Key {
         self.key
@@ -436,35 +418,77 @@ impl Publisher {
 
     /// Makes the plan's outcome durable and answers it.
     async fn publish(&self, state: &mut State, plan: Plan, held: BTreeSet<Name>) -> Result<(), Error> {
-        self.publish_with(state, plan, held, Received::default()).await
+        let next = Next { plan, held, own: None, received: Received::default() };
+        self.publish_next(state, Box::new(next)).await
     }
 
-    async fn publish_with(
+    /// The same, with `own` in the place of the operator's records.
+    async fn publish_own(
         &self,
         state: &mut State,
+        own: Own,
         plan: Plan,
-        held: BTreeSet<Name>,
         received: Received,
     ) -> Result<(), Error> {
-        let sources = Sources { record: &plan.next, held: &held, ..state.sources() };
-        let edition = sources.edition(&self.own.load(), self.rules(state))?;
+        let held = state.held.clone();
+        let next = Next { plan, held, own: Some(own), received };
+        self.publish_next(state, Box::new(next)).await
+    }
+
+    /// Publishes by other rules than before, hence every zone anew.
+    async fn publish_all(&self, state: &mut State) -> Result<(), Error> {
+        let (plan, held) = (Plan::nothing(&state.record), state.held.clone());
+        let next = Box::new(Next { plan, held, own: None, received: Received::default() });
+        let edition = next.sources(state).edition(&self.own.load(), self.rules(state))?;
+        self.bring_out(state, next, edition).await
+    }
+
+    async fn publish_next(&self, state: &mut State, next: Box<Next>) -> Result<(), Error> {
+        let (last, rules) = (state.sources(), self.rules(state));
+        let edition = next.sources(state).edition_after(last, &self.own.load(), rules)?;
+        self.bring_out(state, next, edition).await
+    }
+
+    /// Makes an edition of `next` durable and answers it.
+    async fn bring_out(&self, state: &mut State, next: Box<Next>, edition: Edition) -> Result<(), Error> {
         let Edition { snapshot, early, renewed, shown } = edition;
         if let Some(early) = &early {
-            self.serve(Arc::clone(early), &plan.next, &state.copies);
+            self.serve(Arc::clone(early), &next.plan.next, &state.copies);
         }
-        if plan.verdict == Verdict::Applied || !renewed.is_empty() || !received.is_empty() {
-            let committed = self.store.commit(&plan, &renewed, &received).await;
+        if next.plan.verdict == Verdict::Applied || !renewed.is_empty() || !next.received.is_empty() {
+            let committed = self.store.commit(&next.plan, &renewed, &next.received).await;
             committed.inspect_err(|_| self.broken.cancel())?;
         }
+        let Next { plan, held, own, received } = *next;
         state.receive(received);
         state.take(plan);
         state.held = held;
+        if let Some(own) = own {
+            state.own = own;
+        }
         state.renewals.take(renewed);
         state.shown = shown;
         if early.is_none_or(|early| !Arc::ptr_eq(&early, &snapshot)) {
             self.serve(snapshot, &state.record, &state.copies);
         }
         Ok(())
+    }
+}
+
+/// What is to be published.
+struct Next {
+    plan: Plan,
+    held: BTreeSet<Name>,
+    /// `None`: the operator's records stay.
+    own: Option<Own>,
+    received: Received,
+}
+
+impl Next {
+    fn sources<'a>(&'a self, state: &'a State) -> Sources<'a> {
+        let own = self.own.as_ref().unwrap_or(&state.own);
+        let (own_records, own_zones) = (&own.records, &own.zones);
+        Sources { record: &self.plan.next, held: &self.held, own_records, own_zones, ..state.sources() }
     }
 }
 

@@ -74,6 +74,13 @@ pub fn origin(domain: &Name) -> Option<Name> {
     origin.child(ZONES)?.child(&label(0)).map(|_| origin)
 }
 
+/// Whether `name` is the one that [`origin`] gives, if it gives one: told without making names.
+#[must_use]
+pub fn may_be_origin(name: &Name, domain: &Name) -> bool {
+    let label = name.as_bytes().strip_prefix(domain.as_bytes()).and_then(<[u8]>::split_first);
+    label.is_some_and(|(_, label)| label == LABEL.as_bytes())
+}
+
 impl Members {
     /// Of these zones.
     pub fn of<'a>(zones: impl Iterator<Item = &'a Name>) -> Self {

@@ -23,6 +23,8 @@ use super::super::zone::Serial;
 use super::key::PublicKey;
 use super::{Denial, PARTS, Times};
 
+mod some;
+
 /// Serials from each of a link's to the next one that it may give: those between are not the link
 /// manager's. With 24 weeks from one renewal to the next, some four years in which nothing moves, and a
 /// roll of the key on each side in them. More would cost the link manager: a link that is made anew has to
