@@ -2,6 +2,7 @@
 //! a broadcaster that was restarted hears it too.
 
 mod offers;
+mod zones;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,14 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use switchback_kit::grpc::Channel;
-use switchback_link_core::{Input, LinkMachine, Overdue};
+use switchback_link_core::{Input, Overdue};
 use switchback_proto::dns::v1::dns_service_client::DnsServiceClient;
 use switchback_proto::dns::v1::{OverdueSecondary, TenantZone};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::offers::Offers;
-use crate::convert::view::zone_out;
+pub use self::zones::Zones;
 
 /// Between two repeats of what is desired.
 const REPEAT: Duration = Duration::from_secs(2);
@@ -25,7 +26,7 @@ const REPEAT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(250);
 
 /// What the broadcaster shall serve beside the system's own zone.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Desired {
     /// One for each tenant, by name.
     pub tenants: Arc<[Arc<TenantZone>]>,
@@ -33,13 +34,15 @@ pub struct Desired {
     pub life: String,
 }
 
-/// What the broadcaster shall serve, with answers that may be kept for `ttl_seconds`. `None` while it is
-/// too early to say.
-#[must_use]
-pub fn desired(machine: &LinkMachine, ttl_seconds: u32) -> Option<Desired> {
-    let tenants = machine.zones()?.iter().map(|zone| Arc::new(zone_out(zone, ttl_seconds))).collect();
-    let life = machine.life().map(|life| life.to_string()).unwrap_or_default();
-    Some(Desired { tenants, life })
+impl PartialEq for Desired {
+    /// What one has from the other is not looked at.
+    fn eq(&self, other: &Self) -> bool {
+        let is_same = |(one, other): (&Arc<_>, &Arc<_>)| Arc::ptr_eq(one, other) || one == other;
+        let are_same = || self.tenants.iter().zip(&*other.tenants).all(is_same);
+        self.life == other.life
+            && self.tenants.len() == other.tenants.len()
+            && (Arc::ptr_eq(&self.tenants, &other.tenants) || are_same())
+    }
 }
 
 fn overdue_in(secondary: OverdueSecondary) -> (String, Overdue) {

@@ -116,7 +116,7 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
         snapshot: snapshots,
         desired,
         dials: BTreeSet::new(),
-        ttl_seconds: config.ttl_seconds,
+        zones: dns::Zones::new(config.ttl_seconds),
     };
     let dns_channel = grpc::channel(&config.services.dns_broadcaster, &secret)?;
     let rpc = rpc::Rpc {

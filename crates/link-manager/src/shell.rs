@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::dns::Desired;
+use crate::dns::{Desired, Zones};
 use switchback_kit::drive;
 use switchback_kit::durable::Batch;
 use switchback_link_core::{Change, Done, Error, LinkMachine, LinkView, Output, Token};
@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::mover::Asker;
 use crate::peer::Peers;
-use crate::{dns, store};
+use crate::store;
 
 /// What callers wait for. A caller that went away is dropped when its answer comes.
 #[derive(Clone, Default)]
@@ -52,7 +52,7 @@ pub(crate) struct LinkShell {
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(crate) desired: watch::Sender<Option<Desired>>,
     pub(crate) dials: BTreeSet<String>,
-    pub(crate) ttl_seconds: u32,
+    pub(crate) zones: Zones,
 }
 
 impl drive::Shell<LinkMachine> for LinkShell {
@@ -60,6 +60,7 @@ impl drive::Shell<LinkMachine> for LinkShell {
         if let Change::PutEvent(event) = change {
             tracing::info!(event = event.id, link = event.link, text = event.text, "system log");
         }
+        self.zones.note(change);
         store::persist(change, batch);
     }
 
@@ -82,7 +83,7 @@ impl drive::Shell<LinkMachine> for LinkShell {
             self.peers.dial(&dials);
             self.dials = dials;
         }
-        let desired = dns::desired(machine, self.ttl_seconds);
+        let desired = self.zones.desired(machine);
         self.desired.send_if_modified(|present| {
             let changed = *present != desired;
             *present = desired;

@@ -17,7 +17,7 @@ use crate::input::{
 use crate::output::{Done, Output};
 use crate::policy::REQUESTS_MAX;
 use crate::state::{Event, Goal, Identity, Link, LinkState, Meta, RequestRecord, Severity, State};
-use crate::zone::{self, TenantZone};
+use crate::zone;
 use crate::{Change, Error, Message, Policy, access, flow};
 
 /// The outbox of the link machine.
@@ -177,28 +177,6 @@ impl LinkMachine {
         let links = self.state.links.values().map(|link| link.peer_address.clone());
         let new = self.creating.iter().map(|creating| creating.create.peer_address.clone());
         links.chain(new).filter(|address| !address.is_empty()).collect()
-    }
-
-    /// The zones that the broadcaster shall serve; `None` while it is too early to say, because a
-    /// side that returns may hold old answers.
-    #[must_use]
-    pub fn zones(&self) -> Option<Vec<TenantZone>> {
-        let own = self.own.as_ref()?;
-        let mover = self.mover.as_ref()?;
-        if self.observed.values().any(|observed| observed.hold_until.is_some()) {
-            return None;
-        }
-        let links = self.state.links.values().filter(|link| link.is_established());
-        let linked: BTreeSet<ContentId> =
-            links.clone().flat_map(|link| &link.shared.contents).map(|content| content.id).collect();
-        let free = mover.contents.iter().filter(|view| !linked.contains(&view.content.id));
-        let tenants =
-            free.filter(|view| view.content.kind == switchback_model::ContentKind::Tenant && !view.orphaned);
-        let mut zones: Vec<_> = links.flat_map(|link| zone::of_link(link, own)).collect();
-        zones.extend(tenants.map(|view| zone::of_tenant(&view.content.name, own)));
-        zones.sort_by(|left, right| left.name.cmp(&right.name));
-        zones.dedup_by(|left, right| left.name == right.name);
-        Some(zones)
     }
 
     /// This life of the system: its incarnation, unless it is known to be over.

@@ -1,13 +1,13 @@
 //! What the names of tenants answer: names follow authority, after it has moved.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use switchback_machine::Timestamp;
-use switchback_model::{AccessMode, ContentKind, Epoch, Side};
+use switchback_model::{AccessMode, Content, ContentKind, Epoch, LinkId, Side};
 
 use crate::machine::{Observed, Out};
 use crate::{Identity, Link, LinkMachine, Overdue, Severity, ZoneRecord};
@@ -194,6 +194,54 @@ pub(crate) fn of_link(link: &Link, own: &Identity) -> Vec<TenantZone> {
 }
 
 impl LinkMachine {
+    /// The zones that the broadcaster shall serve, by name; `None` while it is too early to say, because a
+    /// side that returns may hold old answers.
+    #[must_use]
+    pub fn zones(&self) -> Option<Vec<TenantZone>> {
+        if !self.knows_zones() {
+            return None;
+        }
+        let mut zones: Vec<_> = self.state().links.keys().flat_map(|link| self.zones_of(*link)).collect();
+        zones.extend(self.free_zones());
+        zones.sort_by(|left, right| left.name.cmp(&right.name));
+        zones.dedup_by(|left, right| left.name == right.name);
+        Some(zones)
+    }
+
+    /// Whether it is time to say which zones there are.
+    #[must_use]
+    pub fn knows_zones(&self) -> bool {
+        let is_held = self.observed.values().any(|observed| observed.hold_until.is_some());
+        self.own.is_some() && self.mover.is_some() && !is_held
+    }
+
+    /// The zones of one link's tenants. They follow from the link as it is on record, and from who we are.
+    #[must_use]
+    pub fn zones_of(&self, link: LinkId) -> Vec<TenantZone> {
+        let link = self.state().links.get(&link).filter(|link| link.is_established());
+        link.zip(self.own.as_ref()).map(|(link, own)| of_link(link, own)).unwrap_or_default()
+    }
+
+    /// The zones of the tenants that are on no link. They follow from which contents there are, here and on
+    /// links, and from who we are.
+    #[must_use]
+    pub fn free_zones(&self) -> Vec<TenantZone> {
+        let Some(own) = &self.own else { return Vec::new() };
+        let links = self.state().links.values().filter(|link| link.is_established());
+        let linked: BTreeSet<_> =
+            links.flat_map(|link| &link.shared.contents).map(|content| content.id).collect();
+        let tenants = self.contents().filter(|(content, orphaned)| {
+            content.kind == ContentKind::Tenant && !orphaned && !linked.contains(&content.id)
+        });
+        tenants.map(|(content, _)| of_tenant(&content.name, own)).collect()
+    }
+
+    /// What the mover holds, as it was seen last, and whether it has lost its link and awaits its release.
+    pub fn contents(&self) -> impl Iterator<Item = (&Content, bool)> {
+        let contents = self.mover.iter().flat_map(|mover| &mover.contents);
+        contents.map(|view| (&view.content, view.orphaned))
+    }
+
     /// Tells of each name server once when it falls behind, and once when it has caught up: for a
     /// failover waits for none of them.
     pub(crate) fn name_servers_overdue(

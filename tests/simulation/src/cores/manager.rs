@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use switchback_kit::durable::{Batch, Db};
-use switchback_link::dns::{Desired, Offers};
+use switchback_link::dns::{Desired, Offers, Zones};
 use switchback_link::store;
 use switchback_link_core::{Access, FlowSpec, Input, LinkMachine, Output, Policy, check};
 use switchback_machine::{Machine as _, Outbox, Timestamp};
@@ -13,6 +13,8 @@ use switchback_world::time::unix_ms;
 
 use crate::cores::Trouble;
 
+/// How long what names answer may be kept.
+pub const ZONE_TTL_SECONDS: u32 = 5;
 /// Changes in one batch, as the loop of the shell has it.
 const CHANGES_PER_BATCH_MAX: usize = 32;
 
@@ -63,8 +65,10 @@ pub struct Manager {
     pub mover: Option<u64>,
     /// When it was seen, in simulated milliseconds.
     pub seen_ms: u64,
-    /// What the broadcaster was last told.
-    pub zones: Option<Desired>,
+    /// What the broadcaster shall serve.
+    pub zones: Zones,
+    /// What it was last told of that.
+    pub told: Option<Desired>,
     /// In which way.
     pub offers: Offers,
     /// When it is ticked next, in simulated milliseconds.
@@ -91,7 +95,8 @@ impl Manager {
             flows: Slot::default(),
             mover: None,
             seen_ms: 0,
-            zones: None,
+            zones: Zones::new(ZONE_TTL_SECONDS),
+            told: None,
             offers: Offers::new(zone, format!("{run:016x}")),
             tick_ms: None,
             db,
@@ -130,7 +135,10 @@ impl Manager {
         check(self.machine.state()).map_err(|violation| Trouble::Refused(violation.to_string()))?;
         for changes in outbox.changes.chunks(CHANGES_PER_BATCH_MAX) {
             let mut batch = Batch::default();
-            changes.iter().for_each(|change| store::persist(change, &mut batch));
+            changes.iter().for_each(|change| {
+                self.zones.note(change);
+                store::persist(change, &mut batch);
+            });
             self.db.commit(batch).map_err(|error| Trouble::Ended(error.to_string()))?;
         }
         Ok(outbox.outputs)

@@ -1,9 +1,11 @@
 //! Inside a system: what the link manager asks of the other services, and what they tell it.
 
+use switchback_link::dns::Zones;
 use switchback_link_core::{Access, FlowSpec, Input, Message, Output};
 use switchback_model::LinkId;
 use switchback_proto::dns::v1::ApplyZonesRequest;
 
+use crate::cores::manager::ZONE_TTL_SECONDS;
 use crate::cores::network::{Line, Parcel};
 use crate::cores::{Trouble, at_once};
 use crate::site::{Place, Service, System};
@@ -153,16 +155,20 @@ impl Stage {
     /// What names shall answer now, if that has changed.
     pub(super) fn publish(&mut self, system: System) {
         let Some(manager) = &mut self.sites[system as usize].manager else { return };
-        let zones = switchback_link::dns::desired(&manager.machine, 5);
-        if zones != manager.zones {
-            manager.zones = zones;
+        let zones = manager.zones.desired(&manager.machine);
+        if zones != Zones::new(ZONE_TTL_SECONDS).desired(&manager.machine) {
+            self.record.violation(&format!("the zones of {system} are not those of its links"));
+            return;
+        }
+        if zones != manager.told {
+            manager.told = zones;
             self.offer_zones(system);
         }
     }
 
     pub(super) fn offer_zones(&mut self, system: System) {
         let Some(manager) = &mut self.sites[system as usize].manager else { return };
-        if let Some(zones) = &manager.zones {
+        if let Some(zones) = &manager.told {
             let (run, request) = (manager.run, manager.offers.request(zones));
             let ms = self.call_ms(system);
             self.after(ms, Event::Zones(system, run, Box::new(request)));
