@@ -16,7 +16,9 @@ use tonic::{Code, Request, Response, Status};
 use crate::publisher::{LinkZones, Publisher};
 use crate::{Error, announce, convert, primary, update};
 
-/// A zone takes some 200 bytes: this is room for tens of thousands of tenants.
+/// What a request may take. A tenant's zone has some 150 bytes, and 70 more for each key of the other system: one
+/// request can say everything of some hundred thousand tenants on links, or of half as many that are signed.
+/// Beyond that a broadcaster that was started again is told nothing.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The service, ready to be routed.
@@ -157,4 +159,36 @@ fn status(error: &Error) -> Status {
         }
     };
     refusal(code, reason, error.to_string(), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use switchback_proto::dns::v1::{NameServer, TenantZone};
+
+    use super::*;
+
+    #[test]
+    fn a_request_has_room_for_everything_of_a_hundred_thousand_tenants() {
+        let server = |name: &str| NameServer { name: name.into(), addresses: vec!["192.0.2.53".into()] };
+        let zone = |keys: usize| TenantZone {
+            name: "tenant-12345.east.example.com".into(),
+            serial: u32::MAX,
+            addresses: vec!["192.0.2.101".into()],
+            name_servers: vec![server("ns1.west.example.com"), server("ns1.east.example.com")],
+            ttl_seconds: 5,
+            link: "east-west".into(),
+            target: "east".into(),
+            epoch: 1_000,
+            generation: 63,
+            dnskeys: vec![vec![0; 68].into(); keys],
+            ..TenantZone::default()
+        };
+        let bytes = |keys, count| {
+            let tenants = vec![zone(keys); count];
+            ApplyZonesRequest { tenants, ..ApplyZonesRequest::default() }.encoded_len()
+        };
+        assert!(bytes(0, 100_000) < MESSAGE_BYTES_MAX, "{}", bytes(0, 100_000));
+        assert!(bytes(2, 50_000) < MESSAGE_BYTES_MAX, "{}", bytes(2, 50_000));
+    }
 }
