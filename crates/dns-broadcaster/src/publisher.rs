@@ -33,7 +33,7 @@ use crate::core::own::{Refusal, zone_taken};
 use crate::core::receive::{Seen, Taken};
 use crate::core::secondary;
 use crate::core::table;
-use crate::core::update::{self, Wish};
+use crate::core::update::Said;
 use crate::core::zone::{Serial, Snapshot, Zone};
 use crate::edition::{Rules, Shown, Sources};
 use crate::own::{self, Beside, Own};
@@ -54,6 +54,8 @@ pub struct Publisher {
     state: Mutex<State>,
     /// Copies that are to be served, or no more, and are not yet.
     copies_due: std::sync::Mutex<Vec<(Name, Option<Arc<Zone>>)>>,
+    /// What names lead to by what is answered.
+    said: ArcSwap<Said>,
     /// Counts the editions of what this system publishes.
     published: watch::Sender<u64>,
     /// Cancelled when state could not be made durable: the process must end.
@@ -138,6 +140,7 @@ impl Publisher {
         }
         state.renewals.take(edition.renewed);
         state.shown = edition.shown;
+        let said = Said { record: state.record.clone(), held: state.held.clone() };
         let own = edition.snapshot;
         let snapshot = Arc::new(ArcSwap::new(Arc::clone(&own)));
         Ok(Self {
@@ -148,6 +151,7 @@ impl Publisher {
             own: Arc::new(ArcSwap::new(own)),
             state: Mutex::new(state),
             copies_due: std::sync::Mutex::default(),
+            said: ArcSwap::from_pointee(said),
             published: watch::Sender::new(0),
             broken: CancellationToken::new(),
         })
@@ -238,6 +242,7 @@ impl Publisher {
             overdue: Vec::new(),
             dnskeys: keys.iter().map(|key| key.rdata().into()).collect(),
             incomplete,
+            heard: if state.heard.run.is_empty() { 0 } else { state.heard.generation },
         })
     }
 
@@ -334,10 +339,9 @@ impl Publisher {
         LinkZones { epoch: epochs.min(), names: tenants().map(|tenant| tenant.name.clone()).collect() }
     }
 
-    /// What is wished of the tenants within `zones`, which others master.
-    pub(crate) async fn wishes(&self, zones: &BTreeSet<Name>) -> BTreeMap<Name, Wish> {
-        let state = self.state.lock().await;
-        update::wishes(&state.record, &state.held, zones)
+    /// What names lead to by what is answered: for those that put them elsewhere.
+    pub(crate) fn said(&self) -> Arc<Said> {
+        self.said.load_full()
     }
 
     /// How long the zones of links are held back after a start.
@@ -408,6 +412,12 @@ impl Publisher {
         let linked = record.tenants.values().filter(|tenant| !tenant.link.is_empty());
         let linked = linked.map(|tenant| &tenant.name);
         self.snapshot.store(secondary::served(&self.own.load_full(), linked, copies));
+    }
+
+    /// The same of where names lead, for those that put them elsewhere; to be called before what is made of it
+    /// is served.
+    fn say(&self, record: &Record, held: &BTreeSet<Name>) {
+        self.said.store(Arc::new(Said { record: record.clone(), held: held.clone() }));
     }
 
     /// Answers from `own`, and has it taken by those that follow. `record` is what it is made of.

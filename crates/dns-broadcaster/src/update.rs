@@ -133,12 +133,12 @@ async fn watch_wishes(publisher: Arc<Publisher>, zones: BTreeSet<Name>, put: BTr
         return std::future::pending().await;
     }
     let mut published = publisher.published();
-    let mut before: BTreeMap<_, _> = put.into_iter().map(|name| (name, Wish::Wait)).collect();
+    let mut edition = *published.borrow_and_update();
+    let mut said = publisher.said();
+    let mut changes: Vec<_> = said.wishes(&zones).into_iter().collect();
+    let is_said = |name: &Name| said.record.tenants.contains_key(name);
+    changes.extend(put.into_iter().filter(|name| !is_said(name)).map(|name| (name, Wish::Remove)));
     loop {
-        let edition = *published.borrow_and_update();
-        let present = publisher.wishes(&zones).await;
-        let changes = difference(&before, &present);
-        before = present;
         for changes in changes.chunks(PUBLISHED_MAX) {
             if inbox.tell(Input::Published(changes.to_vec())).await.is_err() {
                 return;
@@ -148,15 +148,12 @@ async fn watch_wishes(publisher: Arc<Publisher>, zones: BTreeSet<Name>, put: BTr
         if published.changed().await.is_err() {
             return;
         }
+        edition = *published.borrow_and_update();
+        let before = std::mem::replace(&mut said, publisher.said());
+        changes = said.wishes_since(&before, &zones);
+        // Names that move are in a hurry, and those that go are not.
+        changes.sort_by_key(|(_, wish)| *wish == Wish::Remove);
     }
-}
-
-/// What is wished anew first: names that move are in a hurry, and those that go are not.
-fn difference(before: &BTreeMap<Name, Wish>, present: &BTreeMap<Name, Wish>) -> Vec<(Name, Wish)> {
-    let changed = present.iter().filter(|&(name, wish)| before.get(name) != Some(wish));
-    let changed = changed.map(|(name, wish)| (name.clone(), wish.clone()));
-    let gone = before.keys().filter(|&name| !present.contains_key(name));
-    changed.chain(gone.map(|name| (name.clone(), Wish::Remove))).collect()
 }
 
 /// A name server that masters a zone which is updated.

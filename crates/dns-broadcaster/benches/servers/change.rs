@@ -15,10 +15,11 @@ use switchback_dns::access;
 use switchback_dns::core::name::Name;
 use switchback_dns::core::secondary::Follow;
 use switchback_dns::tsig::{Algorithm, Key};
+use switchback_proto::dns::v1::ApplyZonesRequest;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::broadcaster::{Bound, FOR_EVER, zone};
+use crate::broadcaster::{Bound, FOR_EVER, request, zone};
 use crate::peer::{Kind, Master, Primary, Secondary, TsigKey, address_of, eventually};
 
 const OURS: Ipv4Addr = Ipv4Addr::new(127, 75, 9, 1);
@@ -295,14 +296,17 @@ async fn told(folder: &Path, changes: usize) {
             let moving = if generation == 0 { ZONES } else { changed };
             generation += 1;
             serials[..moving].fill(generation);
-            let zones = serials.iter().enumerate();
+            let zones = serials[..moving].iter().enumerate();
             let zones = zones
                 .map(|(n, serial)| zone(&format!("t{n}.west.example.com"), *serial, &["192.0.2.1"], "link"));
-            let zones = zones.collect();
+            // As the link manager does: everything at first, and then what has changed.
+            let base = u64::from(generation - 1);
+            let request = ApplyZonesRequest { base, ..request(u64::from(generation), zones.collect()) };
             while heard.try_recv().is_ok() {}
             let begun = Instant::now();
-            ours.apply(u64::from(generation), zones).await;
+            let applied = ours.client.apply_zones(request).await.unwrap().into_inner();
             let reply = Instant::now();
+            assert!(!applied.incomplete && applied.stale_zones.is_empty());
             for _ in 0..moving * usize::from(LISTENERS) {
                 let at: Instant = timeout(LATEST, heard.recv()).await.expect("everybody is told").unwrap();
                 if change > 0 {

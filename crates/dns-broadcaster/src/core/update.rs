@@ -45,7 +45,7 @@ pub use event::{Change, Declined, Doubt, Exchange, Found, Input, Output, Put, Tr
 pub use fence::{Fence, Stands};
 pub use policy::{NAMES_MAX, Policy};
 pub use view::{Counts, LastChange, Standing, State, Summary};
-pub use wish::{Content, Leads, Wish, wishes};
+pub use wish::{Content, Leads, Said, Wish};
 
 use alloc::collections::{BTreeMap, BTreeSet};
 

@@ -53,8 +53,12 @@ impl Publisher {
     /// Makes an edition of `next` durable and answers it.
     async fn bring_out(&self, state: &mut State, next: Box<Next>, edition: Edition) -> Result<(), Error> {
         let Edition { snapshot, early, renewed, shown } = edition;
-        if let Some(early) = &early {
-            self.serve(Arc::clone(early), &next.plan.next, &state.copies);
+        let is_early = early.as_ref().is_some_and(|early| Arc::ptr_eq(early, &snapshot));
+        if is_early {
+            self.say(&next.plan.next, &next.held);
+        }
+        if let Some(early) = early {
+            self.serve(early, &next.plan.next, &state.copies);
         }
         if next.plan.verdict == Verdict::Applied || !renewed.is_empty() || !next.received.is_empty() {
             let committed = self.store.commit(&next.plan, &renewed, &next.received).await;
@@ -69,7 +73,8 @@ impl Publisher {
         }
         state.renewals.take(renewed);
         state.shown = shown;
-        if early.is_none_or(|early| !Arc::ptr_eq(&early, &snapshot)) {
+        if !is_early {
+            self.say(&state.record, &state.held);
             self.serve(snapshot, &state.record, &state.copies);
         }
         Ok(())

@@ -75,10 +75,12 @@ async fn each_answers_for_both(is_signed: bool) {
         apply(&west, WEST, generation, tenants.collect()).await;
         converges(east.dns, west.dns, WEST, none).await;
     }
-    let shown = knows(&east, "what is held is shown", none, |primary| primary.held == 1).await;
+    // It is answered a moment before it is known to be durable, and when it is asked for next.
+    let is_shown = |primary: &wire::Primary| primary.held == 1 && primary.zones[0].due_ms.is_some();
+    let shown = knows(&east, "what is held is shown", none, is_shown).await;
     let copy = &shown.zones[0];
     assert_eq!((copy.name.as_str(), copy.expired, copy.reason.as_str()), (WEST, false, ""));
-    assert!(copy.word_ms.is_some() && copy.expires_ms > copy.due_ms && copy.due_ms.is_some(), "{copy:?}");
+    assert!(copy.word_ms.is_some() && copy.expires_ms > copy.due_ms, "{copy:?}");
     // A name server that both feed is told of west's zone by west, and not of the copy by east.
     let told = east.client.clone().list_secondaries(wire::ListSecondariesRequest::default()).await.unwrap();
     let told = told.into_inner().secondaries;

@@ -61,8 +61,8 @@ impl Offers {
         if generation != self.generation {
             return false;
         }
-        let is_taken = !answer.incomplete && answer.current_generation == generation;
-        self.acknowledged = self.said.clone().filter(|_| is_taken).map(|said| (generation, said));
+        let is_base = !answer.incomplete && answer.heard == generation;
+        self.acknowledged = self.said.clone().filter(|_| is_base).map(|said| (generation, said));
         answer.incomplete
     }
 }
@@ -105,6 +105,8 @@ mod tests {
         life: String,
         /// Zones that requests named.
         named: usize,
+        /// Whether it knows of no differences.
+        is_old: bool,
     }
 
     impl Broadcaster {
@@ -121,7 +123,8 @@ mod tests {
             }
             self.zones.extend(tenants.into_iter().map(|zone| (zone.name.clone(), zone)));
             (self.heard, self.life) = (Some((run, generation)), life);
-            ApplyZonesResponse { current_generation: generation, ..ApplyZonesResponse::default() }
+            let heard = if self.is_old { 0 } else { generation };
+            ApplyZonesResponse { current_generation: generation, heard, ..ApplyZonesResponse::default() }
         }
     }
 
@@ -202,6 +205,18 @@ mod tests {
         zones.insert(200, 1);
         tell(&mut offers, &mut broadcaster, &desired(&zones, 0));
         assert_eq!(broadcaster.named, 3);
+    }
+
+    #[test]
+    fn a_broadcaster_that_knows_of_no_differences_is_told_everything_each_time() {
+        let mut offers = Offers::new(SystemZone::default(), "run".into());
+        let mut broadcaster = Broadcaster { is_old: true, ..Broadcaster::default() };
+        for serial in 1..4 {
+            let request = offers.request(&desired(&[(1, serial), (2, 1)].into(), 0));
+            assert_eq!((request.base, request.tenants.len()), (0, 2));
+            let generation = request.generation;
+            assert!(!offers.answered(generation, &broadcaster.apply(request)));
+        }
     }
 
     #[test]

@@ -48,28 +48,59 @@ pub struct Leads {
     pub alias: Option<Name>,
 }
 
-/// What is wished of the tenants of `record` that lie within one of `zones`. `held` are the zones that
-/// nobody has confirmed since the start. A tenant that is not named is to go.
-#[must_use]
-pub fn wishes(record: &Record, held: &BTreeSet<Name>, zones: &BTreeSet<Name>) -> BTreeMap<Name, Wish> {
-    let domain = record.system.as_ref().map(|system| &system.domain);
-    let tenants = record.tenants.values();
-    let within = tenants.filter(|tenant| {
+/// Where names lead, by what this system answers.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// What is answered.
+    pub record: Record,
+    /// Zones that nobody has confirmed since the start.
+    pub held: BTreeSet<Name>,
+}
+
+impl Said {
+    /// What is wished of the tenants that lie within one of `zones`. A tenant that is not named is to go.
+    #[must_use]
+    pub fn wishes(&self, zones: &BTreeSet<Name>) -> BTreeMap<Name, Wish> {
+        let wished = |name: &Name| Some((name.clone(), self.wish(name, zones)?));
+        self.record.tenants.keys().filter_map(wished).collect()
+    }
+
+    /// What is wished otherwise than when `before` was said, in the order of names: it takes as long as what
+    /// is different.
+    #[must_use]
+    pub fn wishes_since(&self, before: &Self, zones: &BTreeSet<Name>) -> Vec<(Name, Wish)> {
+        let (was, is) = (before.domain(), self.domain());
+        let differences = before.record.tenants.differences(&self.record.tenants);
+        let mut names: BTreeSet<&Name> = differences.into_iter().map(|(name, ..)| name).collect();
+        names.extend(before.held.symmetric_difference(&self.held));
+        if was != is {
+            names.extend(before.record.tenants.keys().chain(self.record.tenants.keys()));
+        }
+        let changed = names.into_iter().filter_map(|name| {
+            let (was, is) = (before.wish(name, zones), self.wish(name, zones));
+            (was != is).then(|| (name.clone(), is.unwrap_or(Wish::Remove)))
+        });
+        changed.collect()
+    }
+
+    fn domain(&self) -> Option<&Name> {
+        self.record.system.as_ref().map(|system| &system.domain)
+    }
+
+    fn wish(&self, name: &Name, zones: &BTreeSet<Name>) -> Option<Wish> {
+        let tenant = self.record.tenants.get(name)?;
         // A name that has no room for a fence beneath it cannot be put.
-        Fence::owner(&tenant.name).is_some() && zones.iter().any(|zone| tenant.name.is_within(zone))
-    });
-    within
-        .map(|tenant| {
-            let wish = if held.contains(&tenant.name) {
-                Wish::Wait
-            } else if tenant.is_transferable(domain) {
-                Wish::Put(Arc::new(Content::of(tenant)))
-            } else {
-                Wish::LetGo
-            };
-            (tenant.name.clone(), wish)
+        if Fence::owner(name).is_none() || !zones.iter().any(|zone| name.is_within(zone)) {
+            return None;
+        }
+        Some(if self.held.contains(name) {
+            Wish::Wait
+        } else if tenant.is_transferable(self.domain()) {
+            Wish::Put(Arc::new(Content::of(tenant)))
+        } else {
+            Wish::LetGo
         })
-        .collect()
+    }
 }
 
 impl Content {
@@ -124,7 +155,9 @@ mod tests {
             tenants: tenants.into_iter().map(|tenant| (tenant.name.clone(), tenant)).collect(),
             ..Record::default()
         };
-        let wished = wishes(&record, &[name("held.east.example.com")].into(), &[name("example.com")].into());
+        let zones = [name("example.com")].into();
+        let said = Said { record, held: [name("held.east.example.com")].into() };
+        let wished = said.wishes(&zones);
         let put = |wish: &Wish| matches!(wish, Wish::Put(content) if content.serial == Serial(7));
         assert_eq!(wished.len(), 4, "what lies in none of the zones is not mentioned");
         assert!(
@@ -132,5 +165,29 @@ mod tests {
         );
         assert_eq!(wished[&name("held.east.example.com")], Wish::Wait);
         assert_eq!(wished[&name("theirs.east.example.com")], Wish::LetGo);
+
+        // Each way in which something comes to be wished otherwise.
+        let mut later = Said { held: BTreeSet::new(), ..said.clone() };
+        later.record.tenants.remove(&name("own.west.example.com"));
+        let mut moved = later.record.tenants[&name("linked.east.example.com")].clone();
+        moved.serial = Serial(8);
+        later.record.tenants.insert(moved.name.clone(), moved);
+        let mut elsewhere = said.clone();
+        elsewhere.record.system.as_mut().unwrap().domain = name("east.example.com");
+        for (one, other) in [(&said, &later), (&later, &said), (&said, &elsewhere), (&Said::default(), &said)]
+        {
+            let (was, is) = (one.wishes(&zones), other.wishes(&zones));
+            let mut told = was.clone();
+            let changes = other.wishes_since(one, &zones);
+            assert!(!changes.is_empty() && changes.iter().all(|(name, wish)| was.get(name) != Some(wish)));
+            for (name, wish) in changes {
+                match wish {
+                    Wish::Remove => _ = told.remove(&name),
+                    wish => _ = told.insert(name, wish),
+                }
+            }
+            assert_eq!(told, is);
+        }
+        assert_eq!(said.wishes_since(&said, &zones), []);
     }
 }
