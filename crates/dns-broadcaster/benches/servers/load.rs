@@ -79,37 +79,63 @@ struct Round {
     lost: usize,
 }
 
-/// Prints how the servers did. Its own CPU for each answer says more than answers a second where others
-/// use the machine too.
-pub(crate) fn compare((names, label): (usize, &str), servers: &[Server], load: &Load, rounds: usize) {
-    let mut all: Vec<Vec<Round>> = servers.iter().map(|_| Vec::new()).collect();
-    for round in 0..=rounds {
-        for (server, rounds) in servers.iter().zip(&mut all) {
-            let busy = drive(server, load, WINDOW_BUSY);
-            let quick = drive(server, load, WINDOW_QUICK);
-            // The first one warms up.
-            if round > 0 {
-                rounds.push(Round { p50: quick.p50, ..busy });
+/// How the servers did, in all their starts.
+#[derive(Default)]
+pub(crate) struct Comparison(Vec<Compared>);
+
+struct Compared {
+    name: &'static str,
+    rounds: Vec<Round>,
+    grown: u64,
+    loading: f64,
+}
+
+impl Comparison {
+    /// So many rounds more, of servers that were just started.
+    pub(crate) fn go_on(&mut self, servers: &[Server], load: &Load, rounds: usize) {
+        if self.0.is_empty() {
+            let compared = servers.iter().map(|server| Compared {
+                name: server.name,
+                rounds: Vec::new(),
+                grown: server.grown,
+                loading: server.loading,
+            });
+            self.0.extend(compared);
+        }
+        for round in 0..=rounds {
+            for (server, compared) in servers.iter().zip(&mut self.0) {
+                let busy = drive(server, load, WINDOW_BUSY);
+                let quick = drive(server, load, WINDOW_QUICK);
+                // The first one warms up.
+                if round > 0 {
+                    compared.rounds.push(Round { p50: quick.p50, ..busy });
+                }
             }
         }
     }
-    let ours = |of: fn(&Round) -> f64| median(&all[0], of);
-    for (server, rounds) in servers.iter().zip(&all) {
-        let (per_second, cpu) = (median(rounds, |round| round.per_second), median(rounds, |round| round.cpu));
-        println!(
-            "{:<12} {:<9} {:>7.1} {:>7.2} {:>9.2} {:>7.2} {:>8.0} {:>8.0} {:>6} {:>7.2} {:>6}",
-            format!("{names} {label}"),
-            server.name,
-            per_second / 1000.0,
-            ours(|round| round.per_second) / per_second,
-            cpu * 1e6,
-            cpu / ours(|round| round.cpu),
-            median(rounds, |round| round.p50.as_secs_f64()) * 1e6,
-            median(rounds, |round| round.p99.as_secs_f64()) * 1e6,
-            server.grown / names as u64,
-            server.loading,
-            rounds.iter().map(|round| round.lost).sum::<usize>(),
-        );
+
+    /// Prints them. A server's own CPU for each answer says more than answers a second where others use the
+    /// machine too.
+    pub(crate) fn print(&self, names: usize, label: &str) {
+        let ours = |of: fn(&Round) -> f64| median(&self.0[0].rounds, of);
+        for Compared { name, rounds, grown, loading } in &self.0 {
+            let (per_second, cpu) =
+                (median(rounds, |round| round.per_second), median(rounds, |round| round.cpu));
+            println!(
+                "{:<12} {:<9} {:>7.1} {:>7.2} {:>9.2} {:>7.2} {:>8.0} {:>8.0} {:>6} {:>7.2} {:>6}",
+                format!("{names} {label}"),
+                name,
+                per_second / 1000.0,
+                ours(|round| round.per_second) / per_second,
+                cpu * 1e6,
+                cpu / ours(|round| round.cpu),
+                median(rounds, |round| round.p50.as_secs_f64()) * 1e6,
+                median(rounds, |round| round.p99.as_secs_f64()) * 1e6,
+                grown / names as u64,
+                loading,
+                rounds.iter().map(|round| round.lost).sum::<usize>(),
+            );
+        }
     }
 }
 

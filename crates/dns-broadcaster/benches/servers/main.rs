@@ -1,12 +1,13 @@
 //! Questions and answers, and changes, beside the name servers that people run.
 //!
-//! `cargo bench -p switchback-dns --bench servers [-- --rounds N] [--changes N] [--only SERVERS]
+//! `cargo bench -p switchback-dns --bench servers [-- --starts N] [--rounds N] [--changes N] [--only SERVERS]
 //! [--beside PROGRAM]`
 //!
 //! This server as it is shipped, BIND, NSD, Knot and PowerDNS hold the same zone, which they take from it,
 //! once unsigned and once signed; plain hickory holds the unsigned one. Each has one core, the questions
 //! come from another; the servers take turns, medians of the rounds are compared, and every answer is
-//! looked at. Then a name is changed, again and again, here and in a Knot of its own, and everybody who
+//! looked at. Two processes of one program differ by more than their rounds do, by where their memory lies: so all
+//! are started several times. Then a name is changed, again and again, here and in a Knot of its own, and everybody who
 //! follows is asked until it answers so. Needs two cores and the servers' packages; those that are not
 //! installed are named and left out. With `--beside` another build of this server is compared too, with
 //! `--only` some of the others (`nsd,knot`).
@@ -21,7 +22,7 @@ mod load;
 mod peer;
 mod server;
 
-use load::{Load, compare};
+use load::{Comparison, Load};
 use nix::unistd::Pid;
 use server::{CLIENT_CORE, Signed, pin, start};
 
@@ -35,16 +36,16 @@ fn main() {
         println!("two cores are needed: one for the server, one for the questions");
         return;
     }
-    let (rounds, changes) = (number("--rounds", 7), number("--changes", 20));
+    let (starts, rounds, changes) = (number("--starts", 3), number("--rounds", 3), number("--changes", 20));
     // A new thread runs where the one runs that starts it.
-    std::thread::spawn(move || answers(rounds)).join().unwrap();
+    std::thread::spawn(move || answers(starts, rounds)).join().unwrap();
     if changes > 0 {
         change::compare(changes);
     }
 }
 
-fn answers(rounds: usize) {
-    if rounds == 0 {
+fn answers(starts: usize, rounds: usize) {
+    if starts * rounds == 0 {
         return;
     }
     pin(Pid::from_raw(0), CLIENT_CORE);
@@ -64,15 +65,21 @@ fn answers(rounds: usize) {
         "lost"
     );
     for names in [1_000, 100_000] {
-        let folder = tempfile::tempdir().unwrap();
-        let servers = runtime.block_on(start(folder.path(), names, Signed::No));
-        for (label, load) in [("plain", Load::plain(names)), ("mixed", Load::mixed(names))] {
-            compare((names, label), &servers, &load, rounds);
+        let unsigned = [("plain", Load::plain(names)), ("mixed", Load::mixed(names))];
+        let signed = [("signed", Load::plain(names).signed())];
+        for (is_signed, loads) in [(Signed::No, &unsigned[..]), (Signed::Yes, &signed)] {
+            let mut all: Vec<_> = loads.iter().map(|_| Comparison::default()).collect();
+            for _ in 0..starts {
+                let folder = tempfile::tempdir().unwrap();
+                let servers = runtime.block_on(start(folder.path(), names, is_signed));
+                for ((_, load), comparison) in loads.iter().zip(&mut all) {
+                    comparison.go_on(&servers, load, rounds);
+                }
+            }
+            for ((label, _), comparison) in loads.iter().zip(&all) {
+                comparison.print(names, label);
+            }
         }
-        drop(servers);
-        let folder = tempfile::tempdir().unwrap();
-        let servers = runtime.block_on(start(folder.path(), names, Signed::Yes));
-        compare((names, "signed"), &servers, &Load::plain(names).signed(), rounds);
     }
 }
 
