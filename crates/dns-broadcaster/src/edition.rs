@@ -298,7 +298,8 @@ impl<'a> Press<'a> {
 /// What may be served before it is durable, of the edition that follows `before`: zones of links that are not
 /// signed. Their serials and what those stand for are on the link manager's record, which says them again
 /// after a crash. What is numbered here could have one serial for two contents then, and of a signature
-/// nobody would know when it expires.
+/// nobody would know when it expires. What is left: a link that is deleted and made again after a crash
+/// in that moment, before it was said again, is numbered by what is on the disk.
 fn early_snapshot(
     snapshot: &Arc<Snapshot>,
     before: &Snapshot,
