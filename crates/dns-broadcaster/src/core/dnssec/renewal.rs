@@ -23,8 +23,6 @@ use super::super::zone::Serial;
 use super::key::PublicKey;
 use super::{Denial, PARTS, Times};
 
-mod some;
-
 /// Serials from each of a link's to the next one that it may give: those between are not the link
 /// manager's. With 24 weeks from one renewal to the next, some four years in which nothing moves, and a
 /// roll of the key on each side in them. More would cost the link manager: a link that is made anew has to
@@ -119,17 +117,39 @@ impl Renewals {
     /// earlier run without being remembered, which is unsigned.
     #[must_use]
     pub fn settle(&self, wanted: &[Wanted<'_>], times: Times, is_start: bool) -> Changes {
+        let wanted_names: BTreeSet<&Name> = wanted.iter().map(|zone| zone.name).collect();
+        let gone = self.0.keys().filter(|name| !wanted_names.contains(*name));
+        self.settled(wanted, gone, times, is_start)
+    }
+
+    /// The same, when all zones were settled before and none is due: then what is remembered changes only of
+    /// zones that are wanted in another way, which are `wanted`, and of those that are `gone`.
+    #[must_use]
+    pub fn settle_some<'a>(
+        &self,
+        wanted: &[Wanted<'_>],
+        gone: impl Iterator<Item = &'a Name>,
+        times: Times,
+    ) -> Changes {
+        self.settled(wanted, gone.filter(|name| self.0.contains_key(*name)), times, false)
+    }
+
+    fn settled<'a>(
+        &self,
+        wanted: &[Wanted<'_>],
+        gone: impl Iterator<Item = &'a Name>,
+        times: Times,
+        is_start: bool,
+    ) -> Changes {
         let mut changes = Changes::new();
-        let mut gone: BTreeSet<&Name> = self.0.keys().collect();
         for zone in wanted {
-            gone.remove(zone.name);
             let current = self.0.get(zone.name);
             let next = zone.settled(current, times, is_start);
             if next.as_ref() != current {
                 changes.insert(zone.name.clone(), next);
             }
         }
-        changes.extend(gone.into_iter().map(|name| (name.clone(), None)));
+        changes.extend(gone.map(|name| (name.clone(), None)));
         changes
     }
 
