@@ -4,11 +4,6 @@
 //! tenant `default` has the directories as its buckets instead: each a content of its own, with
 //! one namespace of its name.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::time::Instant;
-
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
@@ -16,14 +11,12 @@ use switchback_proto::model::v1::{Content, ContentKind};
 use switchback_proto::store::v1::LookupCredentialRequest;
 use tonic::Code;
 
+use crate::believed::Believed;
 use crate::host::Domains;
 use crate::status;
 use crate::store::{Store, answer};
 
-/// How long a credential is believed without asking again. A deleted one works this long at most.
-const BELIEVED: Duration = Duration::from_secs(1);
-
-/// Credentials remembered at once; beyond it they are simply asked for again.
+/// Credentials remembered at once. A deleted one works for as long as it is believed.
 const REMEMBERED_MAX: usize = 4096;
 
 /// Longer access keys are nobody's.
@@ -81,7 +74,6 @@ pub(crate) fn directory(name: &str) -> Content {
 
 #[derive(Clone)]
 struct Found {
-    at: Instant,
     caller: Caller,
     secret: SecretKey,
 }
@@ -91,12 +83,12 @@ struct Found {
 pub(crate) struct Keys {
     store: Store,
     domains: Domains,
-    remembered: Arc<Mutex<BTreeMap<String, Found>>>,
+    remembered: Believed<String, Found>,
 }
 
 impl Keys {
     pub(crate) fn new(store: Store, domains: Domains) -> Self {
-        Self { store, domains, remembered: Arc::default() }
+        Self { store, domains, remembered: Believed::new(REMEMBERED_MAX) }
     }
 
     /// Whose key this is, if anybody's.
@@ -105,7 +97,7 @@ impl Keys {
     }
 
     async fn find(&self, access_key: &str) -> S3Result<Found> {
-        if let Some(found) = self.recall(access_key) {
+        if let Some(found) = self.remembered.get(access_key) {
             return Ok(found);
         }
         if access_key.len() > ACCESS_KEY_MAX {
@@ -118,28 +110,9 @@ impl Keys {
         let (Some(tenant), Some(credential)) = (found.content, found.credential) else {
             return Err(unknown());
         };
-        let found = Found {
-            at: Instant::now(),
-            caller: Caller { tenant },
-            secret: SecretKey::from(credential.secret_key),
-        };
-        self.remember(access_key, found.clone());
+        let found = Found { caller: Caller { tenant }, secret: SecretKey::from(credential.secret_key) };
+        self.remembered.put(access_key.into(), found.clone());
         Ok(found)
-    }
-
-    fn recall(&self, access_key: &str) -> Option<Found> {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        remembered.get(access_key).filter(|found| found.at.elapsed() < BELIEVED).cloned()
-    }
-
-    fn remember(&self, access_key: &str, found: Found) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= REMEMBERED_MAX {
-            remembered.retain(|_, found| found.at.elapsed() < BELIEVED);
-        }
-        if remembered.len() < REMEMBERED_MAX {
-            remembered.insert(access_key.into(), found);
-        }
     }
 }
 

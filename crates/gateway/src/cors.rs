@@ -8,40 +8,33 @@
 
 mod rules;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use http::header::{
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HOST, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use s3s::{Body, S3Result, s3_error};
-use switchback_proto::store::v1::GetNamespaceRequest;
-use tokio::time::Instant;
 use tonic::Code;
 
 pub(crate) use self::rules::{Asked, Rules};
-use crate::auth::{Keys, Place};
+use crate::auth::{Caller, Keys, Place};
+use crate::believed::Believed;
 use crate::host::Domains;
 use crate::query;
+use crate::s3::setting;
 use crate::status::refused;
-use crate::store::{Store, answer};
+use crate::store::Store;
 
 /// Where a namespace keeps them: the XML that S3 clients send.
 pub(crate) const SETTING: &str = "cors";
 
-/// How long rules are believed without asking again.
-const BELIEVED: Duration = Duration::from_secs(1);
-
-/// Buckets whose rules are remembered at once; beyond it they are simply asked for again.
+/// Buckets whose rules are remembered at once.
 const REMEMBERED_MAX: usize = 1024;
 
 /// What an answer depends on beside the address: caches keep one for each (RFC 9110 section 12.5.5).
 const VARIES: HeaderValue =
     HeaderValue::from_static("origin, access-control-request-headers, access-control-request-method");
-
-type Remembered = BTreeMap<(String, String), (Instant, Arc<Rules>)>;
 
 /// Applies the rules of buckets.
 #[derive(Clone)]
@@ -49,7 +42,8 @@ pub(crate) struct Cors {
     keys: Keys,
     domains: Domains,
     store: Store,
-    remembered: Arc<Mutex<Remembered>>,
+    /// By content and namespace.
+    remembered: Believed<(String, String), Arc<Rules>>,
 }
 
 /// A request from a page of another site.
@@ -61,7 +55,7 @@ pub(crate) struct Crossing {
 
 impl Cors {
     pub(crate) fn new(keys: Keys, domains: Domains, store: Store) -> Self {
-        Self { keys, domains, store, remembered: Arc::default() }
+        Self { keys, domains, store, remembered: Believed::new(REMEMBERED_MAX) }
     }
 
     /// What `request` is, if a page of another site sent it.
@@ -81,24 +75,28 @@ impl Cors {
             None => query::path_decoded(request.uri().path().trim_start_matches('/').split('/').next()?)?,
         };
         let caller = match named.tenant {
-            Some(tenant) => crate::auth::Caller::of(&tenant),
+            Some(tenant) => Caller::of(&tenant),
             None => self.keys.caller(&access_key(request)?).await?,
         };
         (!bucket.is_empty()).then(|| caller.place(&bucket))
     }
 
-    /// The answer to a preflight.
+    /// The answer to a preflight with these headers.
     ///
     /// # Errors
     /// The bucket's rules do not allow what it asks for.
-    pub(crate) async fn preflight<B>(&self, request: &Request<B>) -> S3Result<Response<Body>> {
-        let Some(crossing) = self.crossing(request).await else {
+    pub(crate) async fn preflight(
+        &self,
+        crossing: Option<&Crossing>,
+        headers: &HeaderMap,
+    ) -> S3Result<Response<Body>> {
+        let Some(crossing) = crossing else {
             return Err(s3_error!(
                 InvalidRequest,
                 "a preflight names the page's site: the Origin header is missing"
             ));
         };
-        let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let Some(method) = header(ACCESS_CONTROL_REQUEST_METHOD) else {
             return Err(s3_error!(
                 InvalidRequest,
@@ -131,36 +129,20 @@ impl Cors {
     }
 
     async fn rules(&self, place: Option<&Place>) -> S3Result<Arc<Rules>> {
-        let Some(Place { content, namespace }) = place else { return Ok(Arc::default()) };
-        let name = (format!("{}/{}", content.kind, content.name), namespace.clone());
-        if let Some((at, rules)) = self.remembered().get(&name)
-            && at.elapsed() < BELIEVED
-        {
-            return Ok(Arc::clone(rules));
+        let Some(place) = place else { return Ok(Arc::default()) };
+        let name = (format!("{}/{}", place.content.kind, place.content.name), place.namespace.clone());
+        if let Some(rules) = self.remembered.get(&name) {
+            return Ok(rules);
         }
-        let call = GetNamespaceRequest { content: Some(content.clone()), name: namespace.clone() };
-        let rules = match answer(self.store.client().get_namespace(call)).await {
-            Ok(answer) => {
-                let settings = answer.namespace.unwrap_or_default().settings;
-                settings.get(SETTING).map(|text| Rules::read(text)).transpose()?.unwrap_or_default()
-            }
+        let rules = match setting::get(&self.store, place.clone(), SETTING).await {
+            Ok(text) => text.map(|text| Rules::read(&text)).transpose()?.unwrap_or_default(),
             // Whoever asks is not signed, and is not told which buckets there are.
             Err(status) if status.code() == Code::NotFound => Rules::default(),
             Err(status) => return Err(refused(&status)),
         };
         let rules = Arc::new(rules);
-        let mut remembered = self.remembered();
-        if remembered.len() >= REMEMBERED_MAX {
-            remembered.retain(|_, (at, _)| at.elapsed() < BELIEVED);
-        }
-        if remembered.len() < REMEMBERED_MAX {
-            remembered.insert(name, (Instant::now(), Arc::clone(&rules)));
-        }
+        self.remembered.put(name, Arc::clone(&rules));
         Ok(rules)
-    }
-
-    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

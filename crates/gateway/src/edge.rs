@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Keys;
 use crate::config::Limits;
-use crate::cors::Cors;
+use crate::cors::{Cors, Crossing};
 use crate::host::Domains;
 use crate::intake::{Intake, Unread};
 use crate::s3::Gateway;
@@ -100,7 +100,7 @@ impl Edge {
         let crossing = self.cors.crossing(&request).await;
         let request = request.map(|body| Intake::new(body, unread.clone()));
         let id = format!("{:016X}", self.requests.fetch_add(1, Ordering::Relaxed));
-        let mut response = match self.admitted(request).await {
+        let mut response = match self.admitted(request, crossing.as_ref()).await {
             Ok(response) => response,
             Err(error) => refusal(error),
         };
@@ -129,9 +129,13 @@ impl Edge {
         Answer { response, last }
     }
 
-    async fn admitted(&self, mut request: Request<Intake>) -> S3Result<Response<Body>> {
+    async fn admitted(
+        &self,
+        mut request: Request<Intake>,
+        crossing: Option<&Crossing>,
+    ) -> S3Result<Response<Body>> {
         if request.method() == Method::OPTIONS {
-            return self.cors.preflight(&request).await;
+            return self.cors.preflight(crossing, request.headers()).await;
         }
         signature::refuse_unaccepted(&request)?;
         if signature::is_presigned_v2(&request) {

@@ -12,6 +12,7 @@
 
 mod admin;
 mod auth;
+mod believed;
 mod config;
 mod cors;
 mod edge;

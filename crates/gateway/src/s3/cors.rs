@@ -3,7 +3,7 @@
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::{Gateway, place, setting};
+use super::{Gateway, place, refused, setting};
 use crate::cors::{Rules, SETTING};
 
 /// `PutBucketCors`.
@@ -33,7 +33,8 @@ pub(super) async fn get(
     request: S3Request<GetBucketCorsInput>,
 ) -> S3Result<S3Response<GetBucketCorsOutput>> {
     let place = place(&request, &request.input.bucket)?;
-    let rules = setting::get(gateway, place, SETTING).await?.map(|text| Rules::read(&text)).transpose()?;
+    let text = setting::get(&gateway.store, place, SETTING).await.map_err(refused)?;
+    let rules = text.map(|text| Rules::read(&text)).transpose()?;
     let Some(cors_rules) = rules.and_then(Rules::listed) else {
         return Err(s3_error!(NoSuchCORSConfiguration, "the bucket has no CORS rules"));
     };

@@ -3,15 +3,19 @@
 use s3s::xml::{Deserialize, Deserializer, Serialize, Serializer};
 use s3s::{S3Result, s3_error};
 use switchback_proto::store::v1::{GetNamespaceRequest, SetNamespaceSettingRequest};
+use tonic::Status;
 
 use super::{Gateway, refused};
 use crate::auth::Place;
-use crate::store::answer;
+use crate::store::{Store, answer};
 
 /// What the setting says, as it is kept; `None` when it is not set.
-pub(super) async fn get(gateway: &Gateway, place: Place, setting: &str) -> S3Result<Option<String>> {
+///
+/// # Errors
+/// There is no such bucket, or the store does not answer.
+pub(crate) async fn get(store: &Store, place: Place, setting: &str) -> Result<Option<String>, Status> {
     let call = GetNamespaceRequest { content: Some(place.content), name: place.namespace };
-    let found = answer(gateway.store.client().get_namespace(call)).await.map_err(refused)?;
+    let found = answer(store.client().get_namespace(call)).await?;
     Ok(found.namespace.unwrap_or_default().settings.remove(setting))
 }
 

@@ -94,7 +94,7 @@ pub(super) async fn get_bucket(
     request: S3Request<GetBucketTaggingInput>,
 ) -> S3Result<S3Response<GetBucketTaggingOutput>> {
     let place = place(&request, &request.input.bucket)?;
-    let Some(text) = setting::get(gateway, place, SETTING).await? else {
+    let Some(text) = setting::get(&gateway.store, place, SETTING).await.map_err(refused)? else {
         return Err(s3_error!(NoSuchTagSet, "the bucket has no tags"));
     };
     let Tagging { tag_set } = setting::read(&text)?;
