@@ -2,10 +2,8 @@
 //! that it updates (RFC 2136).
 //!
 //! Beside it Knot is changed through its control socket, which is the fastest that an operator's primary
-//! is known to be, with followers of its own. Its times are less what an order takes that changes nothing:
-//! that is starting `knotc`.
+//! is known to be, with followers of its own.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::thread;
@@ -15,14 +13,12 @@ use switchback_dns::access;
 use switchback_dns::core::name::Name;
 use switchback_dns::core::secondary::Follow;
 use switchback_dns::tsig::{Algorithm, Key};
-use switchback_proto::dns::v1::ApplyZonesRequest;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
 
-use crate::broadcaster::{Bound, FOR_EVER, request, zone};
+use crate::broadcaster::{Bound, zone};
+use crate::notice;
 use crate::peer::{Kind, Master, Primary, Secondary, TsigKey, address_of, eventually};
 
-const OURS: Ipv4Addr = Ipv4Addr::new(127, 75, 9, 1);
+pub(crate) const OURS: Ipv4Addr = Ipv4Addr::new(127, 75, 9, 1);
 const KNOT: Ipv4Addr = Ipv4Addr::new(127, 75, 9, 2);
 const OUR_ZONE: &str = "change.west.example.com";
 const KNOT_ZONE: &str = "change.test";
@@ -34,14 +30,11 @@ const RECORDS: [[&str; 3]; 3] = [
     ["ns1.example.com", "A", "192.0.2.53"],
 ];
 /// Knot tells of a change later that follows another within a second.
-const APART: Duration = Duration::from_millis(1500);
+pub(crate) const APART: Duration = Duration::from_millis(1500);
 /// How often a server is asked.
 const POLL: Duration = Duration::from_micros(250);
 /// What takes longer has failed.
-const LATEST: Duration = Duration::from_secs(30);
-/// Zones that change at once, and whom they are told to.
-const ZONES: usize = 200;
-const LISTENERS: u8 = 4;
+pub(crate) const LATEST: Duration = Duration::from_secs(30);
 
 /// Prints how long changes took.
 pub(crate) fn compare(changes: usize) {
@@ -50,22 +43,95 @@ pub(crate) fn compare(changes: usize) {
     let folder = tempfile::tempdir().unwrap();
     runtime.block_on(async {
         followed(folder.path(), changes).await;
-        told(&folder.path().join("told"), changes).await;
+        notice::measure(&folder.path().join("notified"), changes).await;
         published(folder.path(), changes).await;
     });
 }
 
-/// Times at one server, of one primary.
+/// How a change reaches those who are asked for it. Each way has its turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// This server tells those who follow it.
+    Told,
+    /// Knot does, changed through its control socket.
+    ByKnot,
+    /// This server updates those who master its names.
+    Updated,
+}
+
+impl Way {
+    fn zone(self) -> &'static str {
+        if self == Self::ByKnot { KNOT_ZONE } else { OUR_ZONE }
+    }
+}
+
+/// Times at one server, by one way.
 struct Times {
-    server: &'static str,
-    is_updated: bool,
+    way: Way,
+    /// It is where the change is made.
+    is_primary: bool,
     address: SocketAddr,
-    ours: bool,
     taken: Vec<Duration>,
 }
 
+impl Times {
+    fn of(way: Way, address: SocketAddr) -> Self {
+        Self { way, is_primary: false, address, taken: Vec::new() }
+    }
+
+    fn primary(way: Way, address: SocketAddr) -> Self {
+        Self { is_primary: true, ..Self::of(way, address) }
+    }
+}
+
+/// One server after the other, by itself: those that run at the same time here have a machine each elsewhere.
 async fn followed(folder: &Path, changes: usize) {
-    let homes = ["ours", "by-ours", "knot", "by-knot", "mastered"].map(|name| folder.join(name));
+    println!(
+        "\n{:<18} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "change at", "p50 ms", "p95 ms", "Knot p50", "Knot p95", "ours/it"
+    );
+    let mut primaries = Vec::new();
+    for (server, kind) in [
+        ("knot", Some(Kind::Knot)),
+        ("bind", Some(Kind::Bind)),
+        ("nsd", Some(Kind::Nsd)),
+        ("powerdns", Some(Kind::PowerDns)),
+        ("ours", None),
+    ] {
+        if kind.is_none_or(Kind::is_installed) {
+            let times = at_one(&folder.join(server), changes, kind).await;
+            let (itself, others): (Vec<_>, _) = times.into_iter().partition(|time| time.is_primary);
+            compared(server, &others);
+            primaries.extend(itself);
+        }
+    }
+    compared("itself", &primaries);
+}
+
+/// Prints what the ways took, beside Knot's.
+fn compared(server: &str, times: &[Times]) {
+    let of = |way: Way| -> Vec<_> {
+        times.iter().filter(|time| time.way == way).flat_map(|time| &time.taken).copied().collect()
+    };
+    let beside = of(Way::ByKnot);
+    for (way, by) in [(Way::Told, ""), (Way::Updated, " by update")] {
+        let taken = of(way);
+        if taken.is_empty() {
+            continue;
+        }
+        let [p50, p95, knot_p50, knot_p95] = [(&taken, 50), (&taken, 95), (&beside, 50), (&beside, 95)]
+            .map(|(times, part)| millis(times, part));
+        println!(
+            "{:<18} {p50:>9.2} {p95:>9.2} {knot_p50:>9.2} {knot_p95:>9.2} {:>9.2}",
+            format!("{server}{by}"),
+            p95 / knot_p95
+        );
+    }
+}
+
+/// Changes at each primary and at a server of this kind (none: one of ours) that follows it, or is updated.
+async fn at_one(folder: &Path, changes: usize, kind: Option<Kind>) -> Vec<Times> {
+    let homes = ["ours", "by-ours", "knot", "by-knot", "mastered", "updater"].map(|name| folder.join(name));
     for home in &homes {
         std::fs::create_dir_all(home).unwrap();
     }
@@ -75,139 +141,95 @@ async fn followed(folder: &Path, changes: usize) {
     let mut ours = bound.hold(Duration::ZERO).serve();
     ours.apply(1, vec![zone(OUR_ZONE, 1, &["192.0.2.1"], "link")]).await;
     ours.stop().await;
-    let mut times =
-        vec![Times { server: "itself", is_updated: false, address: dns, ours: true, taken: Vec::new() }];
+    let mut times = vec![Times::primary(Way::Told, dns)];
     let mut knot = None;
     if Kind::Knot.is_installed() {
         let text = format!(
             "$ORIGIN {KNOT_ZONE}.\n@ 3 SOA ns1 admin 1 30 10 1000 5\n@ 3 NS ns1\n@ 3 A 192.0.2.1\nns1 3 A 192.0.2.53\n"
         );
         let primary = Primary::knot(&homes[2], KNOT, KNOT_ZONE, &text, None).await;
-        times.push(Times {
-            server: "itself",
-            is_updated: false,
-            address: primary.address(),
-            ours: false,
-            taken: Vec::new(),
-        });
+        times.push(Times::primary(Way::ByKnot, primary.address()));
         knot = Some(primary);
     }
-    let anybody = access::Secondary {
-        name: "anybody".into(),
-        address: (Ipv4Addr::LOCALHOST, 9).into(),
-        key: None,
-        catalogue: false,
-        zones: Default::default(),
-    };
+    let anybody = told("anybody", (Ipv4Addr::LOCALHOST, 9).into());
     let bound = Bound::at(&homes[0], dns).await.hold(Duration::ZERO);
     let mut ours = bound.followed_by_all(vec![anybody]).serve();
-    let mut running = Vec::new();
-    for (server, kind) in
-        [("knot", Kind::Knot), ("bind", Kind::Bind), ("nsd", Kind::Nsd), ("powerdns", Kind::PowerDns)]
-    {
-        if !kind.is_installed() {
-            continue;
-        }
-        let mut primaries = vec![(true, OUR_ZONE, dns)];
-        primaries.extend(knot.as_ref().map(|knot| (false, KNOT_ZONE, knot.address())));
-        for (ours, zone, primary) in primaries {
-            let secondary =
-                Secondary::start(kind, &homes[if ours { 1 } else { 3 }], &[zone], &[primary], None).await;
-            eventually(
-                "the zone is followed",
-                || secondary.log(),
-                async || address_of(secondary.address(), zone).await,
-            )
-            .await;
-            times.push(Times {
-                server,
-                is_updated: false,
-                address: secondary.address(),
-                ours,
-                taken: Vec::new(),
-            });
-            running.push(secondary);
-        }
-    }
-    let mut own = Vec::new();
-    let mut primaries = vec![(true, OUR_ZONE, dns)];
-    primaries.extend(knot.as_ref().map(|knot| (false, KNOT_ZONE, knot.address())));
-    for (is_ours, zone, address) in primaries {
-        let follow = Follow { zones: [Name::parse(zone).unwrap()].into(), catalogue: None };
-        let primary = access::Primary { name: "primary".into(), address, key: None, follow };
-        // Both primaries know followers by this address.
-        let at = (Ipv4Addr::LOCALHOST, 0).into();
-        let bound = Bound::at(&folder.join(format!("follower-{is_ours}")), at).await;
-        let follower = bound.domain("follower.test").follows(vec![primary], None).serve();
-        let address = follower.dns;
-        eventually("the zone is followed", String::new, async || address_of(address, zone).await).await;
-        times.push(Times { server: "ours", is_updated: false, address, ours: is_ours, taken: Vec::new() });
-        own.push(follower);
-    }
-    let (shared, key) = update_key();
-    let (mut masters, mut targets) = (Vec::new(), Vec::new());
-    for (server, kind) in [("knot", Kind::Knot), ("bind", Kind::Bind), ("powerdns", Kind::PowerDns)] {
-        if !kind.is_installed() {
-            continue;
-        }
-        let master = Master::start(kind, &homes[4], MASTERED, &RECORDS, &shared, OUR_ZONE).await;
-        let (address, zone) = (master.address(), Name::parse(MASTERED).unwrap());
-        targets.push(access::UpdateTarget { name: server.into(), address, zone, key: key.name().clone() });
-        times.push(Times { server, is_updated: true, address, ours: true, taken: Vec::new() });
-        masters.push(master);
+    let primaries: Vec<_> = times.iter().map(|time| (time.way, time.address)).collect();
+    let (mut secondaries, mut own) = (Vec::new(), Vec::new());
+    for (way, primary) in primaries {
+        let (home, zone) = (&homes[if way == Way::Told { 1 } else { 3 }], way.zone());
+        let address = if let Some(kind) = kind {
+            let secondary = Secondary::start(kind, home, &[zone], &[primary], None).await;
+            let address = secondary.address();
+            secondaries.push(secondary);
+            address
+        } else {
+            let follow = Follow { zones: [Name::parse(zone).unwrap()].into(), catalogue: None };
+            let primary = access::Primary { name: "primary".into(), address: primary, key: None, follow };
+            // Both primaries know followers by this address.
+            let bound = Bound::at(home, (Ipv4Addr::LOCALHOST, 0).into()).await;
+            let follower = bound.domain("follower.test").follows(vec![primary], None).serve();
+            let address = follower.dns;
+            own.push(follower);
+            address
+        };
+        let log = || secondaries.last().map(Secondary::log).unwrap_or_default();
+        eventually("the zone is followed", log, async || address_of(address, zone).await).await;
+        times.push(Times::of(way, address));
     }
     // Whom to tell is known now.
     ours.stop().await;
-    let known = |ours: bool| {
-        let is_told = move |time: &&Times| time.ours == ours && !time.is_updated && time.server != "itself";
-        times.iter().filter(is_told)
-    };
-    let secondaries: Vec<_> = known(true)
-        .map(|time| access::Secondary {
-            name: time.server.into(),
-            address: time.address,
-            key: None,
-            catalogue: false,
-            zones: Default::default(),
-        })
-        .collect();
-    let bound = Bound::at(&homes[0], dns).await.hold(Duration::ZERO).followed_by_all(secondaries);
-    ours = bound.updates(targets, &key).serve();
+    let followers = |way: Way| times.iter().filter(move |time| time.way == way && !time.is_primary);
+    let bound = Bound::at(&homes[0], dns).await.hold(Duration::ZERO);
+    ours = bound.followed_by_all(followers(Way::Told).map(|time| told("it", time.address)).collect()).serve();
     if let Some(knot) = &knot {
-        knot.notify(&known(false).map(|time| time.address).collect::<Vec<_>>()).await;
+        knot.notify(&followers(Way::ByKnot).map(|time| time.address).collect::<Vec<_>>()).await;
     }
+    let mut updating = None;
+    if let Some(kind) = kind.filter(|kind| *kind != Kind::Nsd) {
+        let (shared, key) = update_key();
+        let master = Master::start(kind, &homes[4], MASTERED, &RECORDS, &shared, OUR_ZONE).await;
+        let (address, zone) = (master.address(), Name::parse(MASTERED).unwrap());
+        let target = access::UpdateTarget { name: "it".into(), address, zone, key: key.name().clone() };
+        let bound = Bound::at(&homes[5], (OURS, 0).into()).await.hold(Duration::ZERO);
+        updating = Some((bound.updates(vec![target], &key).serve(), master));
+        times.push(Times::of(Way::Updated, address));
+    }
+    let ways: Vec<_> = [Way::Told, Way::ByKnot, Way::Updated]
+        .into_iter()
+        .filter(|way| times.iter().any(|time| time.way == *way))
+        .collect();
     // The first one warms up.
     for change in 0..=changes {
-        for (is_ours, zone_name) in [(true, OUR_ZONE), (false, KNOT_ZONE)] {
-            tokio::time::sleep(APART).await;
+        for way in &ways {
+            tokio::time::sleep(APART / u32::try_from(ways.len()).unwrap()).await;
             let address = Ipv4Addr::new(192, 0, 2, 2 + (change % 200) as u8);
+            let text = address.to_string();
+            if let (Way::ByKnot, Some(knot)) = (way, &knot) {
+                knot.stage("@", 3, "A", &text).await;
+            }
             let waiting: Vec<_> = times
                 .iter()
                 .enumerate()
-                .filter(|(_, time)| time.ours == is_ours)
+                .filter(|(_, time)| time.way == *way)
                 .map(|(at, time)| {
-                    let server = time.address;
-                    (at, tokio::task::spawn_blocking(move || until(server, zone_name, address)))
+                    let (server, zone) = (time.address, way.zone());
+                    (at, tokio::task::spawn_blocking(move || until(server, zone, address)))
                 })
                 .collect();
             // All of them ask by now.
             tokio::time::sleep(10 * POLL).await;
-            let text = address.to_string();
-            let begun = match (&knot, is_ours) {
-                (_, true) => {
-                    let begun = Instant::now();
-                    let serial = 2 + u32::try_from(change).unwrap();
-                    ours.apply(u64::from(serial), vec![zone(OUR_ZONE, serial, &[&text], "link")]).await;
-                    begun
-                }
-                (Some(knot), false) => {
-                    let order = knot.stage("@", 3, "A", &text).await;
-                    let begun = Instant::now();
-                    knot.commit().await;
-                    begun + order
-                }
-                (None, false) => continue,
-            };
+            let serial = 2 + u32::try_from(change).unwrap();
+            let zones = vec![zone(OUR_ZONE, serial, &[&text], "link")];
+            let begun = Instant::now();
+            // Kept until everybody has answered: whoever hangs up may be heard no more.
+            let mut _reply = None;
+            match (way, &knot, &mut updating) {
+                (Way::Told, ..) => drop(ours.apply(serial.into(), zones).await),
+                (Way::ByKnot, Some(knot), _) => _reply = Some(knot.commit()),
+                (Way::Updated, _, Some((updater, _))) => drop(updater.apply(serial.into(), zones).await),
+                (Way::ByKnot, None, _) | (Way::Updated, _, None) => unreachable!("only what runs is asked"),
+            }
             for (at, answered) in waiting {
                 let answered = answered.await.unwrap();
                 if change > 0 {
@@ -217,26 +239,18 @@ async fn followed(folder: &Path, changes: usize) {
         }
     }
     ours.stop().await;
+    if let Some((updater, _master)) = updating {
+        updater.stop().await;
+    }
     for follower in own {
         follower.stop().await;
     }
-    println!(
-        "\n{:<18} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "change at", "p50 ms", "p95 ms", "Knot p50", "Knot p95", "ours/it"
-    );
-    for time in times.iter().filter(|time| time.ours) {
-        let beside = times.iter().find(|other| !other.ours && other.server == time.server);
-        let beside = |part| beside.map_or(f64::NAN, |beside| millis(&beside.taken, part));
-        let (p50, p95) = (millis(&time.taken, 50), millis(&time.taken, 95));
-        let way = if time.is_updated { " by update" } else { "" };
-        println!(
-            "{:<18} {p50:>9.2} {p95:>9.2} {:>9.2} {:>9.2} {:>9.2}",
-            format!("{}{way}", time.server),
-            beside(50),
-            beside(95),
-            p95 / beside(95)
-        );
-    }
+    times
+}
+
+/// Whoever is told of changes at `address`.
+pub(crate) fn told(name: &str, address: SocketAddr) -> access::Secondary {
+    access::Secondary { name: name.into(), address, key: None, catalogue: false, zones: Default::default() }
 }
 
 /// What updates are signed with, as those who take them have it and as this system has.
@@ -275,59 +289,6 @@ fn until(server: SocketAddr, name: &str, address: Ipv4Addr) -> Instant {
     panic!("{server} does not answer {address}");
 }
 
-/// From a change to NOTIFY on the wire, with many zones and whom to tell at once.
-async fn told(folder: &Path, changes: usize) {
-    let (sender, mut heard) = mpsc::unbounded_channel();
-    let secondaries = (0..LISTENERS).map(|number| access::Secondary {
-        name: format!("listener-{number}"),
-        address: listen(sender.clone()),
-        key: None,
-        catalogue: false,
-        zones: Default::default(),
-    });
-    let bound = Bound::at(folder, (OURS, 0).into()).await.hold(FOR_EVER);
-    let mut ours = bound.followed_by_all(secondaries.collect()).serve();
-    println!("\n{:<12} {:>9} {:>9} {:>12} {:>9}", "NOTIFY after", "p50 ms", "p99 ms", "of reply p50", "p99");
-    let (mut serials, mut generation) = (vec![0; ZONES], 0);
-    for (label, changed) in [("1 zone", 1), ("200 zones", ZONES)] {
-        let (mut sent, mut replied) = (Vec::new(), Vec::new());
-        // The first one makes the zones.
-        for change in 0..=changes {
-            let moving = if generation == 0 { ZONES } else { changed };
-            generation += 1;
-            serials[..moving].fill(generation);
-            let zones = serials[..moving].iter().enumerate();
-            let zones = zones
-                .map(|(n, serial)| zone(&format!("t{n}.west.example.com"), *serial, &["192.0.2.1"], "link"));
-            // As the link manager does: everything at first, and then what has changed.
-            let base = u64::from(generation - 1);
-            let request = ApplyZonesRequest { base, ..request(u64::from(generation), zones.collect()) };
-            while heard.try_recv().is_ok() {}
-            let begun = Instant::now();
-            let applied = ours.client.apply_zones(request).await.unwrap().into_inner();
-            let reply = Instant::now();
-            assert!(!applied.incomplete && applied.stale_zones.is_empty());
-            for _ in 0..moving * usize::from(LISTENERS) {
-                let at: Instant = timeout(LATEST, heard.recv()).await.expect("everybody is told").unwrap();
-                if change > 0 {
-                    sent.push(at.saturating_duration_since(begun));
-                    replied.push(at.saturating_duration_since(reply));
-                }
-            }
-            // Whoever is asked has answered by then.
-            tokio::time::sleep(APART / 10).await;
-        }
-        println!(
-            "{label:<12} {:>9.2} {:>9.2} {:>12.2} {:>9.2}",
-            millis(&sent, 50),
-            millis(&sent, 99),
-            millis(&replied, 50),
-            millis(&replied, 99)
-        );
-    }
-    ours.stop().await;
-}
-
 /// From a change of one tenant to its being durable and answered, in a system's zone of few and of many
 /// names.
 async fn published(folder: &Path, changes: usize) {
@@ -353,43 +314,8 @@ async fn published(folder: &Path, changes: usize) {
     }
 }
 
-/// A name server that says when it is told something, and to have it.
-fn listen(told: mpsc::UnboundedSender<Instant>) -> SocketAddr {
-    const NOTIFY: u8 = 4 << 3;
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = socket.local_addr().unwrap();
-    thread::spawn(move || {
-        let mut buffer = [0; 2048];
-        let mut serials = HashMap::new();
-        while let Ok((length, source)) = socket.recv_from(&mut buffer) {
-            let at = Instant::now();
-            let message = &mut buffer[..length];
-            let name = message[12..].iter().position(|byte| *byte == 0).unwrap();
-            let question = 12 + name + 1 + 4;
-            let owner = message[12..question].to_vec();
-            let is_notify = message[2] & 0x78 == NOTIFY;
-            message[2] |= 0x84;
-            let mut answer = message[..question].to_vec();
-            answer[6..12].fill(0);
-            if is_notify {
-                let serial = message[length - 20..length - 16].to_vec();
-                if serials.insert(owner, serial.clone()) != Some(serial) && told.send(at).is_err() {
-                    return;
-                }
-            } else if let Some(serial) = serials.get(&owner) {
-                answer[7] = 1;
-                answer.extend([0xc0, 12, 0, 6, 0, 1, 0, 0, 0, 5, 0, 22, 0, 0]);
-                answer.extend(serial);
-                answer.extend([0; 16]);
-            }
-            let _ = socket.send_to(&answer, source);
-        }
-    });
-    address
-}
-
 /// The time that so many of a hundred stay below.
-fn millis(times: &[Duration], part: usize) -> f64 {
+pub(crate) fn millis(times: &[Duration], part: usize) -> f64 {
     let mut times = times.to_vec();
     times.sort_unstable();
     let at = (times.len() * part).div_ceil(100).saturating_sub(1);

@@ -18,6 +18,7 @@ mod broadcaster;
 mod change;
 mod hickory;
 mod load;
+mod notice;
 #[path = "../../tests/peer/mod.rs"]
 mod peer;
 mod server;

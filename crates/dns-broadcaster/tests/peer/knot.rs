@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::giver::{FILE, Given};
 use super::process::{self, Control, Running, Setup};
@@ -160,7 +161,7 @@ impl Primary {
     pub(crate) async fn set(&self, owner: &str, ttl: u32, kind: &str, data: &str) -> u32 {
         let before = self.serial().await.expect("the primary answers");
         self.stage(owner, ttl, kind, data).await;
-        self.commit().await;
+        self.running.control(&["zone-commit", &self.zone]).await;
         eventually(
             "the zone has a new serial",
             || self.log(),
@@ -169,19 +170,30 @@ impl Primary {
         .await
     }
 
-    /// As [`Primary::set`], but not committed; how long an order takes that nobody sees yet.
-    pub(crate) async fn stage(&self, owner: &str, ttl: u32, kind: &str, data: &str) -> Duration {
+    /// As [`Primary::set`], but not committed.
+    pub(crate) async fn stage(&self, owner: &str, ttl: u32, kind: &str, data: &str) {
         let zone = &self.zone;
         self.running.control(&["zone-begin", zone]).await;
         self.running.control(&["zone-unset", zone, owner, kind]).await;
-        let begun = Instant::now();
         self.running.control(&["zone-set", zone, owner, &ttl.to_string(), kind, data]).await;
-        begun.elapsed()
     }
 
-    /// Commits what is staged.
-    pub(crate) async fn commit(&self) {
-        self.running.control(&["zone-commit", &self.zone]).await;
+    /// Commits what is staged, without starting a program for it (which takes longer than the change, not
+    /// least since `knotc` flushes a configuration of its own). The reply can be read from what it returns.
+    pub(crate) fn commit(&self) -> UnixStream {
+        // As libknot's control interface has it (`ctl.c`): data are a code and its text behind its length, then the
+        // block ends.
+        let (order, flags, zone, end) = (16, 17, 22, 3);
+        let mut block = vec![1];
+        for (code, text) in [(order, "zone-commit"), (flags, ""), (zone, &self.zone)] {
+            block.push(code);
+            block.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
+            block.extend(text.as_bytes());
+        }
+        block.push(end);
+        let mut socket = UnixStream::connect(self.running.home().join("knot.sock")).unwrap();
+        socket.write_all(&block).unwrap();
+        socket
     }
 
     /// The serial that it answers with.
