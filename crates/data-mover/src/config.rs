@@ -69,6 +69,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// The catalogue's folder.
+    #[must_use]
+    pub fn catalogue_dir(&self) -> PathBuf {
+        self.state_dir.join("catalogue")
+    }
+
     /// Reads the section and what it rests on.
     ///
     /// # Errors

@@ -154,7 +154,7 @@ pub async fn serve(
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<(Catalogue, Blobs)> {
-    let folder = config.state_dir.join("catalogue");
+    let folder = config.catalogue_dir();
     let blob_dir = config.blob_dir.clone();
     let options = Options { cache_bytes: config.cache_bytes, ..Options::new(SiteId::from(config.system_id)) };
     aside(move || {

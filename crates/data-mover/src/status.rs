@@ -76,7 +76,12 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::NotTheHolder { .. } => (Code::FailedPrecondition, "NOT_THE_HOLDER"),
         Error::StorageFull => (Code::ResourceExhausted, "STORAGE_FULL"),
         Error::Poisoned => (Code::Unavailable, "UNAVAILABLE"),
-        Error::Engine { .. } | Error::Corrupt { .. } | Error::Blob { .. } => (Code::Internal, "UNAVAILABLE"),
+        Error::Engine { .. }
+        | Error::Corrupt { .. }
+        | Error::Blob { .. }
+        // Before a service runs.
+        | Error::NoStore { .. }
+        | Error::InUse { .. } => (Code::Internal, "UNAVAILABLE"),
     }
 }
 

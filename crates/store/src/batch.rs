@@ -31,7 +31,7 @@ impl Count {
         Ok(Self { entries: key::number(entries)?, bytes: key::number(bytes)? })
     }
 
-    fn add(&mut self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.entries += 1;
         self.bytes += bytes;
     }
@@ -42,7 +42,7 @@ impl Count {
     }
 
     /// A count of nothing takes no row.
-    fn encode(self) -> Option<Vec<u8>> {
+    pub(crate) fn encode(self) -> Option<Vec<u8>> {
         (self.entries > 0).then(|| [self.entries.to_be_bytes(), self.bytes.to_be_bytes()].concat())
     }
 }

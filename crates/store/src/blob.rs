@@ -11,6 +11,7 @@
 //! 256 folders, made once, and no second level: a blob is larger than 32 KiB, so a folder of many
 //! thousands is far away, and a folder made on the way would cost two flushes more.
 
+use std::ffi::OsStr;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,24 @@ fn folder(blob: BlobId) -> String {
 
 fn location(blob: BlobId) -> Location {
     Location::from_iter([folder(blob), blob.to_string()])
+}
+
+/// The file of a blob in the folder `root`.
+pub(crate) fn file(root: &Path, blob: BlobId) -> PathBuf {
+    root.join(folder(blob)).join(blob.to_string())
+}
+
+/// The blobs in the folder `root` whose identifiers begin with the byte `shard`.
+pub(crate) fn list(root: &Path, shard: u8) -> Result<Vec<BlobId>> {
+    let io = |error| failed("list", error);
+    let entries = std::fs::read_dir(root.join(format!("{shard:02x}"))).map_err(io)?;
+    entries.filter_map(|entry| entry.map(|entry| named(&entry.file_name())).map_err(io).transpose()).collect()
+}
+
+/// The blob whose file has this name.
+fn named(name: &OsStr) -> Option<BlobId> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(name.as_encoded_bytes(), &mut id).ok().map(|()| BlobId(id))
 }
 
 /// Runs `work` where blocking is allowed.
@@ -139,11 +158,9 @@ impl Blobs {
             for entry in std::fs::read_dir(folder)? {
                 let entry = entry?;
                 let name = entry.file_name();
-                let name = name.to_string_lossy();
-                let mut id = [0; 16];
-                if hex::decode_to_slice(name.as_bytes(), &mut id).is_ok() {
-                    blobs.push(BlobId(id));
-                } else if name.contains('#') && is_abandoned(&entry) {
+                if let Some(blob) = named(&name) {
+                    blobs.push(blob);
+                } else if name.to_string_lossy().contains('#') && is_abandoned(&entry) {
                     // Another process may have finished or removed it in the meantime.
                     let _ = std::fs::remove_file(entry.path());
                 }

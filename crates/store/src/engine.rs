@@ -89,7 +89,10 @@ impl Engine {
     }
 
     fn load(path: &Path, cache_bytes: u64) -> Result<Fjall> {
-        let failed = |error| Error::engine("open", error);
+        let failed = |error| match error {
+            fjall::Error::Locked => Error::InUse { path: path.to_owned() },
+            error => Error::engine("open", error),
+        };
         let database = Database::builder(path)
             .cache_size(cache_bytes)
             .max_journaling_size(JOURNAL_BYTES)

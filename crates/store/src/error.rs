@@ -13,6 +13,18 @@ pub enum Error {
     /// The content does not accept writes here.
     #[error("content is read-only on this system{}", .0.hint())]
     ReadOnly(Box<ReadOnly>),
+    /// There is nothing to check.
+    #[error("no store in {}: give the configuration of the system that has it", path.display())]
+    NoStore {
+        /// Where it was looked for.
+        path: std::path::PathBuf,
+    },
+    /// Another process has the store open.
+    #[error("the store in {} is in use: stop the data mover of this system first", path.display())]
+    InUse {
+        /// Where it is.
+        path: std::path::PathBuf,
+    },
     /// No tenant or directory has this name or identifier.
     #[error("no such tenant or directory")]
     NoSuchContent,

@@ -10,6 +10,7 @@
 //! - A feed holds the latest change of each key: a reader pays for what changed (`history`).
 //! - Digests change with what they are of, so that equal means proven equal (`digest`).
 //! - A blob that a record names, or a lease covers, is not swept (`sweep`).
+//! - Whether all of this holds on a disk can be looked at, while nothing has it open (`check`).
 //!
 //! How: one thread writes, and everything that must agree leaves in one batch of an embedded
 //! engine, which is named in one module. Reads work on snapshots. The rows are a table in `key`.
@@ -24,6 +25,7 @@ mod authority;
 mod batch;
 mod blob;
 mod catalogue;
+mod check;
 mod clock;
 mod codec;
 mod commit;
@@ -52,6 +54,7 @@ mod writer;
 pub use access::{AccessRecord, ContentDigest, ContentStatus, Cursor, Digest, FeedPosition};
 pub use blob::{BlobWriter, Blobs};
 pub use catalogue::{Catalogue, Conditions, DivergencePage, NamespaceStatus, Options, Sweep, Written};
+pub use check::{CheckRequest, Checked, Finding, check};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use compare::{VersionsPage, VersionsRequest};
 pub use error::{Error, ReadOnly, Result};

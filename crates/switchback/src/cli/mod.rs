@@ -10,6 +10,7 @@ mod log;
 mod namespace;
 mod recovery;
 mod status;
+mod store;
 mod system;
 mod watch;
 
@@ -100,6 +101,9 @@ pub enum Command {
     /// Zones, and what names answer.
     #[command(subcommand)]
     Dns(dns::Command),
+    /// The data on this machine.
+    #[command(subcommand)]
+    Store(store::Command),
     /// The system log.
     Log(log::Arguments),
     /// Two systems on one machine, to try and to rehearse.
@@ -198,6 +202,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Certificate(command) => certificate::run(command, &context()?).await,
         Command::Dns(command) => dns::run(command, &context()?).await,
         Command::Log(arguments) => log::run(arguments, &context()?).await,
+        Command::Store(command) => store::run(command, &cli.config, format),
         Command::Lab(command) => Box::pin(lab::run(command, format)).await,
         Command::Demo(arguments) => Box::pin(crate::demo::run(arguments)).await,
         Command::Completions { .. } => Ok(()),

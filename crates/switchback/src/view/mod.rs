@@ -12,6 +12,7 @@ pub mod event;
 pub mod lab;
 pub mod link;
 pub mod report;
+pub mod store;
 pub mod system;
 
 use switchback_proto::model::v1::{AccessMode, ContentKind};
