@@ -32,6 +32,9 @@ def make_lab():
     yield make
     for lab in labs:
         lab.close()
+    # Whatever was done to them, what they hold is sound.
+    for lab in labs:
+        lab.check()
     if not os.environ.get("SWITCHBACK_TEST_KEEP"):
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)

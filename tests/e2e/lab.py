@@ -29,6 +29,14 @@ class Lab:
     def close(self):
         subprocess.run([SWITCHBACK, "lab", "down", "--dir", self.dir], capture_output=True, timeout=60)
 
+    def check(self):
+        """Looks at every row and byte of both stores, once the lab is down."""
+        for name in self.described["systems"]:
+            config = f"{self.dir}/{name}/switchback.toml"
+            words = [SWITCHBACK, "--config", config, "store", "check", "--read"]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+
     @property
     def described(self):
         with open(f"{self.dir}/lab.json", encoding="utf-8") as file:
