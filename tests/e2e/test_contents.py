@@ -131,7 +131,7 @@ def answers(lab, *tenants):
 def unless_unknown(attempt):
     """The credential and the bucket are replicated like the objects are: not known at first."""
     try:
-        attempt()
+        return attempt()
     except ClientError as error:
         raise AssertionError(str(error)) from error
 
@@ -158,3 +158,63 @@ def test_what_is_set_of_a_bucket_goes_with_it(lab):
     eventually(lambda: same("https://two.example.org"))
     put("east", "https://three.example.org")
     eventually(lambda: same("https://three.example.org"))
+
+
+def test_versions_and_delete_markers_go_with_their_bucket(lab):
+    """Which versions there are, which is current and what each says, on both systems through a failover and back."""
+    clients = {system: lab.s3(system) for system in ("east", "west")}
+
+    def versions(client):
+        page = client.list_object_versions(Bucket=lab.bucket, Prefix="v/")
+        found = [(one["Key"], one["VersionId"], one["IsLatest"], one["LastModified"]) for one in page.get("Versions", [])]
+        markers = [(one["Key"], one["VersionId"], one["IsLatest"]) for one in page.get("DeleteMarkers", [])]
+        read = {}
+        for key, version, *_ in found:
+            where = {"Bucket": lab.bucket, "Key": key, "VersionId": version}
+            read[key, version] = client.get_object(**where)["Body"].read(), client.get_object_tagging(**where)["TagSet"]
+        return found, markers, read
+
+    def same():
+        east, west = (unless_unknown(lambda: versions(client)) for client in clients.values())
+        expect(east == west, f"{east} {west}")
+        return east
+
+    def status(client, status=None):
+        if status:
+            client.put_bucket_versioning(Bucket=lab.bucket, VersioningConfiguration={"Status": status})
+        return client.get_bucket_versioning(Bucket=lab.bucket).get("Status")
+
+    def put(system, key, text):
+        return clients[system].put_object(Bucket=lab.bucket, Key=key, Body=text)["VersionId"]
+
+    clients["east"].put_object(Bucket=lab.bucket, Key="v/a", Body=b"before versioning")
+    status(clients["east"], "Enabled")
+    first = put("east", "v/a", b"first")
+    large = put("east", "v/large", bytes(100_000))
+    clients["east"].delete_object(Bucket=lab.bucket, Key="v/b")
+    eventually(same)
+    eventually(lambda: expect(status(clients["west"]) == "Enabled"))
+    lab.fail_over()
+    assert refused(lambda: put("east", "v/a", b"no"))[0]["HTTPStatusCode"] == 403
+    second = put("west", "v/a", b"second")
+    clients["west"].delete_object(Bucket=lab.bucket, Key="v/a")
+    clients["west"].delete_object(Bucket=lab.bucket, Key="v/large", VersionId=large)
+    tags = {"TagSet": [{"Key": "seen", "Value": "on the replica"}]}
+    clients["west"].put_object_tagging(Bucket=lab.bucket, Key="v/a", VersionId=first, Tagging=tags)
+    status(clients["west"], "Suspended")
+    assert put("west", "v/c", b"null") == "null"
+    written = versions(clients["west"])
+    lab.recover()
+    assert same() == written
+    found, markers, read = written
+    assert [(key, version) for key, version, *_ in found] == [
+        ("v/a", second), ("v/a", first), ("v/a", "null"), ("v/c", "null"),
+    ]
+    assert [(key, latest) for key, _, latest in markers] == [("v/a", True), ("v/b", True)]
+    assert read["v/a", first] == (b"first", tags["TagSet"])
+    assert status(clients["east"]) == "Suspended"
+    marker = next(version for key, version, _ in markers if key == "v/a")
+    clients["east"].delete_object(Bucket=lab.bucket, Key="v/a", VersionId=marker)
+    eventually(lambda: expect(same()[1] != markers))
+    assert lab.read("west", "v/a") == b"second"
+    assert lab.at("east", "link", "divergences", "acme")["divergences"] == []

@@ -63,6 +63,7 @@ class Client:
         self.bucket, self.other = f"conformance-{tag}", f"conformance-{tag}.two"
         if options.plain_names:
             self.other = f"conformance-{tag}-two"
+        self.versioned = f"conformance-{tag}-versioned"
 
     def client(self, **changes):
         options = self.options
@@ -886,16 +887,181 @@ def what_is_not_offered_says_so(c):
         Body=b"",
         ServerSideEncryption="aws:kms",
     )
-    refused("NoSuchVersion", 404, c.s3.get_object, Bucket=c.bucket, Key="size/1", VersionId="3")
+    refused("InvalidArgument", 400, c.s3.get_object, Bucket=c.bucket, Key="size/1", VersionId="3")
+    mfa = {"Status": "Enabled", "MFADelete": "Enabled"}
+    refused("NotImplemented", 501, c.s3.put_bucket_versioning, Bucket=c.bucket, VersioningConfiguration=mfa)
+
+
+def set_versioning(c, status):
+    c.s3.put_bucket_versioning(Bucket=c.versioned, VersioningConfiguration={"Status": status})
+    assert c.s3.get_bucket_versioning(Bucket=c.versioned)["Status"] == status
+
+
+def versions(c, **asked):
+    """All versions and delete markers: key, version, whether it is the latest and whether a marker."""
+    found = []
+    for page in c.s3.get_paginator("list_object_versions").paginate(Bucket=c.versioned, **asked):
+        for kind in ("Versions", "DeleteMarkers"):
+            for one in page.get(kind, []):
+                found.append((one["Key"], one["VersionId"], one["IsLatest"], kind == "DeleteMarkers"))
+    return found
+
+
+@check
+def versions_are_kept_listed_and_read(c):
+    c.s3.create_bucket(Bucket=c.versioned)
+    before = c.s3.put_object(Bucket=c.versioned, Key="k", Body=b"before versioning")
+    assert "VersionId" not in before
+    assert versions(c) == [("k", "null", True, False)]
+    set_versioning(c, "Enabled")
+    assert c.s3.head_object(Bucket=c.versioned, Key="k")["VersionId"] == "null"
+    ids = [c.s3.put_object(Bucket=c.versioned, Key="k", Body=b"%d" % n)["VersionId"] for n in range(3)]
+    assert len(set(ids)) == 3 and len({len(version) for version in ids}) == 1
+    got = c.s3.get_object(Bucket=c.versioned, Key="k")
+    assert body(got) == b"2" and got["VersionId"] == ids[2]
+    for number, version in enumerate(ids):
+        got = c.s3.get_object(Bucket=c.versioned, Key="k", VersionId=version)
+        assert body(got) == b"%d" % number and got["VersionId"] == version
+        assert c.s3.head_object(Bucket=c.versioned, Key="k", VersionId=version)["VersionId"] == version
+    assert body(c.s3.get_object(Bucket=c.versioned, Key="k", VersionId="null")) == b"before versioning"
+    expected = [("k", version, version == ids[2], False) for version in [*reversed(ids), "null"]]
+    for size in (1, 2, 3, 1000):
+        assert versions(c, PaginationConfig={"PageSize": size}) == expected, size
+    last = c.s3.list_object_versions(Bucket=c.versioned)["Versions"][-1]
+    assert last["Size"] == 17 and last["ETag"] == before["ETag"] and last["StorageClass"] == "STANDARD"
+    attributes = c.s3.get_object_attributes(
+        Bucket=c.versioned, Key="k", VersionId=ids[0], ObjectAttributes=["ObjectSize"]
+    )
+    assert (attributes["ObjectSize"], attributes["VersionId"]) == (1, ids[0])
+    unknown = ids[0][:-1] + ("0" if ids[0][-1] != "0" else "1")
+    refused("NoSuchVersion", 404, c.s3.get_object, Bucket=c.versioned, Key="k", VersionId=unknown)
+    refused("InvalidArgument", 400, c.s3.get_object, Bucket=c.versioned, Key="k", VersionId="what")
+    where = {"Bucket": c.versioned, "VersionIdMarker": ids[0]}
+    refused("InvalidArgument", 400, c.s3.list_object_versions, **where)
+    refused("PreconditionFailed", 412, c.s3.put_object, Bucket=c.versioned, Key="k", Body=b"", IfMatch=before["ETag"])
+    url = c.s3.generate_presigned_url("get_object", Params={"Bucket": c.versioned, "Key": "k", "VersionId": ids[1]})
+    assert fetch(url)[1] == b"1"
+
+
+@check
+def a_delete_leaves_a_marker_and_a_version_is_deleted_for_good(c):
+    where = {"Bucket": c.versioned, "Key": "gone"}
+    first = c.s3.put_object(**where, Body=b"1")["VersionId"]
+    deleted = c.s3.delete_object(**where)
+    marker = deleted["VersionId"]
+    assert deleted["DeleteMarker"] and marker != first
+    for read in (c.s3.get_object, c.s3.head_object):
+        headers = refused("NoSuchKey", 404, read, **where)["ResponseMetadata"]["HTTPHeaders"]
+        assert (headers["x-amz-delete-marker"], headers["x-amz-version-id"]) == ("true", marker), headers
+        headers = refused("MethodNotAllowed", 405, read, **where, VersionId=marker)["ResponseMetadata"]["HTTPHeaders"]
+        assert headers["x-amz-delete-marker"] == "true" and headers["last-modified"]
+        assert (headers["x-amz-version-id"], headers["allow"]) == (marker, "DELETE")
+    assert "gone" not in [entry["Key"] for entry in c.s3.list_objects_v2(Bucket=c.versioned)["Contents"]]
+    assert versions(c, Prefix="gone") == [("gone", first, False, False), ("gone", marker, True, True)]
+    c.s3.put_object(**where, Body=b"", IfNoneMatch="*")
+    newest = versions(c, Prefix="gone")[0][1]
+    c.s3.delete_object(**where, VersionId=newest)
+    taken = c.s3.delete_object(**where, VersionId=marker)
+    assert taken["DeleteMarker"] and taken["VersionId"] == marker
+    assert body(c.s3.get_object(**where)) == b"1", "what the marker hid is there again"
+    c.s3.delete_object(**where, VersionId=marker)
+    answer = c.s3.delete_objects(
+        Bucket=c.versioned,
+        Delete={
+            "Objects": [
+                {"Key": "gone", "VersionId": first},
+                {"Key": "never"},
+                {"Key": "gone", "VersionId": "what"},
+            ]
+        },
+    )
+    deleted = {entry["Key"]: entry for entry in answer["Deleted"]}
+    assert deleted["gone"] == {"Key": "gone", "VersionId": first}, answer
+    never = deleted["never"]
+    assert never["DeleteMarker"] and "VersionId" not in never, answer
+    assert [(error["Code"], error["VersionId"]) for error in answer["Errors"]] == [("InvalidArgument", "what")]
+    marker = never["DeleteMarkerVersionId"]
+    assert versions(c, Prefix="never") == [("never", marker, True, True)]
+    again = {"Objects": [{"Key": "never", "VersionId": marker}]}
+    (again,) = c.s3.delete_objects(Bucket=c.versioned, Delete=again)["Deleted"]
+    assert again["DeleteMarkerVersionId"] == marker and again["DeleteMarker"], again
+    assert versions(c, Prefix="never") == versions(c, Prefix="gone") == []
+
+
+@check
+def versions_are_copied_tagged_and_made_of_parts(c):
+    old, new = (c.s3.put_object(Bucket=c.versioned, Key="copied", Body=bytes)["VersionId"] for bytes in (b"o", b"n"))
+    source = {"Bucket": c.versioned, "Key": "copied", "VersionId": old}
+    made = c.s3.copy_object(Bucket=c.versioned, Key="copied", CopySource=source)
+    assert made["CopySourceVersionId"] == old and made["VersionId"] not in (old, new)
+    assert body(c.s3.get_object(Bucket=c.versioned, Key="copied")) == b"o"
+    where = {"Bucket": c.versioned, "Key": "copied", "VersionId": new}
+    tags = {"TagSet": [{"Key": "of", "Value": "one version"}]}
+    assert c.s3.put_object_tagging(**where, Tagging=tags)["VersionId"] == new
+    assert c.s3.get_object_tagging(**where)["TagSet"] == tags["TagSet"]
+    assert c.s3.get_object_tagging(Bucket=c.versioned, Key="copied")["TagSet"] == []
+    assert c.s3.delete_object_tagging(**where)["VersionId"] == new
+    assert c.s3.get_object_tagging(**where)["TagSet"] == []
+    assert versions(c, Prefix="copied")[0][1] == made["VersionId"], "tags make nothing current"
+    where = {"Bucket": c.versioned, "Key": "parts"}
+    upload = c.s3.create_multipart_upload(**where)["UploadId"]
+    part = c.s3.upload_part_copy(**where, UploadId=upload, PartNumber=1, CopySource=source)
+    assert part["CopySourceVersionId"] == old
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["CopyPartResult"]["ETag"]}]}
+    done = c.s3.complete_multipart_upload(**where, UploadId=upload, MultipartUpload=parts)
+    assert c.s3.head_object(**where)["VersionId"] == done["VersionId"]
+    made = c.s3.generate_presigned_post(c.versioned, "form")
+    answer, _ = request(made["url"], "POST", *form(made["fields"], b"x"))
+    assert answer.headers["x-amz-version-id"] == versions(c, Prefix="form")[0][1], answer.status
+
+
+@check
+def versions_are_listed_with_prefix_and_delimiter(c):
+    for key in ("list/a/1", "list/a/2", "list/b/1", "list/top", "list/ü +"):
+        for _ in range(2):
+            c.s3.put_object(Bucket=c.versioned, Key=key, Body=b"")
+    c.s3.delete_object(Bucket=c.versioned, Key="list/b/1")
+    for size in (1, 3, 1000):
+        found, prefixes = [], []
+        pages = c.s3.get_paginator("list_object_versions").paginate(
+            Bucket=c.versioned, Prefix="list/", Delimiter="/", PaginationConfig={"PageSize": size}
+        )
+        for page in pages:
+            found += [entry["Key"] for entry in page.get("Versions", [])]
+            prefixes += [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+        assert found == ["list/top"] * 2 + ["list/ü +"] * 2, found
+        assert prefixes == ["list/a/", "list/b/"], prefixes
+    # Current versions alone: nothing shows that is behind a marker.
+    page = c.s3.list_objects_v2(Bucket=c.versioned, Prefix="list/", Delimiter="/")
+    assert [entry["Prefix"] for entry in page["CommonPrefixes"]] == ["list/a/"]
+
+
+@check
+def suspended_versioning_keeps_what_there_is_and_overwrites_the_null_version(c):
+    where = {"Bucket": c.versioned, "Key": "suspended"}
+    kept = c.s3.put_object(**where, Body=b"kept")["VersionId"]
+    set_versioning(c, "Suspended")
+    for text in (b"one", b"two"):
+        assert c.s3.put_object(**where, Body=text)["VersionId"] == "null"
+    assert versions(c, Prefix="suspended") == [("suspended", "null", True, False), ("suspended", kept, False, False)]
+    assert body(c.s3.get_object(**where)) == b"two"
+    deleted = c.s3.delete_object(**where)
+    assert deleted["DeleteMarker"] and deleted["VersionId"] == "null"
+    assert versions(c, Prefix="suspended") == [("suspended", kept, False, False), ("suspended", "null", True, True)]
+    c.s3.delete_object(**where, VersionId="null")
+    assert body(c.s3.get_object(**where)) == b"kept"
+    set_versioning(c, "Enabled")
+    refused("BucketNotEmpty", 409, c.s3.delete_bucket, Bucket=c.versioned)
 
 
 def empty(c):
-    for bucket in (c.bucket, c.other):
+    for bucket in (c.bucket, c.other, c.versioned):
         try:
-            for page in c.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-                keys = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
-                if keys:
-                    c.s3.delete_objects(Bucket=bucket, Delete={"Objects": keys})
+            for page in c.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+                found = page.get("Versions", []) + page.get("DeleteMarkers", [])
+                doomed = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+                if doomed:
+                    c.s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed})
             for upload in c.s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
                 c.s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
             c.s3.delete_bucket(Bucket=bucket)

@@ -6,6 +6,8 @@ use switchback_proto::store::v1::ErrorDetail;
 use switchback_store::Error;
 use tonic::{Code, Status};
 
+use crate::convert::signed;
+
 /// What a fallible handler returns. Boxed: a status is large, and refusals are rare.
 pub(crate) type Answer<T> = Result<T, Box<Status>>;
 
@@ -55,7 +57,9 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::ReadOnly(_) => (Code::FailedPrecondition, "READ_ONLY"),
         Error::NoSuchContent => (Code::NotFound, "NO_SUCH_CONTENT"),
         Error::NoSuchNamespace { .. } => (Code::NotFound, "NO_SUCH_NAMESPACE"),
-        Error::NoSuchKey => (Code::NotFound, "NO_SUCH_KEY"),
+        Error::NoSuchKey | Error::Hidden { .. } => (Code::NotFound, "NO_SUCH_KEY"),
+        Error::NoSuchVersion => (Code::NotFound, "NO_SUCH_VERSION"),
+        Error::DeleteMarker { .. } => (Code::FailedPrecondition, "DELETE_MARKER"),
         Error::NoSuchCredential => (Code::NotFound, "NO_SUCH_CREDENTIAL"),
         Error::NoSuchUpload => (Code::NotFound, "NO_SUCH_UPLOAD"),
         Error::NoSuchBlob(_) => (Code::NotFound, "NO_SUCH_BLOB"),
@@ -86,7 +90,20 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
 }
 
 fn detail(error: &Error) -> ErrorDetail {
-    let Error::ReadOnly(why) = error else { return ErrorDetail::default() };
+    let why = match error {
+        Error::ReadOnly(why) => why,
+        Error::Hidden { marker } => {
+            return ErrorDetail { delete_marker: marker.to_string(), ..ErrorDetail::default() };
+        }
+        Error::DeleteMarker { marker, last_modified_unix_ms } => {
+            return ErrorDetail {
+                delete_marker: marker.to_string(),
+                last_modified_unix_ms: signed(*last_modified_unix_ms),
+                ..ErrorDetail::default()
+            };
+        }
+        _ => return ErrorDetail::default(),
+    };
     // After a start nobody is known to write until the link manager has spoken: retry, unless the
     // other side is on record as the writer.
     let both_read_only = why.both_read_only || (why.held && why.writer.is_none());

@@ -107,6 +107,7 @@ async fn what_was_written_is_there_after_a_restart() {
         namespace: "photos".into(),
         key: "a/1".into(),
         tags: tags.clone(),
+        ..Default::default()
     };
     service.client.set_tags(request).await.unwrap();
     service.stop().await;
@@ -118,6 +119,7 @@ async fn what_was_written_is_there_after_a_restart() {
         namespace: "photos".into(),
         key: "a/1".into(),
         with_body: true,
+        ..Default::default()
     };
     let found = service.client.get_object(request).await.unwrap().into_inner();
     assert_eq!(found.body.unwrap().inline.as_ref(), b"one");

@@ -3,12 +3,20 @@
 //! One map for all operations, by the reason that the refusal carries. What may pass by itself is
 //! 503 with `Retry-After`, which the SDKs ride through; what a retry cannot change is not.
 
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, LAST_MODIFIED, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use s3s::{S3Error, S3ErrorCode};
 use switchback_kit::grpc;
 use switchback_proto::store::v1::ErrorDetail;
 use tonic::{Code, Status};
+
+use crate::s3::http_date;
+
+/// Which version of an object an answer is about.
+pub(crate) const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
+
+/// The version is a delete marker.
+const DELETE_MARKER: HeaderName = HeaderName::from_static("x-amz-delete-marker");
 
 /// What the mover's refusal is to the client.
 pub(crate) fn refused(status: &Status) -> S3Error {
@@ -23,7 +31,11 @@ pub(crate) fn refused_for(detail: &ErrorDetail, message: &str) -> S3Error {
     let code = match detail.reason.as_str() {
         "READ_ONLY" => return read_only(detail, message),
         "NO_SUCH_CONTENT" | "NO_SUCH_NAMESPACE" => S3ErrorCode::NoSuchBucket,
+        "NO_SUCH_KEY" | "DELETE_MARKER" if !detail.delete_marker.is_empty() => {
+            return marked(detail, message);
+        }
         "NO_SUCH_KEY" => S3ErrorCode::NoSuchKey,
+        "NO_SUCH_VERSION" => S3ErrorCode::NoSuchVersion,
         "NO_SUCH_UPLOAD" => S3ErrorCode::NoSuchUpload,
         "INVALID_PART" => S3ErrorCode::InvalidPart,
         "NAMESPACE_NOT_EMPTY" | "CONTENT_NOT_EMPTY" => S3ErrorCode::BucketNotEmpty,
@@ -39,6 +51,26 @@ pub(crate) fn refused_for(detail: &ErrorDetail, message: &str) -> S3Error {
         _ => S3ErrorCode::InternalError,
     };
     S3Error::with_message(code, message.to_owned())
+}
+
+/// The client is told of the delete marker that it met: as the current version, or as the one it named.
+fn marked(detail: &ErrorDetail, message: &str) -> S3Error {
+    let is_named = detail.reason == "DELETE_MARKER";
+    let code = if is_named { S3ErrorCode::MethodNotAllowed } else { S3ErrorCode::NoSuchKey };
+    let mut error = S3Error::with_message(code, message.to_owned());
+    let mut headers = xml();
+    headers.insert(DELETE_MARKER, HeaderValue::from_static("true"));
+    if let Ok(id) = HeaderValue::from_str(&detail.delete_marker) {
+        headers.insert(VERSION_ID, id);
+    }
+    if is_named {
+        headers.insert(ALLOW, HeaderValue::from_static("DELETE"));
+        if let Ok(time) = HeaderValue::from_str(&http_date(detail.last_modified_unix_ms)) {
+            headers.insert(LAST_MODIFIED, time);
+        }
+    }
+    error.set_headers(headers);
+    error
 }
 
 /// No reason was given: the call did not reach the mover, or its answer did not reach us.
@@ -191,7 +223,7 @@ mod tests {
         refused(&grpc::refusal(Code::FailedPrecondition, "READ_ONLY", "read-only", Some(detail)))
     }
 
-    fn header(error: &S3Error, name: http::HeaderName) -> Option<String> {
+    fn header(error: &S3Error, name: HeaderName) -> Option<String> {
         Some(error.headers()?.get(name)?.to_str().unwrap().to_owned())
     }
 
@@ -223,6 +255,28 @@ mod tests {
         }
         assert!(is_certain(&grpc::refusal(Code::FailedPrecondition, "READ_ONLY", "", None)));
         assert!(!is_certain(&grpc::refusal(Code::ResourceExhausted, "STORAGE_FULL", "", None)));
+    }
+
+    #[test]
+    fn a_delete_marker_shows_in_what_is_refused_for_it() {
+        let id = "000000000000001f-0000000000000002";
+        let answer = |reason: &str| {
+            let detail =
+                ErrorDetail { delete_marker: id.into(), last_modified_unix_ms: 1_000, ..Default::default() };
+            refused(&grpc::refusal(Code::NotFound, reason, "", Some(detail)))
+        };
+        let (current, named) = (answer("NO_SUCH_KEY"), answer("DELETE_MARKER"));
+        for error in [&current, &named] {
+            assert_eq!(header(error, VERSION_ID).as_deref(), Some(id));
+            assert_eq!(header(error, DELETE_MARKER).as_deref(), Some("true"));
+        }
+        assert_eq!(current.status_code(), Some(StatusCode::NOT_FOUND));
+        assert_eq!(named.status_code(), Some(StatusCode::METHOD_NOT_ALLOWED));
+        assert_eq!(header(&named, LAST_MODIFIED).as_deref(), Some("Thu, 01 Jan 1970 00:00:01 GMT"));
+        assert_eq!(
+            header(&refused(&grpc::refusal(Code::NotFound, "NO_SUCH_KEY", "", None)), VERSION_ID),
+            None
+        );
     }
 
     #[test]

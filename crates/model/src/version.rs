@@ -1,11 +1,12 @@
 //! Versions of a record and their order (Parker et al., "Detection of Mutual Inconsistency in
 //! Distributed Systems", 1983: version vectors).
 
+use alloc::string::ToString as _;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt;
 
-use crate::{Hlc, SiteId};
+use crate::{Hlc, ParseIdError, SiteId};
 
 /// Names one write for ever: when (in hybrid logical time) and where.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +20,17 @@ pub struct Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.hlc, self.site)
+    }
+}
+
+impl core::str::FromStr for Version {
+    type Err = ParseIdError;
+    /// Only the very text that it is printed as: a client that is given a name gets no second one for it.
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let (hlc, site) = text.split_once('-').ok_or(ParseIdError { digits: 16 })?;
+        let hlc: SiteId = hlc.parse()?;
+        let version = Self { hlc: Hlc(hlc.0), site: site.parse()? };
+        (version.to_string() == text).then_some(version).ok_or(ParseIdError { digits: 16 })
     }
 }
 
@@ -122,6 +134,23 @@ mod tests {
 
     fn version(hlc: u64, site: u64) -> Version {
         Version { hlc: Hlc(hlc), site: SiteId(site) }
+    }
+
+    #[test]
+    fn a_version_reads_back_what_it_prints_and_nothing_else() {
+        let (one, text) = (version(0x1f, 2), "000000000000001f-0000000000000002");
+        assert_eq!((one.to_string().as_str(), text.parse()), (text, Ok(one)));
+        for wrong in [
+            "",
+            "null",
+            "1f-2",
+            &text[1..],
+            &text.to_uppercase(),
+            &text.replace('-', ""),
+            "+00000000000001f-0000000000000002",
+        ] {
+            assert!(wrong.parse::<Version>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -92,6 +92,32 @@ impl Rows for Batch<'_> {
             None => self.view.row(family, key),
         }
     }
+
+    /// As the batch leaves them.
+    fn first(&self, family: Family, prefix: &[u8], max: usize) -> Result<Vec<KeyValue>> {
+        let overlay = || {
+            self.rows
+                .range((Bound::Included((family, prefix.to_vec())), Bound::Unbounded))
+                .take_while(|((row_family, key), _)| *row_family == family && key.starts_with(prefix))
+        };
+        let mut rows = BTreeMap::new();
+        for row in self.view.prefix(family, prefix) {
+            let (key, value) = row?;
+            if self.rows.contains_key(&(family, key.clone())) {
+                continue;
+            }
+            rows.insert(key, value);
+            if rows.len() >= max {
+                break;
+            }
+        }
+        for ((_, key), value) in overlay() {
+            if let Some(value) = value {
+                rows.insert(key.clone(), value.clone());
+            }
+        }
+        Ok(rows.into_iter().take(max).collect())
+    }
 }
 
 impl<'a> Batch<'a> {
@@ -127,35 +153,9 @@ impl<'a> Batch<'a> {
         self.rows.insert((family, key), value);
     }
 
-    /// The first `max` rows whose keys begin with `prefix`, in order, as the batch leaves them.
-    pub(crate) fn scan(&self, family: Family, prefix: &[u8], max: usize) -> Result<Vec<KeyValue>> {
-        let overlay = || {
-            self.rows
-                .range((Bound::Included((family, prefix.to_vec())), Bound::Unbounded))
-                .take_while(|((row_family, key), _)| *row_family == family && key.starts_with(prefix))
-        };
-        let mut rows = BTreeMap::new();
-        for row in self.view.prefix(family, prefix) {
-            let (key, value) = row?;
-            if self.rows.contains_key(&(family, key.clone())) {
-                continue;
-            }
-            rows.insert(key, value);
-            if rows.len() >= max {
-                break;
-            }
-        }
-        for ((_, key), value) in overlay() {
-            if let Some(value) = value {
-                rows.insert(key.clone(), value.clone());
-            }
-        }
-        Ok(rows.into_iter().take(max).collect())
-    }
-
     /// Removes every row whose key begins with `prefix`.
     pub(crate) fn clear(&mut self, family: Family, prefix: &[u8]) -> Result<()> {
-        for (key, _) in self.scan(family, prefix, usize::MAX)? {
+        for (key, _) in self.first(family, prefix, usize::MAX)? {
             self.set_row(family, key, None);
         }
         Ok(())
@@ -218,9 +218,7 @@ impl<'a> Batch<'a> {
 
     /// The record under `key`, without its inline body.
     pub(crate) fn stored(&self, id: ContentId, record: &RecordKey) -> Result<Option<Stored>> {
-        self.row(Family::Record, &key::record(id, record))?
-            .map(|row| Stored::decode(record.clone(), &row))
-            .transpose()
+        crate::read::stored(self, id, record)
     }
 
     /// Puts the inline body into a record that came from [`Batch::stored`].
@@ -264,6 +262,22 @@ impl<'a> Batch<'a> {
         let record = Record { key, version, replaced, absorbed: VersionVector::default(), epoch, payload };
         let sequence = self.put(id, record, old, LOCAL)?;
         Ok((version, sequence))
+    }
+
+    /// Writes `payload` as a version of an object with a name of its own, made here.
+    pub(crate) fn write_version(
+        &mut self,
+        content: ContentId,
+        namespace: &str,
+        key: &str,
+        payload: Payload,
+    ) -> Result<(Version, u64)> {
+        let id = self.next_version();
+        let none = VersionVector::default;
+        let epoch = self.content(content)?.access.epoch;
+        let key = RecordKey::Version { namespace: namespace.into(), key: key.into(), id };
+        let record = Record { key, version: id, replaced: none(), absorbed: none(), epoch, payload };
+        Ok((id, self.put(content, record, None, LOCAL)?))
     }
 
     /// Makes `record` the state of its key, in place of `old`, at the next sequence number.
@@ -334,6 +348,10 @@ impl<'a> Batch<'a> {
                 content.objects += 1;
                 content.bytes += bytes;
             }
+            Payload::DeleteMarker => {
+                self.count(key::namespace_count(id, record.key.namespace()))?.add(bytes);
+                self.content(id)?.objects += 1;
+            }
             Payload::Credential(credential) => {
                 self.set_row(Family::Meta, key::credential(&credential.access_key, id), Some(Vec::new()));
             }
@@ -377,6 +395,11 @@ impl<'a> Batch<'a> {
                 content.objects = content.objects.saturating_sub(1);
                 content.bytes = content.bytes.saturating_sub(bytes);
             }
+            Payload::DeleteMarker => {
+                self.count(key::namespace_count(id, record.key.namespace()))?.subtract(bytes);
+                let content = self.content(id)?;
+                content.objects = content.objects.saturating_sub(1);
+            }
             Payload::Credential(credential) => {
                 self.set_row(Family::Meta, key::credential(&credential.access_key, id), None);
             }
@@ -399,7 +422,7 @@ impl<'a> Batch<'a> {
         Ok(self.counts.entry(key).or_default())
     }
 
-    /// Visible objects of a namespace.
+    /// Visible objects of a namespace, with all their versions and delete markers.
     pub(crate) fn namespace_count(&mut self, id: ContentId, namespace: &str) -> Result<Count> {
         self.count(key::namespace_count(id, namespace)).copied()
     }

@@ -15,6 +15,7 @@ use crate::feed::{Change, Receipt, Sender};
 use crate::multipart::Place;
 use crate::record::{BlobId, CredentialRecord, Divergence, NamespaceRecord, Object, RecordKey};
 use crate::upload::{Completion, Part, Upload, UploadId};
+use crate::versioning::VersionId;
 use crate::writer::{Confirmed, Setup, Writer};
 use crate::{apply, authority, codec, commit, configure, key, multipart, random, retire, sweep, writer};
 
@@ -60,10 +61,37 @@ pub struct Conditions {
 pub struct Written {
     /// Its version.
     pub version: Version,
+    /// Which version of the object it made or changed; absent where the namespace never kept versions.
+    pub id: Option<VersionId>,
     /// What the object's record says.
     pub last_modified_unix_ms: u64,
     /// Its place in the feed.
     pub sequence: u64,
+}
+
+/// What to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// The object's key.
+    pub key: String,
+    /// This version for good; else the object, which where versions are kept is to hide it behind a
+    /// delete marker.
+    pub version: Option<VersionId>,
+}
+
+impl From<&str> for Deletion {
+    fn from(key: &str) -> Self {
+        Self { key: key.into(), version: None }
+    }
+}
+
+/// What a delete did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// The delete marker that was made, or the version that was named.
+    pub version: Option<VersionId>,
+    /// It made a delete marker, or took one away.
+    pub is_marker: bool,
 }
 
 /// Sizes of a namespace.
@@ -71,7 +99,7 @@ pub struct Written {
 pub struct NamespaceStatus {
     /// The record.
     pub namespace: NamespaceRecord,
-    /// Visible objects.
+    /// Visible objects, with all their versions and delete markers.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -321,18 +349,18 @@ impl Catalogue {
             .await
     }
 
-    /// Deletes objects; what does not exist is deleted too. One result per key, in order.
+    /// Deletes objects or versions; what does not exist is deleted too. One result each, in order.
     pub async fn delete_objects(
         &self,
         content: ContentId,
         namespace: &str,
-        keys: Vec<String>,
-    ) -> Result<Vec<Result<()>>> {
+        deletions: Vec<Deletion>,
+    ) -> Result<Vec<Result<Deleted>>> {
         let namespace = namespace.to_owned();
         self.commit(move |batch| {
-            let mut results = Vec::with_capacity(keys.len());
-            for key in keys {
-                match commit::delete_object(batch, content, &namespace, &key) {
+            let mut results = Vec::with_capacity(deletions.len());
+            for deletion in deletions {
+                match commit::delete_object(batch, content, &namespace, &deletion) {
                     Err(error) if error.is_fatal() => return Err(error),
                     result => results.push(result),
                 }
@@ -342,16 +370,17 @@ impl Catalogue {
         .await
     }
 
-    /// Replaces the tags of an object.
+    /// Replaces the tags of an object, or of one version of it.
     pub async fn set_tags(
         &self,
         content: ContentId,
         namespace: &str,
         key: &str,
+        version: Option<VersionId>,
         tags: BTreeMap<String, String>,
     ) -> Result<Written> {
         let (namespace, key) = (namespace.to_owned(), key.to_owned());
-        self.commit(move |batch| commit::set_tags(batch, content, &namespace, &key, tags)).await
+        self.commit(move |batch| commit::set_tags(batch, content, &namespace, &key, version, tags)).await
     }
 
     // Multipart uploads.

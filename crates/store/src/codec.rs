@@ -313,6 +313,7 @@ fn record(record: &Record, with_body: bool) -> pb::Record {
             description: credential.description.clone(),
         }),
         Payload::Object(stored) => Wire::Object(object(stored, with_body)),
+        Payload::DeleteMarker => Wire::DeleteMarker(pb::DeleteMarker {}),
         Payload::Divergence(divergence) => Wire::Divergence(pb::Divergence {
             link: Bytes::copy_from_slice(&divergence.link.0),
             link_name: divergence.link_name.clone(),
@@ -367,6 +368,7 @@ fn typed_record(key: RecordKey, message: pb::Record) -> Result<Record> {
             description: credential.description,
         }),
         Wire::Object(object) => Payload::Object(Box::new(typed_object(object)?)),
+        Wire::DeleteMarker(pb::DeleteMarker {}) => Payload::DeleteMarker,
         Wire::Divergence(divergence) => Payload::Divergence(Box::new(typed_divergence(divergence)?)),
     };
     if !agree(&key, &payload) {
@@ -392,7 +394,11 @@ fn agree(key: &RecordKey, payload: &Payload) -> bool {
         (RecordKey::Divergence { of, loser }, Payload::Divergence(divergence)) => {
             **of == divergence.key && *loser == divergence.loser
         }
-        (RecordKey::Tenant, Payload::Tenant(_)) | (RecordKey::Object { .. }, Payload::Object(_)) => true,
+        (RecordKey::Tenant, Payload::Tenant(_))
+        | (
+            RecordKey::Object { .. } | RecordKey::Version { .. },
+            Payload::Object(_) | Payload::DeleteMarker,
+        ) => true,
         (_, Payload::Deleted) => true,
         _ => false,
     }
@@ -447,6 +453,11 @@ fn record_key(key: &RecordKey) -> pb::RecordKey {
             RecordKey::Object { namespace, key } => {
                 Of::Object(pb::ObjectKey { namespace: namespace.clone(), key: key.clone() })
             }
+            RecordKey::Version { namespace, key, id } => Of::Version(pb::VersionKey {
+                namespace: namespace.clone(),
+                key: key.clone(),
+                id: Some(version(*id)),
+            }),
             RecordKey::Divergence { of, loser } => Of::Divergence(pb::DivergenceKey {
                 loser: Some(version(*loser)),
                 record: crate::key::name(of).into(),
@@ -465,12 +476,18 @@ fn typed_key(key: pb::RecordKey) -> Result<RecordKey> {
         Of::Namespace(name) => RecordKey::Namespace(no_zero(name)?),
         Of::Credential(access_key) => RecordKey::Credential(no_zero(access_key)?),
         Of::Object(object) => RecordKey::Object { namespace: no_zero(object.namespace)?, key: object.key },
+        Of::Version(of) => RecordKey::Version {
+            namespace: no_zero(of.namespace)?,
+            key: of.key,
+            id: required_version(of.id)?,
+        },
         Of::Divergence(divergence) => match crate::key::parse_name(&divergence.record)? {
             RecordKey::Divergence { .. } => return Err(corrupt),
             of @ (RecordKey::Tenant
             | RecordKey::Namespace(_)
             | RecordKey::Credential(_)
-            | RecordKey::Object { .. }) => {
+            | RecordKey::Object { .. }
+            | RecordKey::Version { .. }) => {
                 RecordKey::Divergence { of: Box::new(of), loser: required_version(divergence.loser)? }
             }
         },
@@ -487,6 +504,7 @@ fn object(object: &Object, with_body: bool) -> pb::Object {
         etag: object.etag.clone(),
         content_hash: Bytes::copy_from_slice(&object.content_hash),
         last_modified_unix_ms: object.last_modified_unix_ms,
+        written: object.written.map(version),
         metadata: Some(metadata(&object.metadata)),
         tags: object.tags.clone(),
         checksums: checksums(&object.checksums),
@@ -503,6 +521,7 @@ fn typed_object(object: pb::Object) -> Result<Object> {
         etag: object.etag,
         content_hash: typed_hash(&object.content_hash)?,
         last_modified_unix_ms: object.last_modified_unix_ms,
+        written: object.written.as_ref().map(typed_version),
         metadata: typed_metadata(object.metadata.unwrap_or_default()),
         tags: object.tags,
         checksums: typed_checksums(object.checksums),
@@ -640,6 +659,8 @@ pub(crate) fn payload_bytes(payload: &Payload) -> Vec<u8> {
         Some(Wire::Tenant(tenant)) => tenant.encode_to_vec(),
         Some(Wire::Namespace(namespace)) => namespace.encode_to_vec(),
         Some(Wire::Credential(credential)) => credential.encode_to_vec(),
-        Some(Wire::Deleted(_) | Wire::Object(_) | Wire::Divergence(_)) | None => Vec::new(),
+        Some(Wire::Deleted(_) | Wire::DeleteMarker(_) | Wire::Object(_) | Wire::Divergence(_)) | None => {
+            Vec::new()
+        }
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use switchback_model::{AccessMode, ContentId};
 
 use crate::batch::Batch;
-use crate::catalogue::{Conditions, Written};
-use crate::codec::Stored;
+use crate::catalogue::{Conditions, Deleted, Deletion, Written};
 use crate::error::{Error, ReadOnly, Result};
 use crate::record::{Body, INLINE_MAX, KEY_MAX, LOST_AND_FOUND, Object, Payload, RecordKey, Segment};
+use crate::versioning::{VersionId, Versioning, absent, current, find, newest};
 
 /// Refuses a write to content that does not accept any: the one place where authority is decided.
 pub(crate) fn check_writable(batch: &mut Batch<'_>, id: ContentId) -> Result<()> {
@@ -30,21 +30,27 @@ pub(crate) fn check_writable(batch: &mut Batch<'_>, id: ContentId) -> Result<()>
 
 /// Refuses a key that no client may write.
 pub(crate) fn check_key(key: &str) -> Result<()> {
-    if key.is_empty() || key.len() > KEY_MAX {
-        return Err(Error::Invalid { what: "object key", reason: "it must have 1 to 1024 bytes" });
-    }
+    check_length(key)?;
     if key.starts_with(LOST_AND_FOUND) {
         return Err(Error::Reserved { what: format!("the prefix {LOST_AND_FOUND}") });
     }
     Ok(())
 }
 
+fn check_length(key: &str) -> Result<()> {
+    if key.is_empty() || key.len() > KEY_MAX {
+        return Err(Error::Invalid { what: "object key", reason: "it must have 1 to 1024 bytes" });
+    }
+    Ok(())
+}
+
 /// A namespace is there while its record is, and while it holds objects: deletes travel ahead of
-/// objects, and must not hide what is in it.
-pub(crate) fn check_namespace(batch: &Batch<'_>, id: ContentId, namespace: &str) -> Result<()> {
-    match batch.stored(id, &RecordKey::Namespace(namespace.into()))? {
-        Some(stored) if !stored.record.is_deleted() => Ok(()),
-        Some(_) if batch.has_objects(id, namespace)? => Ok(()),
+/// objects, and must not hide what is in it. Says whether it keeps versions.
+pub(crate) fn check_namespace(batch: &Batch<'_>, id: ContentId, namespace: &str) -> Result<Versioning> {
+    let stored = batch.stored(id, &RecordKey::Namespace(namespace.into()))?;
+    match stored.as_ref().map(|stored| &stored.record.payload) {
+        Some(Payload::Namespace(namespace)) => Ok(Versioning::of(namespace)),
+        Some(_) if batch.has_objects(id, namespace)? => Ok(Versioning::Off),
         Some(_) | None => Err(Error::NoSuchNamespace { namespace: namespace.into() }),
     }
 }
@@ -70,8 +76,20 @@ fn check_body(object: &Object) -> Result<()> {
     }
 }
 
-/// Compares the request's conditions with the visible object (RFC 9110, section 13.2.2).
-pub(crate) fn check_conditions(conditions: &Conditions, current: Option<&Object>) -> Result<()> {
+/// Compares the request's conditions with the current object of the key (RFC 9110, section 13.2.2); a
+/// delete marker is none. Only a write that has conditions pays for looking.
+pub(crate) fn check_conditions(
+    batch: &Batch<'_>,
+    id: ContentId,
+    namespace: &str,
+    key: &str,
+    conditions: &Conditions,
+) -> Result<()> {
+    if conditions.if_match.is_empty() && conditions.if_none_match.is_empty() {
+        return Ok(());
+    }
+    let current = current(batch, id, namespace, key)?;
+    let current = current.as_ref().and_then(|stored| stored.record.as_object());
     let names = |etags: &[String]| {
         current.is_some_and(|object| etags.iter().any(|etag| etag == "*" || *etag == object.etag))
     };
@@ -85,10 +103,6 @@ pub(crate) fn check_conditions(conditions: &Conditions, current: Option<&Object>
     Ok(())
 }
 
-pub(crate) fn visible(old: Option<&Stored>) -> Option<&Object> {
-    old.and_then(|old| old.record.as_object())
-}
-
 pub(crate) fn put_object(
     batch: &mut Batch<'_>,
     id: ContentId,
@@ -99,42 +113,91 @@ pub(crate) fn put_object(
 ) -> Result<Written> {
     check_writable(batch, id)?;
     check_key(key)?;
-    check_namespace(batch, id, namespace)?;
+    let versioning = check_namespace(batch, id, namespace)?;
     batch.check_room()?;
     check_body(&object)?;
-    let name = RecordKey::object(namespace, key);
-    let old = batch.stored(id, &name)?;
-    check_conditions(conditions, visible(old.as_ref()))?;
+    check_conditions(batch, id, namespace, key, conditions)?;
     check_blobs(batch, object.body.segments())?;
-    write_object(batch, id, name, old, object)
+    write_object(batch, id, namespace, key, versioning, object)
 }
 
 /// Writes an object that was checked, at the time of its version.
 pub(crate) fn write_object(
     batch: &mut Batch<'_>,
     id: ContentId,
-    name: RecordKey,
-    old: Option<Stored>,
+    namespace: &str,
+    key: &str,
+    versioning: Versioning,
     mut object: Object,
 ) -> Result<Written> {
     object.last_modified_unix_ms = batch.next_hlc().unix_ms();
-    let last_modified_unix_ms = object.last_modified_unix_ms;
-    let (version, sequence) = batch.write_local(id, name, old, Payload::Object(Box::new(object)))?;
-    Ok(Written { version, last_modified_unix_ms, sequence })
+    write_current(batch, id, namespace, key, versioning, Payload::Object(Box::new(object)))
 }
 
-/// Deletes one object. What belongs to the system under `.lost+found/` can be deleted too, so that
-/// a namespace can be emptied with any client.
-pub(crate) fn delete_object(batch: &mut Batch<'_>, id: ContentId, namespace: &str, key: &str) -> Result<()> {
-    check_writable(batch, id)?;
-    check_namespace(batch, id, namespace)?;
-    let name = RecordKey::object(namespace, key);
-    match batch.stored(id, &name)? {
-        Some(old) if !old.record.is_deleted() => {
-            batch.write_local(id, name, Some(old), Payload::Deleted).map(|_| ())
-        }
-        Some(_) | None => Ok(()),
+/// Writes what becomes the current version of a key.
+fn write_current(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    namespace: &str,
+    key: &str,
+    versioning: Versioning,
+    payload: Payload,
+) -> Result<Written> {
+    if versioning == Versioning::Enabled {
+        let (version, sequence) = batch.write_version(id, namespace, key, payload)?;
+        return Ok(Written {
+            version,
+            id: Some(VersionId::Of(version)),
+            last_modified_unix_ms: version.hlc.unix_ms(),
+            sequence,
+        });
     }
+    let name = RecordKey::object(namespace, key);
+    let old = batch.stored(id, &name)?;
+    let (version, sequence) = batch.write_local(id, name, old, payload)?;
+    Ok(Written {
+        version,
+        id: (versioning == Versioning::Suspended).then_some(VersionId::Null),
+        last_modified_unix_ms: version.hlc.unix_ms(),
+        sequence,
+    })
+}
+
+/// Deletes one object, or one version of it. What belongs to the system under `.lost+found/` can be
+/// deleted too, so that a namespace can be emptied with any client.
+pub(crate) fn delete_object(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    namespace: &str,
+    deletion: &Deletion,
+) -> Result<Deleted> {
+    check_writable(batch, id)?;
+    let versioning = check_namespace(batch, id, namespace)?;
+    let key = deletion.key.as_str();
+    if let Some(version) = deletion.version {
+        let is_marker = take_away(batch, id, version.record_key(namespace, key))?;
+        return Ok(Deleted { version: Some(version), is_marker });
+    }
+    if versioning == Versioning::Off && newest(batch, id, namespace, key)?.is_none() {
+        let is_marker = take_away(batch, id, RecordKey::object(namespace, key))?;
+        return Ok(Deleted { version: None, is_marker });
+    }
+    check_length(key)?;
+    batch.check_room()?;
+    // Versions of a namespace that forgot that it keeps them are hidden like any others.
+    let versioning = if versioning == Versioning::Off { Versioning::Suspended } else { versioning };
+    let written = write_current(batch, id, namespace, key, versioning, Payload::DeleteMarker)?;
+    Ok(Deleted { version: written.id, is_marker: true })
+}
+
+/// Leaves a tombstone in place of a version, if it is there. True for a delete marker.
+fn take_away(batch: &mut Batch<'_>, id: ContentId, name: RecordKey) -> Result<bool> {
+    let Some(old) = batch.stored(id, &name)?.filter(|old| !old.record.is_deleted()) else {
+        return Ok(false);
+    };
+    let is_marker = old.record.is_without_object();
+    batch.write_local(id, name, Some(old), Payload::Deleted)?;
+    Ok(is_marker)
 }
 
 pub(crate) fn set_tags(
@@ -142,19 +205,26 @@ pub(crate) fn set_tags(
     id: ContentId,
     namespace: &str,
     key: &str,
+    version: Option<VersionId>,
     tags: BTreeMap<String, String>,
 ) -> Result<Written> {
     check_writable(batch, id)?;
     check_key(key)?;
-    check_namespace(batch, id, namespace)?;
+    let versioning = check_namespace(batch, id, namespace)?;
     batch.check_room()?;
-    let name = RecordKey::object(namespace, key);
-    let mut old = batch.stored(id, &name)?.ok_or(Error::NoSuchKey)?;
+    let Some(mut old) = find(batch, id, namespace, key, version)? else {
+        return Err(absent(None, version));
+    };
     batch.load_body(id, &mut old.record)?;
-    let mut object = old.record.as_object().cloned().ok_or(Error::NoSuchKey)?;
+    let Some(mut object) = old.record.as_object().cloned() else {
+        return Err(absent(Some(&old), version));
+    };
     object.tags = tags;
-    // Tags are no change of the object's bytes: S3 leaves its time alone.
-    let last_modified_unix_ms = object.last_modified_unix_ms;
+    // Tags are no change of the object's bytes: S3 leaves its time alone, and its place among versions.
+    object.written = Some(old.record.born());
+    let (name, last_modified_unix_ms) = (old.record.key.clone(), object.last_modified_unix_ms);
+    let named = VersionId::of(&name);
+    let is_versioned = versioning != Versioning::Off || named != VersionId::Null;
     let (version, sequence) = batch.write_local(id, name, Some(old), Payload::Object(Box::new(object)))?;
-    Ok(Written { version, last_modified_unix_ms, sequence })
+    Ok(Written { version, id: is_versioned.then_some(named), last_modified_unix_ms, sequence })
 }

@@ -16,6 +16,7 @@ use crate::lineage::Lineage;
 use crate::record::{
     CredentialRecord, DEFAULT_TENANT, NAME_MAX, NamespaceRecord, Payload, RecordKey, TenantRecord,
 };
+use crate::versioning;
 
 /// A content's row before it holds anything.
 pub(crate) fn empty_content(content: Content, access: AccessRecord, now_unix_ms: u64) -> ContentRow {
@@ -108,7 +109,7 @@ pub(crate) fn delete_content(batch: &mut Batch<'_>, id: ContentId) -> Result<()>
     if objects > 0 || namespaces {
         return Err(Error::ContentNotEmpty { kind: content.kind });
     }
-    for (row, _) in batch.scan(Family::Record, &key::credentials(id), usize::MAX)? {
+    for (row, _) in batch.first(Family::Record, &key::credentials(id), usize::MAX)? {
         if let RecordKey::Credential(access_key) = key::parse_name(&row[16..])? {
             batch.set_row(Family::Meta, key::credential(&access_key, id), None);
         }
@@ -118,7 +119,7 @@ pub(crate) fn delete_content(batch: &mut Batch<'_>, id: ContentId) -> Result<()>
 }
 
 fn has_namespaces(batch: &Batch<'_>, id: ContentId) -> Result<bool> {
-    for (row, _) in batch.scan(Family::Record, &key::namespaces(id), usize::MAX)? {
+    for (row, _) in batch.first(Family::Record, &key::namespaces(id), usize::MAX)? {
         let stored = batch.stored(id, &key::parse_name(&row[16..])?)?;
         if stored.is_some_and(|stored| !stored.record.is_deleted()) {
             return Ok(true);
@@ -181,6 +182,7 @@ pub(crate) fn set_namespace_setting(
 ) -> Result<()> {
     check_writable(batch, id)?;
     check_namespace(batch, id, name)?;
+    versioning::check_setting(setting, value.as_deref())?;
     let key = RecordKey::Namespace(name.into());
     let old = batch.stored(id, &key)?;
     let before = match old.as_ref().map(|old| &old.record.payload) {
@@ -228,7 +230,7 @@ pub(crate) fn create_credential(
             reason: "keys are 1 to 255 printable ASCII characters",
         });
     }
-    let taken = batch.scan(Family::Meta, &key::credential_prefix(&credential.access_key), 1)?;
+    let taken = batch.first(Family::Meta, &key::credential_prefix(&credential.access_key), 1)?;
     if !taken.is_empty() {
         return Err(Error::CredentialExists);
     }

@@ -59,7 +59,7 @@ impl From<Sum> for Digest {
     }
 }
 
-/// True for what a digest counts: neither tombstones nor the notes of conflicts, which say how
+/// True for what a digest counts, delete markers among it: neither tombstones nor the notes of conflicts, which say how
 /// content came to be and not what it is.
 pub(crate) fn is_counted(record: &Record) -> bool {
     !matches!(record.payload, Payload::Deleted | Payload::Divergence(_))
@@ -76,6 +76,7 @@ pub(crate) fn hash(record: &Record) -> [u8; 32] {
     let content = match &record.payload {
         Payload::Object(object) => object.content_hash,
         Payload::Deleted
+        | Payload::DeleteMarker
         | Payload::Tenant(_)
         | Payload::Namespace(_)
         | Payload::Credential(_)

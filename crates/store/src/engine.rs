@@ -57,6 +57,9 @@ pub(crate) type KeyValue = (Vec<u8>, Vec<u8>);
 pub(crate) trait Rows {
     /// The row under `key`.
     fn row(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// The first `max` rows whose keys begin with `prefix`, in order.
+    fn first(&self, family: Family, prefix: &[u8], max: usize) -> Result<Vec<KeyValue>>;
 }
 
 /// An open database.
@@ -170,6 +173,10 @@ impl Rows for View<'_> {
                 .map_err(|error| Error::engine("read", error)),
             Self::Simulated(records) => Ok(records.get(&tagged(family, key)).cloned()),
         }
+    }
+
+    fn first(&self, family: Family, prefix: &[u8], max: usize) -> Result<Vec<KeyValue>> {
+        self.prefix(family, prefix).take(max).collect()
     }
 }
 

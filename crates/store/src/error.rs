@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use switchback_model::{ContentKind, Epoch, LinkId};
 
+use crate::versioning::VersionId;
+
 /// What every fallible call of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -37,6 +39,23 @@ pub enum Error {
     /// The namespace has no object of this key.
     #[error("no object under this key")]
     NoSuchKey,
+    /// The key has no version of this name.
+    #[error("no such version of the object")]
+    NoSuchVersion,
+    /// The object is deleted: its current version is a delete marker.
+    #[error("no object under this key: its current version is a delete marker")]
+    Hidden {
+        /// The delete marker.
+        marker: VersionId,
+    },
+    /// The version that was named is a delete marker, which has no bytes, metadata or tags.
+    #[error("this version is a delete marker: it can only be deleted")]
+    DeleteMarker {
+        /// Itself.
+        marker: VersionId,
+        /// When it was written, in Unix milliseconds.
+        last_modified_unix_ms: u64,
+    },
     /// The tenant has no credential of this access key.
     #[error("no such credential")]
     NoSuchCredential,
@@ -60,7 +79,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// Only an empty namespace can be deleted.
-    #[error("namespace is not empty: delete its objects first")]
+    #[error("namespace is not empty: delete its objects first, with all versions and delete markers")]
     NamespaceNotEmpty,
     /// The namespace is there already.
     #[error("namespace exists already")]

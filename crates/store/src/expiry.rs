@@ -89,7 +89,7 @@ fn is_idle(
 fn end_if_idle(batch: &mut Batch<'_>, row: Vec<u8>, idle_ms: u64) -> Result<bool> {
     let Some(upload) = batch.row(Family::Upload, &row)? else { return Ok(false) };
     let (id, since) = (key::last_upload(&row)?, batch.now_unix_ms.saturating_sub(idle_ms));
-    let parts = batch.scan(Family::Upload, &key::parts(id), usize::MAX)?;
+    let parts = batch.first(Family::Upload, &key::parts(id), usize::MAX)?;
     let is_idle = is_idle(id, &upload, parts.into_iter().map(|(_, part)| Ok(part)), since)?;
     if is_idle {
         remove_upload(batch, row, id)?;

@@ -23,8 +23,9 @@
 //! | blob | `g` time blob | empty: nothing names it since then |
 //!
 //! A record-name is `01` (tenant), `02` name (namespace), `03` access-key (credential), `10`
-//! namespace `00` key (object) or `20` loser's-time loser's-site record-name (divergence). A
-//! namespace holds no zero byte, so objects are ordered by namespace and key.
+//! namespace `00` key (object), `11` namespace `00` escaped-key `0001` time site (version; both numbers
+//! inverted) or `20` loser's-time loser's-site record-name (divergence). A namespace holds no zero
+//! byte, so objects are ordered by namespace and key, and versions also by age, the newest first.
 //!
 //! A class is `0` (configuration) or `1` (the rest): two orders in one feed, so that a sender can
 //! take configuration first. A source is `0` for what was written here, else the feed of the peer
@@ -131,6 +132,16 @@ pub(crate) fn objects(id: ContentId, namespace: &str) -> Vec<u8> {
     join(&[&id.0, &[OBJECT], namespace.as_bytes(), &[0]])
 }
 
+/// All versions of a namespace's objects; the escaped key follows.
+pub(crate) fn versions(id: ContentId, namespace: &str) -> Vec<u8> {
+    join(&[&id.0, &[VERSION], namespace.as_bytes(), &[0]])
+}
+
+/// All versions of one object, the newest first.
+pub(crate) fn versions_of(id: ContentId, namespace: &str, key: &str) -> Vec<u8> {
+    join(&[&versions(id, namespace), &escape(key), &ESCAPE_END])
+}
+
 /// All records of one configuration kind; the name follows.
 pub(crate) fn namespaces(id: ContentId) -> Vec<u8> {
     join(&[&id.0, &[NAMESPACE]])
@@ -230,6 +241,7 @@ const TENANT: u8 = 0x01;
 const NAMESPACE: u8 = 0x02;
 const CREDENTIAL: u8 = 0x03;
 const OBJECT: u8 = 0x10;
+const VERSION: u8 = 0x11;
 const DIVERGENCE: u8 = 0x20;
 
 /// A record's name inside its content.
@@ -241,6 +253,15 @@ pub(crate) fn name(key: &RecordKey) -> Vec<u8> {
         RecordKey::Object { namespace, key } => {
             join(&[&[OBJECT], namespace.as_bytes(), &[0], key.as_bytes()])
         }
+        RecordKey::Version { namespace, key, id } => join(&[
+            &[VERSION],
+            namespace.as_bytes(),
+            &[0],
+            &escape(key),
+            &ESCAPE_END,
+            &(!id.hlc.0).to_be_bytes(),
+            &(!id.site.0).to_be_bytes(),
+        ]),
         RecordKey::Divergence { of, loser } => {
             join(&[&[DIVERGENCE], &loser.hlc.0.to_be_bytes(), &loser.site.0.to_be_bytes(), &name(of)])
         }
@@ -259,6 +280,15 @@ pub(crate) fn parse_name(bytes: &[u8]) -> Result<RecordKey> {
         OBJECT => {
             let end = rest.iter().position(|byte| *byte == 0).ok_or_else(corrupt)?;
             Ok(RecordKey::Object { namespace: text(&rest[..end])?, key: text(&rest[end + 1..])? })
+        }
+        VERSION => {
+            let end = rest.iter().position(|byte| *byte == 0).ok_or_else(corrupt)?;
+            let (namespace, rest) = (text(&rest[..end])?, &rest[end + 1..]);
+            let (rest, site) = rest.split_last_chunk().ok_or_else(corrupt)?;
+            let (rest, hlc) = rest.split_last_chunk().ok_or_else(corrupt)?;
+            let key = rest.strip_suffix(&ESCAPE_END).and_then(unescape).ok_or_else(corrupt)?;
+            let (hlc, site) = (Hlc(!u64::from_be_bytes(*hlc)), SiteId(!u64::from_be_bytes(*site)));
+            Ok(RecordKey::Version { namespace, key, id: Version { hlc, site } })
         }
         DIVERGENCE => {
             let (hlc, rest) = rest.split_at_checked(8).ok_or_else(corrupt)?;
@@ -312,6 +342,9 @@ mod tests {
             "[a-z.-]{1,12}".prop_map(RecordKey::Namespace),
             "[A-Z0-9]{1,20}".prop_map(RecordKey::Credential),
             ("[a-z]{1,3}", any::<String>()).prop_map(|(namespace, key)| RecordKey::object(namespace, key)),
+            ("[a-z]{1,3}", any::<String>(), any::<(u64, u64)>()).prop_map(|(namespace, key, (hlc, site))| {
+                RecordKey::Version { namespace, key, id: Version { hlc: Hlc(hlc), site: SiteId(site) } }
+            }),
         ]
     }
 
@@ -345,6 +378,22 @@ mod tests {
         ) {
             let bytes = |(namespace, key): &(String, String)| name(&RecordKey::object(namespace, key));
             prop_assert_eq!(bytes(&left).cmp(&bytes(&right)), left.cmp(&right));
+        }
+
+        #[test]
+        fn versions_are_ordered_by_key_then_from_the_newest(
+            left in ("[\u{0}\u{1}a-c]{0,4}", 0u64..3, 0u64..3),
+            right in ("[\u{0}\u{1}a-c]{0,4}", 0u64..3, 0u64..3),
+        ) {
+            let row = |(key, hlc, site): &(String, u64, u64)| {
+                let (namespace, id) = ("ns".to_owned(), Version { hlc: Hlc(*hlc), site: SiteId(*site) });
+                name(&RecordKey::Version { namespace, key: key.clone(), id })
+            };
+            let place = |(key, hlc, site): &(String, u64, u64)| (key.clone(), u64::MAX - hlc, u64::MAX - site);
+            prop_assert_eq!(row(&left).cmp(&row(&right)), place(&left).cmp(&place(&right)));
+            let of_left = versions_of(ContentId([7; 16]), "ns", &left.0);
+            let right_row = record_by_name(ContentId([7; 16]), &row(&right));
+            prop_assert_eq!(right_row.starts_with(&of_left), left.0 == right.0);
         }
 
         #[test]

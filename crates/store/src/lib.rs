@@ -49,11 +49,16 @@ mod record;
 mod retire;
 mod sweep;
 mod upload;
+mod versioning;
+mod versions;
+mod walk;
 mod writer;
 
 pub use access::{AccessRecord, ContentDigest, ContentStatus, Cursor, Digest, FeedPosition};
 pub use blob::{BlobWriter, Blobs};
-pub use catalogue::{Catalogue, Conditions, DivergencePage, NamespaceStatus, Options, Sweep, Written};
+pub use catalogue::{
+    Catalogue, Conditions, Deleted, Deletion, DivergencePage, NamespaceStatus, Options, Sweep, Written,
+};
 pub use check::{CheckRequest, Checked, Finding, check};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use compare::{VersionsPage, VersionsRequest};
@@ -72,3 +77,5 @@ pub use record::{
 };
 pub use sweep::{sweep_garbage, sweep_orphans};
 pub use upload::{CompletedPart, Completion, PART_NUMBER_MAX, Part, PartPage, Upload, UploadId, UploadPage};
+pub use versioning::{VERSIONING, VersionId, Versioning};
+pub use versions::{VersionEntry, VersionListing, VersionsAfter, VersionsAsked};

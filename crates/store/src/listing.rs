@@ -1,17 +1,15 @@
 //! Listing objects with prefix and delimiter.
 //!
-//! A common prefix is passed over by a seek to its end, whatever lies beneath it, so that a page
-//! costs what it shows.
-
-use std::ops::Bound;
+//! A common prefix is passed over by a seek to its end, whatever lies beneath it, and so are the older
+//! versions of a key, so that a page costs what it shows.
 
 use switchback_model::{ContentId, Version};
 
-use crate::codec::Stored;
-use crate::engine::{Family, View, prefix_end};
+use crate::engine::View;
 use crate::error::Result;
-use crate::key;
-use crate::record::{LOST_AND_FOUND, Object, Payload, RecordKey};
+use crate::record::{LOST_AND_FOUND, Object, Payload};
+use crate::versioning::VersionId;
+use crate::walk::{Place, Walk};
 
 /// S3's page size, and the most that one call answers.
 pub const LIST_MAX: usize = 1000;
@@ -45,79 +43,66 @@ pub struct Listing {
 pub struct ObjectEntry {
     /// Its key.
     pub key: String,
-    /// Its version.
+    /// Which version of the object; absent where the namespace never kept versions and none was asked for.
+    pub id: Option<VersionId>,
+    /// Its record's version.
     pub version: Version,
     /// Everything else.
     pub object: Object,
 }
 
 /// True for keys that only show to those who ask for them by their prefix.
-fn is_hidden(key: &str, prefix: &str) -> bool {
+pub(crate) fn is_hidden(key: &str, prefix: &str) -> bool {
     key.starts_with(LOST_AND_FOUND) && !prefix.starts_with(LOST_AND_FOUND.trim_end_matches('/'))
 }
 
 /// What `key` is grouped under, if anything.
-fn common_prefix<'a>(key: &'a str, request: &ListRequest) -> Option<&'a str> {
-    if request.delimiter.is_empty() {
+pub(crate) fn common_prefix<'a>(key: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
+    if delimiter.is_empty() {
         return None;
     }
-    let rest = key.get(request.prefix.len()..)?;
-    let at = rest.find(&request.delimiter)?;
-    key.get(..request.prefix.len() + at + request.delimiter.len())
+    let at = key.get(prefix.len()..)?.find(delimiter)?;
+    key.get(..prefix.len() + at + delimiter.len())
 }
 
-/// One page.
+/// One page. The newest version of each key decides whether it shows.
 pub(crate) fn list(
     view: &View<'_>,
     content: ContentId,
     namespace: &str,
     request: &ListRequest,
 ) -> Result<Listing> {
-    let base = key::objects(content, namespace);
-    let at = |key: &str| [&base, key.as_bytes()].concat();
-    let span = at(&request.prefix);
-    let after = at(&request.start_after);
-    let mut from = if after < span || request.start_after.is_empty() {
-        Bound::Included(span.clone())
-    } else {
-        Bound::Excluded(after)
-    };
-    let keys_max = request.keys_max.clamp(1, LIST_MAX);
+    let ListRequest { prefix, delimiter, start_after, keys_max } = request;
+    let place = if start_after.is_empty() { Place::At(prefix) } else { Place::Behind(start_after) };
+    let mut walk = Walk::new(view, content, namespace, prefix, place)?;
+    let keys_max = (*keys_max).clamp(1, LIST_MAX);
     let mut page = Listing::default();
     let mut last = None;
-    // Each turn reads objects until a common prefix (or what is hidden) is met, and seeks past it.
-    loop {
-        let mut skip = None;
-        for row in view.scan(Family::Record, &span, from.clone()) {
-            let (row, value) = row?;
-            let RecordKey::Object { key, .. } = key::parse_name(&row[content.0.len()..])? else { continue };
-            if is_hidden(&key, &request.prefix) {
-                skip = Some(at(LOST_AND_FOUND));
-                break;
-            }
-            let record = Stored::decode(RecordKey::object(namespace, &key), &value)?.record;
-            let Payload::Object(object) = record.payload else { continue };
-            let group = common_prefix(&key, request);
-            if group == Some(request.start_after.as_str()) {
-                skip = group.map(at);
-                break;
-            }
-            if page.objects.len() + page.common_prefixes.len() == keys_max {
-                page.next_start_after = last;
-                return Ok(page);
-            }
-            if let Some(group) = group {
-                page.common_prefixes.push(group.into());
-                last = Some(group.into());
-                skip = Some(at(group));
-                break;
-            }
-            last = Some(key.clone());
-            page.objects.push(ObjectEntry { key, version: record.version, object: *object });
+    while let Some(entry) = walk.next()? {
+        if is_hidden(&entry.key, prefix) {
+            walk.seek(Place::Beyond(LOST_AND_FOUND))?;
+            continue;
         }
-        match skip.as_deref().and_then(prefix_end) {
-            Some(end) => from = Bound::Included(end),
-            None => return Ok(page),
+        let (key, id, version) = (entry.key, VersionId::of(&entry.record.key), entry.record.version);
+        walk.pass(&key)?;
+        let Payload::Object(object) = entry.record.payload else { continue };
+        let group = common_prefix(&key, prefix, delimiter);
+        if let Some(group) = group.filter(|group| group == start_after) {
+            walk.seek(Place::Beyond(group))?;
+            continue;
         }
+        if page.objects.len() + page.common_prefixes.len() == keys_max {
+            page.next_start_after = last;
+            break;
+        }
+        if let Some(group) = group {
+            page.common_prefixes.push(group.into());
+            last = Some(group.into());
+            walk.seek(Place::Beyond(group))?;
+            continue;
+        }
+        last = Some(key.clone());
+        page.objects.push(ObjectEntry { key, id: Some(id), version, object: *object });
     }
+    Ok(page)
 }

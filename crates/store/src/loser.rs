@@ -13,6 +13,7 @@ use crate::key::LOCAL;
 use crate::record::{
     Divergence, KEY_MAX, LOST_AND_FOUND, NamespaceRecord, Payload, Record, RecordKey, Trace,
 };
+use crate::versioning::{VERSIONING, Versioning};
 
 /// Keeps what lost, and notes the conflict.
 pub(crate) fn keep_loser(
@@ -23,16 +24,22 @@ pub(crate) fn keep_loser(
     winner: &Record,
     rule: &str,
 ) -> Result<()> {
-    // Two deletes agree. A conflict about a note of a conflict cannot be: both have one version.
-    if loser.is_deleted() && winner.is_deleted() {
+    // Two deletes agree, whichever mark each left. A conflict about a note of a conflict cannot be: both
+    // have one version.
+    if loser.is_without_object() && winner.is_without_object() {
         return Ok(());
     }
     let link_name = batch.content(id)?.access.link_name.clone();
+    // A version is beside the others already.
+    let is_version = matches!(loser.key, RecordKey::Version { .. });
     let kept_at = match (&loser.key, &loser.payload) {
-        (RecordKey::Object { namespace, key }, Payload::Object(_)) => {
+        (
+            RecordKey::Object { namespace, key } | RecordKey::Version { namespace, key, .. },
+            Payload::Object(_),
+        ) => {
             let kept_at = versioned(&format!("{LOST_AND_FOUND}replication/{link_name}/{key}"), loser.version);
             keep_copy(batch, id, loser, RecordKey::object(namespace, &kept_at))?;
-            if sender.policy == ConflictPolicy::KeepBoth {
+            if sender.policy == ConflictPolicy::KeepBoth && !is_version {
                 keep_copy(batch, id, loser, RecordKey::object(namespace, versioned(key, loser.version)))?;
             }
             Some(kept_at)
@@ -51,7 +58,9 @@ pub(crate) fn keep_namespace(
     sender: &Sender,
     incoming: &Record,
 ) -> Result<()> {
-    let (RecordKey::Object { namespace, .. }, false) = (&incoming.key, incoming.is_deleted()) else {
+    let (RecordKey::Object { namespace, .. } | RecordKey::Version { namespace, .. }, false) =
+        (&incoming.key, incoming.is_deleted())
+    else {
         return Ok(());
     };
     let key = RecordKey::Namespace(namespace.clone());
@@ -64,7 +73,13 @@ pub(crate) fn keep_namespace(
     let rule = "a namespace that was written to stays";
     note(batch, id, sender, &deleted.record, incoming, rule, None)?;
     let (name, created_unix_ms) = (namespace.clone(), batch.now_unix_ms);
-    let namespace = NamespaceRecord { name, created_unix_ms, settings: Default::default() };
+    // What it was set to went with it, but that it keeps versions shows.
+    let versioning = match incoming.key {
+        RecordKey::Version { .. } => Versioning::Enabled.setting(),
+        _ => None,
+    };
+    let settings = versioning.map(|value| (VERSIONING.to_owned(), value.to_owned())).into_iter().collect();
+    let namespace = NamespaceRecord { name, created_unix_ms, settings };
     batch.write_local(id, key, Some(deleted), Payload::Namespace(namespace)).map(|_| ())
 }
 
@@ -89,8 +104,8 @@ fn note(
         key: loser.key.clone(),
         winner: winner.version,
         loser: loser.version,
-        winner_deleted: winner.is_deleted(),
-        loser_deleted: loser.is_deleted(),
+        winner_deleted: winner.is_without_object(),
+        loser_deleted: loser.is_without_object(),
         rule: rule.into(),
         kept_at,
         loser_record: is_configuration.then(|| Box::new(loser.clone())),
@@ -119,6 +134,7 @@ fn order(left: &Record, right: &Record) -> Ordering {
     let winner = |note: &Record| match &note.payload {
         Payload::Divergence(divergence) => divergence.winner,
         Payload::Deleted
+        | Payload::DeleteMarker
         | Payload::Tenant(_)
         | Payload::Namespace(_)
         | Payload::Credential(_)

@@ -6,12 +6,12 @@ use crate::batch::Batch;
 use crate::catalogue::{Conditions, Written};
 use crate::codec;
 use crate::commit::{
-    check_blobs, check_conditions, check_key, check_namespace, check_writable, visible, write_object,
+    check_blobs, check_conditions, check_key, check_namespace, check_writable, write_object,
 };
 use crate::engine::{Family, Rows as _};
 use crate::error::{Error, Result};
 use crate::key;
-use crate::record::{Body, Object, RecordKey};
+use crate::record::{Body, Object};
 use crate::upload::{Completion, PART_NUMBER_MAX, Part, Upload, UploadId};
 
 /// Where an upload is.
@@ -85,13 +85,12 @@ pub(crate) fn complete_upload(
 ) -> Result<(Written, Object)> {
     check_writable(batch, place.content)?;
     let upload = find_upload(batch, place)?;
-    check_namespace(batch, place.content, &place.namespace)?;
+    let versioning = check_namespace(batch, place.content, &place.namespace)?;
     batch.check_room()?;
-    let name = RecordKey::object(&place.namespace, &place.key);
-    let old = batch.stored(place.content, &name)?;
-    check_conditions(conditions, visible(old.as_ref()))?;
+    check_conditions(batch, place.content, &place.namespace, &place.key, conditions)?;
     let mut object = assemble(batch, place.upload, &upload, completion)?;
-    let written = write_object(batch, place.content, name, old, object.clone())?;
+    let (content, namespace, key) = (place.content, &place.namespace, &place.key);
+    let written = write_object(batch, content, namespace, key, versioning, object.clone())?;
     object.last_modified_unix_ms = written.last_modified_unix_ms;
     // The object names the blobs now; parts that were left out give theirs up.
     remove_upload(batch, place.row(), place.upload)?;
@@ -126,6 +125,7 @@ fn assemble(batch: &Batch<'_>, id: UploadId, upload: &Upload, completion: Comple
         etag: completion.etag,
         content_hash: *hash.finalize().as_bytes(),
         last_modified_unix_ms: 0,
+        written: None,
         metadata: upload.metadata.clone(),
         tags: upload.tags.clone(),
         checksums: completion.checksums,
@@ -141,7 +141,7 @@ pub(crate) fn abort_upload(batch: &mut Batch<'_>, place: &Place) -> Result<()> {
 
 /// Ends every upload whose row begins with `prefix`.
 pub(crate) fn abort_all(batch: &mut Batch<'_>, prefix: &[u8]) -> Result<()> {
-    for (row, _) in batch.scan(Family::Upload, prefix, usize::MAX)? {
+    for (row, _) in batch.first(Family::Upload, prefix, usize::MAX)? {
         let id = key::last_upload(&row)?;
         remove_upload(batch, row, id)?;
     }
@@ -150,7 +150,7 @@ pub(crate) fn abort_all(batch: &mut Batch<'_>, prefix: &[u8]) -> Result<()> {
 
 /// Ends an upload; its parts give their blobs up.
 pub(crate) fn remove_upload(batch: &mut Batch<'_>, row: Vec<u8>, id: UploadId) -> Result<()> {
-    for (part_row, part) in batch.scan(Family::Upload, &key::parts(id), usize::MAX)? {
+    for (part_row, part) in batch.first(Family::Upload, &key::parts(id), usize::MAX)? {
         for segment in codec::decode_part(0, &part)?.segments {
             batch.release(segment.blob)?;
         }

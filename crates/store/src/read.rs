@@ -10,7 +10,7 @@ use crate::batch::Count;
 use crate::catalogue::{Catalogue, NamespaceStatus};
 use crate::codec::{self, ContentRow, Stored};
 use crate::digest::{self, Sum};
-use crate::engine::{Family, Rows as _, View};
+use crate::engine::{Family, Rows, View};
 use crate::error::{Error, Result};
 use crate::feed::Change;
 use crate::key;
@@ -18,6 +18,8 @@ use crate::lineage::Run;
 use crate::listing::{ListRequest, Listing, ObjectEntry, list};
 use crate::record::{BlobId, Body, CredentialRecord, NamespaceRecord, Payload, Record, RecordKey};
 use crate::upload::{PartPage, UploadId, UploadPage};
+use crate::versioning::{VersionId, Versioning, absent, find};
+use crate::versions::{self, VersionListing, VersionsAsked};
 
 /// The most that one page of parts or uploads holds: S3's page size.
 const PAGE_MAX: usize = 1000;
@@ -27,8 +29,8 @@ pub(crate) fn content_row(view: &View<'_>, id: ContentId) -> Result<ContentRow> 
 }
 
 /// A record without its inline body.
-pub(crate) fn stored(view: &View<'_>, id: ContentId, key: &RecordKey) -> Result<Option<Stored>> {
-    view.row(Family::Record, &key::record(id, key))?.map(|row| Stored::decode(key.clone(), &row)).transpose()
+pub(crate) fn stored(rows: &impl Rows, id: ContentId, key: &RecordKey) -> Result<Option<Stored>> {
+    rows.row(Family::Record, &key::record(id, key))?.map(|row| Stored::decode(key.clone(), &row)).transpose()
 }
 
 pub(crate) fn load_body(view: &View<'_>, id: ContentId, record: &mut Record) -> Result<()> {
@@ -161,8 +163,11 @@ impl Catalogue {
                         namespaces.push(namespace_status(&view, content, deleted_namespace(name))?);
                     }
                 }
-                Payload::Tenant(_) | Payload::Credential(_) | Payload::Object(_) | Payload::Divergence(_) => {
-                }
+                Payload::Tenant(_)
+                | Payload::Credential(_)
+                | Payload::Object(_)
+                | Payload::DeleteMarker
+                | Payload::Divergence(_) => {}
             }
         }
         Ok(namespaces)
@@ -199,21 +204,40 @@ impl Catalogue {
         key: &str,
         with_body: bool,
     ) -> Result<ObjectEntry> {
+        self.object_version(content, namespace, key, None, with_body)
+    }
+
+    /// The version `version` of an object; the current one if none is named.
+    pub fn object_version(
+        &self,
+        content: ContentId,
+        namespace: &str,
+        key: &str,
+        version: Option<VersionId>,
+        with_body: bool,
+    ) -> Result<ObjectEntry> {
         let view = self.view();
-        let name = RecordKey::object(namespace, key);
-        let Some(mut stored) = stored(&view, content, &name)? else {
+        let Some(mut found) = find(&view, content, namespace, key, version)? else {
             // Only a miss pays for finding out why.
             check_namespace(&view, content, namespace)?;
-            return Err(Error::NoSuchKey);
+            return Err(absent(None, version));
         };
-        if with_body {
-            load_body(&view, content, &mut stored.record)?;
+        if found.record.is_without_object() {
+            return Err(absent(Some(&found), version));
         }
-        match stored.record.payload {
+        if with_body {
+            load_body(&view, content, &mut found.record)?;
+        }
+        let id = VersionId::of(&found.record.key);
+        let is_named = id != VersionId::Null || version.is_some();
+        let is_versioned = is_named || check_namespace(&view, content, namespace)? != Versioning::Off;
+        let version = found.record.version;
+        match found.record.payload {
             Payload::Object(object) => {
-                Ok(ObjectEntry { key: key.into(), version: stored.record.version, object: *object })
+                Ok(ObjectEntry { key: key.into(), id: is_versioned.then_some(id), version, object: *object })
             }
             Payload::Deleted
+            | Payload::DeleteMarker
             | Payload::Tenant(_)
             | Payload::Namespace(_)
             | Payload::Credential(_)
@@ -241,6 +265,18 @@ impl Catalogue {
         let view = self.view();
         check_namespace(&view, content, namespace)?;
         list(&view, content, namespace, request)
+    }
+
+    /// One page of all versions and delete markers in a namespace.
+    pub fn list_versions(
+        &self,
+        content: ContentId,
+        namespace: &str,
+        asked: &VersionsAsked,
+    ) -> Result<VersionListing> {
+        let view = self.view();
+        check_namespace(&view, content, namespace)?;
+        versions::list(&view, content, namespace, asked)
     }
 
     // Multipart uploads.
@@ -316,10 +352,11 @@ impl Catalogue {
     }
 }
 
-fn check_namespace(view: &View<'_>, content: ContentId, namespace: &str) -> Result<()> {
-    match stored(view, content, &RecordKey::Namespace(namespace.into()))? {
-        Some(stored) if !stored.record.is_deleted() => Ok(()),
-        Some(_) if has_objects(view, content, namespace)? => Ok(()),
+fn check_namespace(view: &View<'_>, content: ContentId, namespace: &str) -> Result<Versioning> {
+    let stored = stored(view, content, &RecordKey::Namespace(namespace.into()))?;
+    match stored.as_ref().map(|stored| &stored.record.payload) {
+        Some(Payload::Namespace(namespace)) => Ok(Versioning::of(namespace)),
+        Some(_) if has_objects(view, content, namespace)? => Ok(Versioning::Off),
         Some(_) | None => {
             content_row(view, content)?;
             Err(Error::NoSuchNamespace { namespace: namespace.into() })
@@ -351,6 +388,7 @@ fn credential(record: Record) -> Option<CredentialRecord> {
     match record.payload {
         Payload::Credential(credential) => Some(credential),
         Payload::Deleted
+        | Payload::DeleteMarker
         | Payload::Tenant(_)
         | Payload::Namespace(_)
         | Payload::Object(_)

@@ -38,6 +38,15 @@ pub enum RecordKey {
         /// Its key.
         key: String,
     },
+    /// A version of an object that has a name of its own. See the module `versioning`.
+    Version {
+        /// The object's namespace.
+        namespace: String,
+        /// The object's key.
+        key: String,
+        /// Names it for ever: the version of its first write.
+        id: Version,
+    },
     /// The note of a conflict, by the version that lost.
     Divergence {
         /// The key that both versions have; never itself a divergence.
@@ -63,20 +72,20 @@ impl RecordKey {
     #[must_use]
     pub fn namespace(&self) -> &str {
         match self {
-            Self::Object { namespace, .. } => namespace,
+            Self::Object { namespace, .. } | Self::Version { namespace, .. } => namespace,
             Self::Divergence { of, .. } => of.namespace(),
             Self::Tenant | Self::Namespace(_) | Self::Credential(_) => "",
         }
     }
 
-    /// The key, for reports: an object's own, else the kind and name ("namespace:NAME").
+    /// The key, for reports: an object's own, whichever version; else the kind and name ("namespace:NAME").
     #[must_use]
     pub fn label(&self) -> String {
         match self {
             Self::Tenant => "tenant".into(),
             Self::Namespace(name) => format!("namespace:{name}"),
             Self::Credential(access_key) => format!("credential:{access_key}"),
-            Self::Object { key, .. } => key.clone(),
+            Self::Object { key, .. } | Self::Version { key, .. } => key.clone(),
             Self::Divergence { of, loser } => format!("divergence:{}@{loser}", of.label()),
         }
     }
@@ -113,6 +122,8 @@ pub enum Payload {
     Credential(CredentialRecord),
     /// An object.
     Object(Box<Object>),
+    /// A version that says that the object is deleted.
+    DeleteMarker,
     /// A conflict that was decided.
     Divergence(Box<Divergence>),
 }
@@ -122,6 +133,23 @@ impl Record {
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         matches!(self.payload, Payload::Deleted)
+    }
+
+    /// True if the key has no object by it: a tombstone, or a delete marker.
+    #[must_use]
+    pub fn is_without_object(&self) -> bool {
+        matches!(self.payload, Payload::Deleted | Payload::DeleteMarker)
+    }
+
+    /// When and where this version of an object came into being, which a change of its tags is not: the
+    /// latest one of a key is current.
+    #[must_use]
+    pub fn born(&self) -> Version {
+        match (&self.key, &self.payload) {
+            (RecordKey::Version { id, .. }, _) => *id,
+            (_, Payload::Object(object)) => object.written.unwrap_or(self.version),
+            _ => self.version,
+        }
     }
 
     /// True for the note of a conflict.
@@ -136,6 +164,7 @@ impl Record {
         match &self.payload {
             Payload::Object(object) => Some(object),
             Payload::Deleted
+            | Payload::DeleteMarker
             | Payload::Tenant(_)
             | Payload::Namespace(_)
             | Payload::Credential(_)
@@ -148,6 +177,7 @@ impl Record {
         match &mut self.payload {
             Payload::Object(object) => Some(object),
             Payload::Deleted
+            | Payload::DeleteMarker
             | Payload::Tenant(_)
             | Payload::Namespace(_)
             | Payload::Credential(_)
@@ -220,6 +250,8 @@ pub struct Object {
     pub content_hash: [u8; 32],
     /// Unix milliseconds. The store sets it at a local commit.
     pub last_modified_unix_ms: u64,
+    /// The record's version when the bytes were written, if only tags have changed since. The store sets it.
+    pub written: Option<Version>,
     /// What S3 keeps beside the bytes.
     pub metadata: Metadata,
     /// S3 object tags.

@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::blob::Blobs;
 use crate::catalogue::{Catalogue, Sweep};
 use crate::codec::ContentRow;
-use crate::engine::Family;
+use crate::engine::{Family, Rows as _};
 use crate::error::Result;
 use crate::key;
 use crate::record::BlobId;
@@ -45,7 +45,7 @@ pub(crate) fn sweep(batch: &mut Batch<'_>) -> Result<Sweep> {
         batch.set_row(Family::Blob, row, None);
         collect(batch, blob, &mut sweep)?;
     }
-    for (row, _) in batch.scan(Family::Meta, b"c", usize::MAX)? {
+    for (row, _) in batch.first(Family::Meta, b"c", usize::MAX)? {
         let id = ContentId::from_slice(&row[1..]).unwrap_or_default();
         sweep.more |= free_tombstones(batch, id)?;
     }
@@ -54,7 +54,7 @@ pub(crate) fn sweep(batch: &mut Batch<'_>) -> Result<Sweep> {
 
 /// The rows of one kind whose time has come, at most a round of them.
 fn due(batch: &Batch<'_>, prefix: &[u8], until: u64, sweep: &mut Sweep) -> Result<Vec<(Vec<u8>, BlobId)>> {
-    let rows = batch.scan(Family::Blob, prefix, ROUND_MAX)?;
+    let rows = batch.first(Family::Blob, prefix, ROUND_MAX)?;
     let full = rows.len() == ROUND_MAX;
     let mut found = Vec::new();
     for (row, _) in rows {
@@ -93,7 +93,7 @@ pub(crate) fn free_tombstones(batch: &mut Batch<'_>, id: ContentId) -> Result<bo
         return Ok(false);
     }
     let through = freed_through(row);
-    let rows = batch.scan(Family::Meta, &key::tombstone_prefix(id), ROUND_MAX)?;
+    let rows = batch.first(Family::Meta, &key::tombstone_prefix(id), ROUND_MAX)?;
     let full = rows.len() == ROUND_MAX;
     for (row, name) in rows {
         if key::last_number(&row)? > through {

@@ -158,8 +158,8 @@ async fn write(
         match random.below(8) {
             0 | 1 => {
                 work.begin(&register, None);
-                let results = kept.catalogue.delete_objects(content.id, NAMESPACE, vec![key]).await?;
-                results.into_iter().collect::<Result<(), _>>()?;
+                let results = kept.catalogue.delete_objects(content.id, NAMESPACE, vec![key.as_str().into()]);
+                results.await?.into_iter().try_for_each(|result| result.map(|_| ()))?;
             }
             2 => {
                 let length = 40_000 + random.below(200_000);

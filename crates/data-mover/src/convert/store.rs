@@ -64,9 +64,29 @@ pub(crate) fn credential(record: store::CredentialRecord, with_secret: bool) -> 
     }
 }
 
-pub(crate) fn object_to_wire(key: String, version: Version, object: &store::Object) -> wire::Object {
+/// The version that a request names; none if it means the current one.
+pub(crate) fn version_id(text: &str) -> Answer<Option<store::VersionId>> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(boxed) }
+}
+
+/// As clients are told it.
+pub(crate) fn version_id_to_wire(id: Option<store::VersionId>) -> String {
+    id.map(|id| id.to_string()).unwrap_or_default()
+}
+
+pub(crate) fn entry_to_wire(entry: store::ObjectEntry) -> wire::Object {
+    object_to_wire(entry.key, entry.id, entry.version, &entry.object)
+}
+
+pub(crate) fn object_to_wire(
+    key: String,
+    id: Option<store::VersionId>,
+    version: Version,
+    object: &store::Object,
+) -> wire::Object {
     wire::Object {
         key,
+        version_id: version_id_to_wire(id),
         size: object.size,
         etag: object.etag.clone(),
         last_modified_unix_ms: signed(object.last_modified_unix_ms),
@@ -89,6 +109,7 @@ pub(crate) fn object_from_wire(object: wire::Object, body: Option<wire::Body>) -
         etag: object.etag,
         content_hash: hash(&object.content_hash)?,
         last_modified_unix_ms: 0,
+        written: None,
         metadata: metadata_from_wire(object.metadata.unwrap_or_default()),
         tags: object.tags,
         checksums: object.checksums.into_iter().map(checksum_from_wire).collect(),

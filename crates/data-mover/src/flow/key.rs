@@ -1,5 +1,6 @@
 //! Names of records on the wire between movers.
 
+use switchback_model::Version;
 use switchback_proto::replication::v1 as wire;
 use switchback_proto::replication::v1::record_key::Kind;
 use switchback_store::RecordKey;
@@ -13,7 +14,19 @@ pub(crate) struct KeyHash(pub(crate) [u8; 16]);
 
 impl KeyHash {
     pub(crate) fn of(key: &RecordKey) -> Self {
-        let mut hasher = blake3::Hasher::new();
+        // Reports call all versions of an object by its key.
+        let mut hasher = match key {
+            RecordKey::Version { id, .. } => {
+                let mut hasher = blake3::Hasher::new_derive_key("switchback: a version of an object");
+                hasher.update(&id.hlc.0.to_be_bytes()).update(&id.site.0.to_be_bytes());
+                hasher
+            }
+            RecordKey::Tenant
+            | RecordKey::Namespace(_)
+            | RecordKey::Credential(_)
+            | RecordKey::Object { .. }
+            | RecordKey::Divergence { .. } => blake3::Hasher::new(),
+        };
         hasher.update(key.namespace().as_bytes()).update(&[0]).update(key.label().as_bytes());
         let mut head = [0; 16];
         head.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
@@ -27,12 +40,16 @@ pub(crate) fn to_wire(key: &RecordKey) -> wire::RecordKey {
         namespace: namespace.into(),
         name: name.into(),
         loser: None,
+        version_id: None,
     };
     match key {
         RecordKey::Tenant => named(Kind::Tenant, "", ""),
         RecordKey::Namespace(name) => named(Kind::Namespace, "", name),
         RecordKey::Credential(name) => named(Kind::Credential, "", name),
         RecordKey::Object { namespace, key } => named(Kind::Object, namespace, key),
+        RecordKey::Version { namespace, key, id } => {
+            wire::RecordKey { version_id: Some(version_to_wire(*id)), ..named(Kind::Version, namespace, key) }
+        }
         RecordKey::Divergence { of, loser } => {
             wire::RecordKey { loser: Some(version_to_wire(*loser)), ..to_wire(of) }
         }
@@ -46,6 +63,10 @@ pub(crate) fn from_wire(key: wire::RecordKey) -> Option<RecordKey> {
         Kind::Namespace => RecordKey::Namespace(key.name),
         Kind::Credential => RecordKey::Credential(key.name),
         Kind::Object => RecordKey::Object { namespace: key.namespace, key: key.name },
+        Kind::Version => {
+            let id = version_from_wire(&key.version_id?);
+            RecordKey::Version { namespace: key.namespace, key: key.name, id }
+        }
         Kind::Unspecified => return None,
     };
     Some(match &key.loser {
@@ -54,10 +75,14 @@ pub(crate) fn from_wire(key: wire::RecordKey) -> Option<RecordKey> {
     })
 }
 
-/// The key of a record that is no note, by how it is named to operators.
-pub(crate) fn from_label(namespace: &str, label: &str) -> Option<RecordKey> {
+/// The key of a record that is no note, by how it is named to operators: with which version, if it is a
+/// version of an object that has a name of its own.
+pub(crate) fn from_label(namespace: &str, label: &str, version: Option<Version>) -> Option<RecordKey> {
     if !namespace.is_empty() {
-        return Some(RecordKey::object(namespace, label));
+        return Some(match version {
+            Some(id) => RecordKey::Version { namespace: namespace.into(), key: label.into(), id },
+            None => RecordKey::object(namespace, label),
+        });
     }
     match label.split_once(':') {
         None => (label == "tenant").then_some(RecordKey::Tenant),
@@ -70,12 +95,13 @@ pub(crate) fn from_label(namespace: &str, label: &str) -> Option<RecordKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use switchback_model::{Hlc, SiteId, Version};
+    use switchback_model::{Hlc, SiteId};
 
     #[test]
     fn keys_cross_the_wire_unchanged_and_have_names_of_their_own() {
         let object = RecordKey::object("photos", "a/b");
-        let loser = Version { hlc: Hlc(3), site: SiteId(4) };
+        let [loser, other] = [4, 5].map(|site| Version { hlc: Hlc(3), site: SiteId(site) });
+        let version = RecordKey::Version { namespace: "photos".into(), key: "a/b".into(), id: loser };
         let keys = [
             RecordKey::Tenant,
             RecordKey::Namespace("photos".into()),
@@ -83,6 +109,9 @@ mod tests {
             RecordKey::object("photos", "a"),
             object.clone(),
             RecordKey::Divergence { of: Box::new(object), loser },
+            version.clone(),
+            RecordKey::Version { namespace: "photos".into(), key: "a/b".into(), id: other },
+            RecordKey::Divergence { of: Box::new(version), loser: other },
         ];
         let names: std::collections::BTreeSet<_> = keys.iter().map(KeyHash::of).collect();
         assert_eq!(names.len(), keys.len());

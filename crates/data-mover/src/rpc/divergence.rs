@@ -65,6 +65,6 @@ fn configuration(record: Record) -> Option<model::Configuration> {
         Payload::Credential(credential) => {
             told(credential.created_unix_ms, credential.description, Default::default())
         }
-        Payload::Deleted | Payload::Object(_) | Payload::Divergence(_) => None,
+        Payload::Deleted | Payload::DeleteMarker | Payload::Object(_) | Payload::Divergence(_) => None,
     }
 }

@@ -274,15 +274,18 @@ impl MoverRpc {
         let content = resolve(&self.0.catalogue, r.content.as_ref())?;
         let no_retry = || refuse(Code::NotFound, "NO_SUCH_KEY", "no such object is on the retry list");
         let flow = link.flow(content).ok_or_else(no_retry)?;
-        let aside = {
+        let aside: Vec<_> = {
             let mut state = flow.state();
-            let key = state.retries.entries().map(|entry| &entry.key);
-            let key =
-                key.into_iter().find(|key| key.namespace() == r.namespace && key.label() == r.key).cloned();
-            key.and_then(|key: RecordKey| state.retries.set_aside(&key))
+            // More than one are versions of one object.
+            let keys = state.retries.entries().map(|entry| entry.key.clone());
+            let named = |key: &RecordKey| key.namespace() == r.namespace && key.label() == r.key;
+            let keys: Vec<_> = keys.filter(named).collect();
+            keys.iter().filter_map(|key| state.retries.set_aside(key)).collect()
         };
-        let aside = aside.ok_or_else(no_retry)?;
-        let noted = self.0.memory.put_retries(link.id, content, &[aside]).await;
+        if aside.is_empty() {
+            return Err(no_retry());
+        }
+        let noted = self.0.memory.put_retries(link.id, content, &aside).await;
         noted.map_err(|error| from_state(&error))?;
         link.ring();
         self.0.bells.ring_status();

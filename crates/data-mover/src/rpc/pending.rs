@@ -10,7 +10,7 @@ use switchback_proto::model::v1 as model;
 use switchback_proto::mover::v1::{ListPendingRequest, ListPendingResponse, PeerPending, PendingRecord};
 use switchback_proto::replication::v1 as wire;
 use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
-use switchback_store::{Catalogue, Change, ChangesRequest, Pending};
+use switchback_store::{Catalogue, Change, ChangesRequest, Pending, RecordKey};
 use tonic::Status;
 
 use super::mover::{RECORDS_MAX, find};
@@ -61,6 +61,7 @@ pub(crate) async fn answer(
         version: record.version,
         size: record.size,
         deleted: record.deleted,
+        version_id: record.version_id,
     });
     let (objects, bytes, truncated) = (listed.objects, listed.bytes, listed.truncated);
     Ok(wire::ListMissingResponse { objects, bytes, records: records.collect(), truncated })
@@ -84,12 +85,24 @@ fn own(mover: &Mover, link: &Link, max: usize) -> switchback_store::Result<ListP
                 key: change.record.key.label(),
                 version: Some(version_to_wire(change.record.version)),
                 size: change.record.size(),
-                deleted: change.record.is_deleted(),
+                deleted: change.record.is_without_object(),
+                version_id: version_id(&change.record.key),
             }));
         }
     }
     listed.truncated = listed.objects > listed.records.len() as u64;
     Ok(listed)
+}
+
+fn version_id(key: &RecordKey) -> Option<model::Version> {
+    match key {
+        RecordKey::Version { id, .. } => Some(version_to_wire(*id)),
+        RecordKey::Tenant
+        | RecordKey::Namespace(_)
+        | RecordKey::Credential(_)
+        | RecordKey::Object { .. }
+        | RecordKey::Divergence { .. } => None,
+    }
 }
 
 fn first_changes(
@@ -160,7 +173,8 @@ pub(crate) fn told(mover: &Mover, link: &Link) -> switchback_store::Result<PeerP
 
 fn has_arrived(mover: &Mover, record: &PendingRecord) -> switchback_store::Result<bool> {
     let content = record.content.as_ref().and_then(|content| ContentId::from_slice(&content.id));
-    let (Some(content), Some(key)) = (content, from_label(&record.namespace, &record.key)) else {
+    let id = record.version_id.as_ref().map(version_from_wire);
+    let (Some(content), Some(key)) = (content, from_label(&record.namespace, &record.key, id)) else {
         return Ok(false);
     };
     let version = version_from_wire(&record.version.unwrap_or_default());
@@ -202,6 +216,7 @@ fn with_answer(link: &Link, told: PeerPending, answer: wire::ListMissingResponse
             version: record.version,
             size: record.size,
             deleted: record.deleted,
+            version_id: record.version_id,
         })
         .collect();
     link.set_listed(Some((now, records.clone())));

@@ -221,6 +221,7 @@ impl System {
             content: Some(content.clone()),
             namespace: "photos".into(),
             keys: vec![key.into()],
+            ..Default::default()
         };
         let results = self.store().delete_objects(request).await.unwrap().into_inner().results;
         assert_eq!(results[0].reason, "");
@@ -232,6 +233,7 @@ impl System {
             namespace: "photos".into(),
             key: key.into(),
             tags: BTreeMap::from([("tag".to_owned(), tag.to_owned())]),
+            ..Default::default()
         };
         self.store().set_tags(request).await.unwrap();
     }
@@ -260,6 +262,7 @@ impl System {
             namespace: "photos".into(),
             key: key.into(),
             with_body: true,
+            ..Default::default()
         };
         let found = match self.store().get_object(request).await {
             Ok(found) => found.into_inner(),

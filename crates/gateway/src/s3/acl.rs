@@ -6,7 +6,7 @@ use switchback_proto::store::v1::GetObjectRequest;
 
 use super::bucket::{exists, owner};
 use super::object::is_public;
-use super::{Gateway, caller, current_version, place, refused};
+use super::{Gateway, asked_version, caller, place, refused};
 use crate::auth::Caller;
 use crate::store::answer;
 
@@ -36,8 +36,8 @@ pub(super) async fn object(
     gateway: &Gateway,
     request: S3Request<GetObjectAclInput>,
 ) -> S3Result<S3Response<GetObjectAclOutput>> {
-    object_exists(gateway, &request, &request.input.bucket, &request.input.key).await?;
-    current_version(request.input.version_id.as_deref())?;
+    let version_id = asked_version(request.input.version_id.as_deref())?;
+    object_exists(gateway, &request, &request.input.bucket, &request.input.key, version_id).await?;
     let caller = caller(&request)?;
     let (grants, owner) = (Some(grants(caller)), Some(owner(caller)));
     Ok(S3Response::new(GetObjectAclOutput { grants, owner, request_charged: None }))
@@ -48,6 +48,7 @@ async fn object_exists<T>(
     request: &S3Request<T>,
     bucket: &str,
     key: &str,
+    version_id: String,
 ) -> S3Result<()> {
     let place = place(request, bucket)?;
     let call = GetObjectRequest {
@@ -55,6 +56,7 @@ async fn object_exists<T>(
         namespace: place.namespace,
         key: key.into(),
         with_body: false,
+        version_id,
     };
     answer(gateway.store.client().get_object(call)).await.map_err(refused)?;
     Ok(())
@@ -88,8 +90,8 @@ pub(super) async fn set_object(
     let granted = grants.into_iter().chain([&input.grant_write, &input.grant_write_acp]);
     let is_public = is_public(input.acl.as_ref()) || granted.flatten().next().is_some();
     private(caller(&request)?, is_public, &input.access_control_policy)?;
-    current_version(input.version_id.as_deref())?;
-    object_exists(gateway, &request, &input.bucket, &input.key).await?;
+    let version_id = asked_version(input.version_id.as_deref())?;
+    object_exists(gateway, &request, &input.bucket, &input.key, version_id).await?;
     Ok(S3Response::new(PutObjectAclOutput::default()))
 }
 

@@ -6,7 +6,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::checksum::{kind_of, set_checksums};
 use super::object::lookup;
 use super::time::stamp;
-use super::{Gateway, current_version, page, place, signed, strong};
+use super::{Gateway, asked_version, page, place, signed, strong, told_version};
 
 pub(super) async fn get(
     gateway: &Gateway,
@@ -14,8 +14,8 @@ pub(super) async fn get(
 ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
     let place = place(&request, &request.input.bucket)?;
     let input = &request.input;
-    current_version(input.version_id.as_deref())?;
-    let (object, _) = lookup(gateway, &place, &input.key, false).await?;
+    let version_id = asked_version(input.version_id.as_deref())?;
+    let (object, _) = lookup(gateway, &place, &input.key, &version_id, false).await?;
     // Clients send the names in one header or in several; s3s does not take one apart.
     let wants = |name: &str| {
         input
@@ -25,6 +25,7 @@ pub(super) async fn get(
     };
     let mut output = GetObjectAttributesOutput {
         last_modified: Some(stamp(object.last_modified_unix_ms)),
+        version_id: told_version(object.version_id.clone()),
         ..Default::default()
     };
     if wants(ObjectAttributes::ETAG) {

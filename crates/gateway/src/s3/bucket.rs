@@ -156,12 +156,3 @@ pub(super) async fn location(
         (gateway.region != "us-east-1").then(|| BucketLocationConstraint::from(gateway.region.clone()));
     Ok(S3Response::new(GetBucketLocationOutput { location_constraint: region }))
 }
-
-/// `GetBucketVersioning`: never switched on.
-pub(super) async fn versioning(
-    gateway: &Gateway,
-    request: S3Request<GetBucketVersioningInput>,
-) -> S3Result<S3Response<GetBucketVersioningOutput>> {
-    exists(gateway, &request, &request.input.bucket).await?;
-    Ok(S3Response::new(GetBucketVersioningOutput::default()))
-}

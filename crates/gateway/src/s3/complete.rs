@@ -12,7 +12,7 @@ use super::checksum::{
 use super::condition::of_write;
 use super::multipart::{is_composite, part_number};
 use super::object::lookup;
-use super::{Gateway, place, refused, strong, writable};
+use super::{Gateway, place, refused, strong, told_version, writable};
 use crate::auth::Place;
 use crate::status;
 use crate::store::answer;
@@ -63,7 +63,7 @@ pub(super) async fn complete(
         checksums: checksums.clone(),
     };
     match answer(gateway.store.client().complete_upload(call)).await {
-        Ok(_) => Ok(done(input, &etag, &checksums)),
+        Ok(done) => Ok(completed(input, &etag, &checksums, done.object.unwrap_or_default().version_id)),
         Err(status) if status::is_reason(&status, "NO_SUCH_UPLOAD") => {
             repeated(gateway, &place, input, &etag, &status).await
         }
@@ -71,10 +71,11 @@ pub(super) async fn complete(
     }
 }
 
-fn done(
+fn completed(
     input: &CompleteMultipartUploadInput,
     etag: &str,
     checksums: &[store::Checksum],
+    version_id: String,
 ) -> S3Response<CompleteMultipartUploadOutput> {
     let mut output = CompleteMultipartUploadOutput {
         bucket: Some(input.bucket.clone()),
@@ -82,6 +83,7 @@ fn done(
         location: Some(format!("/{}/{}", input.bucket, input.key)),
         e_tag: Some(strong(etag)),
         checksum_type: kind_of(checksums),
+        version_id: told_version(version_id),
         ..Default::default()
     };
     set_checksums!(output, checksums);
@@ -97,8 +99,10 @@ async fn repeated(
     etag: &str,
     status: &tonic::Status,
 ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
-    match lookup(gateway, place, &input.key, false).await {
-        Ok((object, _)) if object.etag == etag => Ok(done(input, etag, &object.checksums)),
+    match lookup(gateway, place, &input.key, "", false).await {
+        Ok((object, _)) if object.etag == etag => {
+            Ok(completed(input, etag, &object.checksums, object.version_id))
+        }
         _ => Err(status::refused(status)),
     }
 }

@@ -9,7 +9,7 @@ use s3s::dto::{
     TaggingDirective, UploadPartCopyInput, UploadPartCopyOutput,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
-use switchback_proto::store::v1::{self as store, PutObjectRequest, PutPartRequest};
+use switchback_proto::store::v1::{self as store, PutObjectRequest, PutObjectResponse, PutPartRequest};
 
 use super::checksum::{Algorithm, Claims, kind_of, set_checksums};
 use super::condition::ReadConditions;
@@ -18,7 +18,9 @@ use super::multipart::part_number;
 use super::object::{Opened, is_public, open};
 use super::receive::{BODY_BYTES_MAX, Received};
 use super::time::stamp;
-use super::{Gateway, caller, current_version, offered, place, refused, strong, tagging, writable};
+use super::{
+    Gateway, asked_version, caller, offered, place, refused, strong, tagging, told_version, writable,
+};
 use crate::auth::Place;
 
 /// The conditions that a copy puts on its source.
@@ -33,12 +35,11 @@ macro_rules! source_conditions {
     };
 }
 
-/// Bucket and key of the source.
-fn named(source: &CopySource) -> S3Result<(&str, &str)> {
+/// Bucket, key and version of the source.
+fn named(source: &CopySource) -> S3Result<(&str, &str, String)> {
     match source {
         CopySource::Bucket { bucket, key, version_id } => {
-            current_version(version_id.as_deref())?;
-            Ok((bucket, key))
+            Ok((bucket, key, asked_version(version_id.as_deref())?))
         }
         CopySource::AccessPoint { .. } | CopySource::Outpost { .. } => Err(s3_error!(
             NotImplemented,
@@ -81,7 +82,7 @@ pub(super) async fn object(
 ) -> S3Result<S3Response<CopyObjectOutput>> {
     let input = &request.input;
     let target = place(&request, &input.bucket)?;
-    let (bucket, key) = named(&input.copy_source)?;
+    let (bucket, key, version_id) = named(&input.copy_source)?;
     let source = caller(&request)?.place(bucket);
     writable(&input.key)?;
     offered([
@@ -94,14 +95,16 @@ pub(super) async fn object(
     ])?;
     let new_metadata = directed(input.metadata_directive.as_ref().map(MetadataDirective::as_str))?;
     let new_tags = directed(input.tagging_directive.as_ref().map(TaggingDirective::as_str))?;
-    if bucket == input.bucket && key == input.key && !new_metadata && !new_tags {
+    let is_itself = bucket == input.bucket && key == input.key && version_id.is_empty();
+    if is_itself && !new_metadata && !new_tags {
         return Err(s3_error!(
             InvalidRequest,
             "this copies an object to itself and changes nothing: replace its metadata"
         ));
     }
     let conditions = source_conditions!(input);
-    let opened = open(gateway, &source, key, |object| conditions.check_source(object).map(|()| None)).await?;
+    let picked = |object: &store::Object| conditions.check_source(object).map(|()| None);
+    let opened = open(gateway, &source, key, &version_id, picked).await?;
     let asked = input.checksum_algorithm.as_ref().and_then(|algorithm| Algorithm::named(algorithm.as_str()));
     let claims = Claims::wanting(kept_algorithms(&opened.object).chain(asked));
     let length = length(&opened)?;
@@ -118,18 +121,28 @@ pub(super) async fn object(
         tags: if new_tags { tagging::of_header(input.tagging.as_deref())? } else { from.tags },
         ..Default::default()
     };
-    let last_modified = commit(gateway, target, copy.clone(), received).await?;
+    let written = commit(gateway, target, copy.clone(), received).await?;
     let mut result = CopyObjectResult {
         e_tag: Some(strong(&copy.etag)),
-        last_modified: Some(stamp(last_modified)),
+        last_modified: Some(stamp(written.last_modified_unix_ms)),
         checksum_type: kind_of(&copy.checksums),
         ..Default::default()
     };
     set_checksums!(result, &copy.checksums);
-    Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
+    Ok(S3Response::new(CopyObjectOutput {
+        copy_object_result: Some(result),
+        copy_source_version_id: told_version(from.version_id),
+        version_id: told_version(written.version_id),
+        ..Default::default()
+    }))
 }
 
-async fn commit(gateway: &Gateway, target: Place, copy: store::Object, received: Received) -> S3Result<i64> {
+async fn commit(
+    gateway: &Gateway,
+    target: Place,
+    copy: store::Object,
+    received: Received,
+) -> S3Result<PutObjectResponse> {
     let call = PutObjectRequest {
         content: Some(target.content),
         namespace: target.namespace,
@@ -137,8 +150,7 @@ async fn commit(gateway: &Gateway, target: Place, copy: store::Object, received:
         body: Some(received.body.clone()),
         conditions: None,
     };
-    let done = received.commit(gateway.store.client().put_object(call)).await.map_err(refused)?;
-    Ok(done.last_modified_unix_ms)
+    received.commit(gateway.store.client().put_object(call)).await.map_err(refused)
 }
 
 /// True for `REPLACE`.
@@ -157,7 +169,7 @@ pub(super) async fn part(
 ) -> S3Result<S3Response<UploadPartCopyOutput>> {
     let input = &request.input;
     let target = place(&request, &input.bucket)?;
-    let (bucket, key) = named(&input.copy_source)?;
+    let (bucket, key, version_id) = named(&input.copy_source)?;
     let source = caller(&request)?.place(bucket);
     writable(&input.key)?;
     let number = part_number(input.part_number)?;
@@ -166,7 +178,7 @@ pub(super) async fn part(
         conditions.check_source(object)?;
         input.copy_source_range.as_deref().map(|range| source_range(range, object.size)).transpose()
     };
-    let opened = open(gateway, &source, key, picked).await?;
+    let opened = open(gateway, &source, key, &version_id, picked).await?;
     let claims = Claims::wanting(kept_algorithms(&opened.object));
     let (length, whole) = (length(&opened)?, opened.part.is_none());
     let received = gateway.receiver.part(&target, opened.pieces, Some(length), &claims).await?;
@@ -193,7 +205,11 @@ pub(super) async fn part(
     };
     received.commit(gateway.store.client().put_part(call)).await.map_err(refused)?;
     result.last_modified = Some(wall().into());
-    Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
+    Ok(S3Response::new(UploadPartCopyOutput {
+        copy_part_result: Some(result),
+        copy_source_version_id: told_version(opened.object.version_id),
+        ..Default::default()
+    }))
 }
 
 /// The whole range must be there; it is not cut short, as that of a read is.

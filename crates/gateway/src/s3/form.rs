@@ -3,11 +3,13 @@
 //! A form's fields are to its file what the headers of a PUT are to the body. s3s has checked the
 //! form's signature and its policy; the request's own headers are about the form as a whole.
 
+use http::header::ETAG;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use s3s::dto::{ChecksumAlgorithm, PutObjectInput};
-use s3s::{S3Request, S3Result, s3_error};
+use s3s::dto::{ChecksumAlgorithm, ETag, PutObjectInput, PutObjectOutput};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::checksum::given_checksums;
+use crate::status::VERSION_ID;
 
 /// Stands for the name that the file has on the client's side. s3s keeps that name to itself.
 const FILE_NAME: &str = "${filename}";
@@ -25,6 +27,16 @@ pub(super) fn as_put(request: &mut S3Request<PutObjectInput>) -> S3Result<()> {
     let fields = md5.into_iter().chain(checksums).chain(asked);
     request.headers = fields.map(header).collect::<S3Result<HeaderMap>>()?;
     Ok(())
+}
+
+/// The answer; s3s puts nothing of the output into it.
+pub(super) fn answer(output: PutObjectOutput) -> S3Result<S3Response<PutObjectOutput>> {
+    let etag = output.e_tag.as_ref().and_then(|etag| ETag::to_http_header(etag).ok());
+    let version_id = output.version_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok());
+    let mut response = S3Response::new(output);
+    let headers = [(ETAG, etag), (VERSION_ID, version_id)];
+    response.headers.extend(headers.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    Ok(response)
 }
 
 fn header((name, value): (String, String)) -> S3Result<(HeaderName, HeaderValue)> {

@@ -10,6 +10,7 @@ mod complete;
 mod condition;
 mod copy;
 mod cors;
+mod delete;
 mod form;
 mod list;
 mod metadata;
@@ -20,13 +21,15 @@ pub(crate) mod setting;
 mod tagging;
 mod time;
 mod uploads;
+mod versioning;
 
 use s3s::dto::*;
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
-use switchback_store::Blobs;
+use switchback_store::{Blobs, VersionId};
 use tonic::Status;
 
 pub(crate) use receive::Receiver;
+pub(crate) use time::http_date;
 
 use crate::auth::{Caller, Place};
 use crate::status;
@@ -65,12 +68,18 @@ fn writable(key: &str) -> S3Result<()> {
     Ok(())
 }
 
-/// Objects have one version here; S3 names it "null".
-fn current_version(version_id: Option<&str>) -> S3Result<()> {
-    match version_id {
-        None | Some("" | "null") => Ok(()),
-        Some(_) => Err(s3_error!(NoSuchVersion, "buckets are not versioned here: leave the version out")),
+/// The version that a request names; empty if it means the current one.
+fn asked_version(version_id: Option<&str>) -> S3Result<String> {
+    let asked = version_id.unwrap_or_default();
+    if !asked.is_empty() && asked.parse::<VersionId>().is_err() {
+        return Err(s3_error!(InvalidArgument, "the version id is not one that this system gave"));
     }
+    Ok(asked.to_owned())
+}
+
+/// A version id in an answer: absent where the bucket never was versioned.
+fn told_version(version_id: String) -> Option<String> {
+    (!version_id.is_empty()).then_some(version_id)
 }
 
 /// Refuses what would silently not be done.
@@ -138,12 +147,14 @@ operations! {
     put_bucket_cors => cors::put: PutBucketCorsInput => PutBucketCorsOutput;
     get_bucket_cors => cors::get: GetBucketCorsInput => GetBucketCorsOutput;
     delete_bucket_cors => cors::delete: DeleteBucketCorsInput => DeleteBucketCorsOutput;
-    get_bucket_versioning => bucket::versioning: GetBucketVersioningInput => GetBucketVersioningOutput;
+    get_bucket_versioning => versioning::get: GetBucketVersioningInput => GetBucketVersioningOutput;
+    put_bucket_versioning => versioning::put: PutBucketVersioningInput => PutBucketVersioningOutput;
+    list_object_versions => versioning::list: ListObjectVersionsInput => ListObjectVersionsOutput;
     put_object => object::put: PutObjectInput => PutObjectOutput;
     get_object => object::get: GetObjectInput => GetObjectOutput;
     head_object => object::head: HeadObjectInput => HeadObjectOutput;
-    delete_object => object::delete: DeleteObjectInput => DeleteObjectOutput;
-    delete_objects => object::delete_many: DeleteObjectsInput => DeleteObjectsOutput;
+    delete_object => delete::one: DeleteObjectInput => DeleteObjectOutput;
+    delete_objects => delete::many: DeleteObjectsInput => DeleteObjectsOutput;
     get_object_attributes => attributes::get: GetObjectAttributesInput => GetObjectAttributesOutput;
     copy_object => copy::object: CopyObjectInput => CopyObjectOutput;
     list_objects => list::v1: ListObjectsInput => ListObjectsOutput;

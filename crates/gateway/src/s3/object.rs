@@ -1,19 +1,17 @@
-//! Objects: put, get, head, delete.
+//! Objects: put, get, head. How they are deleted is in `delete`.
 
-use http::header::ETAG;
 use http::{HeaderMap, Method};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
-use switchback_proto::store::v1::{
-    self as store, DeleteObjectsRequest, GetObjectRequest, GetObjectResponse, PutObjectRequest,
-};
+use switchback_proto::store::v1::{self as store, GetObjectRequest, GetObjectResponse, PutObjectRequest};
 
 use super::checksum::{Claims, kind_of, set_checksums};
 use super::condition::{ReadConditions, of_write, part_of};
 use super::metadata::{given_metadata, set_metadata};
 use super::time::stamp;
 use super::{
-    Gateway, body, current_version, form, offered, place, refused, signed, strong, tagging, writable,
+    Gateway, asked_version, body, form, offered, place, refused, signed, strong, tagging, told_version,
+    writable,
 };
 use crate::auth::Place;
 use crate::status;
@@ -21,9 +19,6 @@ use crate::store::answer;
 
 /// An object that is replaced while it is being opened is looked up this many times.
 const LOOKUPS_MAX: usize = 3;
-
-/// Most keys in one request to delete.
-const DELETES_MAX: usize = 1000;
 
 /// `PutObject`, and `PostObject`, which s3s makes one of.
 pub(super) async fn put(
@@ -77,14 +72,9 @@ pub(super) async fn put(
         body: Some(received.body.clone()),
         conditions: of_write(input.if_match.as_ref(), input.if_none_match.as_ref()),
     };
-    received.commit(gateway.store.client().put_object(call)).await.map_err(refused)?;
-    let etag = output.e_tag.as_ref().map(ETag::to_http_header);
-    let mut response = S3Response::new(output);
-    // s3s puts nothing of the output into the answer to a form.
-    if is_form && let Some(Ok(etag)) = etag {
-        response.headers.insert(ETAG, etag);
-    }
-    Ok(response)
+    let written = received.commit(gateway.store.client().put_object(call)).await.map_err(refused)?;
+    output.version_id = told_version(written.version_id);
+    if is_form { form::answer(output) } else { Ok(S3Response::new(output)) }
 }
 
 /// Everything is private here; another canned ACL would promise more.
@@ -101,11 +91,12 @@ pub(super) fn declared_length(headers: &HeaderMap) -> S3Result<Option<u64>> {
     length.map(Some).ok_or_else(|| s3_error!(InvalidRequest, "the body's length is not a number"))
 }
 
-/// Looks an object up.
+/// Looks an object up: the version that is named, or the current one.
 pub(super) async fn lookup(
     gateway: &Gateway,
     place: &Place,
     key: &str,
+    version_id: &str,
     with_body: bool,
 ) -> S3Result<(store::Object, store::Body)> {
     let call = GetObjectRequest {
@@ -113,6 +104,7 @@ pub(super) async fn lookup(
         namespace: place.namespace.clone(),
         key: key.to_owned(),
         with_body,
+        version_id: version_id.to_owned(),
     };
     let GetObjectResponse { object, body } =
         answer(gateway.store.client().get_object(call)).await.map_err(refused)?;
@@ -134,10 +126,11 @@ pub(super) async fn open(
     gateway: &Gateway,
     place: &Place,
     key: &str,
+    version_id: &str,
     part: impl Fn(&store::Object) -> S3Result<Option<std::ops::Range<u64>>>,
 ) -> S3Result<Opened> {
     for _ in 0..LOOKUPS_MAX {
-        let (object, body) = lookup(gateway, place, key, true).await?;
+        let (object, body) = lookup(gateway, place, key, version_id, true).await?;
         let part = part(&object)?.filter(|part| !part.is_empty());
         let range = part.clone().unwrap_or(0..object.size);
         match body::open(&gateway.blobs, body, range).await {
@@ -158,6 +151,7 @@ macro_rules! describe {
         let (object, part): (&store::Object, &Option<std::ops::Range<u64>>) = ($object, $part);
         $output.accept_ranges = Some("bytes".into());
         $output.e_tag = Some(strong(&object.etag));
+        $output.version_id = told_version(object.version_id.clone());
         $output.last_modified = Some(stamp(object.last_modified_unix_ms));
         $output.content_length =
             Some(signed(part.as_ref().map_or(object.size, |part| part.end - part.start)));
@@ -189,7 +183,7 @@ pub(super) async fn get(
 ) -> S3Result<S3Response<GetObjectOutput>> {
     let place = place(&request, &request.input.bucket)?;
     let input = &request.input;
-    current_version(input.version_id.as_deref())?;
+    let version_id = asked_version(input.version_id.as_deref())?;
     let conditions = ReadConditions {
         if_match: input.if_match.as_ref(),
         if_none_match: input.if_none_match.as_ref(),
@@ -200,7 +194,7 @@ pub(super) async fn get(
         conditions.check(object)?;
         part_of(object, input.range, input.part_number)
     };
-    let opened = open(gateway, &place, &input.key, picked).await?;
+    let opened = open(gateway, &place, &input.key, &version_id, picked).await?;
     let mut output = GetObjectOutput {
         parts_count: parts_count(&opened.object, input.part_number),
         tag_count: i32::try_from(opened.object.tags.len()).ok().filter(|count| *count > 0),
@@ -218,8 +212,8 @@ pub(super) async fn head(
 ) -> S3Result<S3Response<HeadObjectOutput>> {
     let place = place(&request, &request.input.bucket)?;
     let input = &request.input;
-    current_version(input.version_id.as_deref())?;
-    let (object, _) = lookup(gateway, &place, &input.key, false).await?;
+    let version_id = asked_version(input.version_id.as_deref())?;
+    let (object, _) = lookup(gateway, &place, &input.key, &version_id, false).await?;
     let conditions = ReadConditions {
         if_match: input.if_match.as_ref(),
         if_none_match: input.if_none_match.as_ref(),
@@ -232,85 +226,4 @@ pub(super) async fn head(
         HeadObjectOutput { parts_count: parts_count(&object, input.part_number), ..Default::default() };
     describe!(output, &object, &part, wants_checksums(input.checksum_mode.as_ref()));
     Ok(S3Response::new(output))
-}
-
-/// `DeleteObject`. What does not exist is deleted too.
-pub(super) async fn delete(
-    gateway: &Gateway,
-    request: S3Request<DeleteObjectInput>,
-) -> S3Result<S3Response<DeleteObjectOutput>> {
-    let place = place(&request, &request.input.bucket)?;
-    let input = &request.input;
-    current_version(input.version_id.as_deref())?;
-    offered([(
-        "deleting under a condition",
-        input.if_match.is_some()
-            || input.if_match_size.is_some()
-            || input.if_match_last_modified_time.is_some(),
-    )])?;
-    let results = delete_keys(gateway, place, vec![input.key.clone()]).await?;
-    match results.first().filter(|detail| !detail.reason.is_empty()) {
-        Some(detail) => Err(status::refused_for(detail, "the object was not deleted")),
-        None => Ok(S3Response::new(DeleteObjectOutput::default())),
-    }
-}
-
-async fn delete_keys(
-    gateway: &Gateway,
-    place: Place,
-    keys: Vec<String>,
-) -> S3Result<Vec<store::ErrorDetail>> {
-    let call = DeleteObjectsRequest { content: Some(place.content), namespace: place.namespace, keys };
-    Ok(answer(gateway.store.client().delete_objects(call)).await.map_err(refused)?.results)
-}
-
-/// `DeleteObjects`.
-pub(super) async fn delete_many(
-    gateway: &Gateway,
-    request: S3Request<DeleteObjectsInput>,
-) -> S3Result<S3Response<DeleteObjectsOutput>> {
-    let place = place(&request, &request.input.bucket)?;
-    let Delete { objects, quiet } = request.input.delete;
-    if objects.is_empty() || objects.len() > DELETES_MAX {
-        return Err(s3_error!(MalformedXML, "a request deletes 1 to {DELETES_MAX} keys"));
-    }
-    let mut output = DeleteObjectsOutput::default();
-    let (mut deleted, mut errors, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-    for object in objects {
-        match current_version(object.version_id.as_deref()) {
-            Ok(()) => keys.push(object.key),
-            Err(error) => errors.push(entry(object.key, &error)),
-        }
-    }
-    let results =
-        if keys.is_empty() { Vec::new() } else { delete_keys(gateway, place, keys.clone()).await? };
-    if results.len() != keys.len() {
-        return Err(s3_error!(InternalError, "the store answered for other keys"));
-    }
-    // Nothing was deleted since the content is read-only: one refusal, which clients retry or
-    // follow as they do that of any other write, and not a success full of errors.
-    if let Some(first) = results.first()
-        && results.iter().all(|detail| detail.reason == "READ_ONLY")
-    {
-        return Err(status::refused_for(first, "content is read-only on this system"));
-    }
-    for (key, detail) in keys.into_iter().zip(results) {
-        if detail.reason.is_empty() {
-            deleted.push(DeletedObject { key: Some(key), ..Default::default() });
-        } else {
-            errors.push(entry(key, &status::refused_for(&detail, "the object was not deleted")));
-        }
-    }
-    output.deleted = (quiet != Some(true)).then_some(deleted);
-    output.errors = (!errors.is_empty()).then_some(errors);
-    Ok(S3Response::new(output))
-}
-
-fn entry(key: String, error: &s3s::S3Error) -> Error {
-    Error {
-        key: Some(key),
-        code: Some(error.code().as_str().to_owned()),
-        message: error.message().map(str::to_owned),
-        version_id: None,
-    }
 }

@@ -6,7 +6,7 @@ use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use switchback_proto::store::v1::{GetObjectRequest, SetTagsRequest};
 
-use super::{Gateway, current_version, place, refused, setting, writable};
+use super::{Gateway, asked_version, place, refused, setting, told_version, writable};
 use crate::auth::Place;
 use crate::query::decoded;
 use crate::store::answer;
@@ -59,9 +59,10 @@ pub(super) async fn put(
 ) -> S3Result<S3Response<PutObjectTaggingOutput>> {
     let place = place(&request, &request.input.bucket)?;
     let input = request.input;
-    current_version(input.version_id.as_deref())?;
-    set(gateway, place, input.key, checked(pairs(input.tagging), TAGS_MAX)?).await?;
-    Ok(S3Response::new(PutObjectTaggingOutput::default()))
+    let version_id = asked_version(input.version_id.as_deref())?;
+    let tags = checked(pairs(input.tagging), TAGS_MAX)?;
+    let version_id = set(gateway, place, input.key, version_id, tags).await?;
+    Ok(S3Response::new(PutObjectTaggingOutput { version_id }))
 }
 
 fn pairs(tagging: Tagging) -> Vec<(String, String)> {
@@ -117,16 +118,23 @@ pub(super) async fn delete(
     request: S3Request<DeleteObjectTaggingInput>,
 ) -> S3Result<S3Response<DeleteObjectTaggingOutput>> {
     let place = place(&request, &request.input.bucket)?;
-    current_version(request.input.version_id.as_deref())?;
-    set(gateway, place, request.input.key, BTreeMap::new()).await?;
-    Ok(S3Response::new(DeleteObjectTaggingOutput::default()))
+    let version_id = asked_version(request.input.version_id.as_deref())?;
+    let version_id = set(gateway, place, request.input.key, version_id, BTreeMap::new()).await?;
+    Ok(S3Response::new(DeleteObjectTaggingOutput { version_id }))
 }
 
-async fn set(gateway: &Gateway, place: Place, key: String, tags: BTreeMap<String, String>) -> S3Result<()> {
+/// Answers which version has the tags.
+async fn set(
+    gateway: &Gateway,
+    Place { content, namespace }: Place,
+    key: String,
+    version_id: String,
+    tags: BTreeMap<String, String>,
+) -> S3Result<Option<String>> {
     writable(&key)?;
-    let call = SetTagsRequest { content: Some(place.content), namespace: place.namespace, key, tags };
-    answer(gateway.store.client().set_tags(call)).await.map_err(refused)?;
-    Ok(())
+    let call = SetTagsRequest { content: Some(content), namespace, key, tags, version_id };
+    let set = answer(gateway.store.client().set_tags(call)).await.map_err(refused)?;
+    Ok(told_version(set.version_id))
 }
 
 /// `GetObjectTagging`.
@@ -135,16 +143,18 @@ pub(super) async fn get(
     request: S3Request<GetObjectTaggingInput>,
 ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
     let place = place(&request, &request.input.bucket)?;
-    current_version(request.input.version_id.as_deref())?;
+    let version_id = asked_version(request.input.version_id.as_deref())?;
     let call = GetObjectRequest {
         content: Some(place.content),
         namespace: place.namespace,
         key: request.input.key,
         with_body: false,
+        version_id,
     };
     let object =
         answer(gateway.store.client().get_object(call)).await.map_err(refused)?.object.unwrap_or_default();
-    Ok(S3Response::new(GetObjectTaggingOutput { tag_set: tag_set(object.tags), version_id: None }))
+    let version_id = told_version(object.version_id);
+    Ok(S3Response::new(GetObjectTaggingOutput { tag_set: tag_set(object.tags), version_id }))
 }
 
 #[cfg(test)]

@@ -94,6 +94,7 @@ impl StoreService for FakeStore {
         list_credentials: ListCredentialsRequest => ListCredentialsResponse;
         delete_credential: DeleteCredentialRequest => DeleteCredentialResponse;
         set_tags: SetTagsRequest => SetTagsResponse;
+        list_versions: ListVersionsRequest => ListVersionsResponse;
         list_uploads: ListUploadsRequest => ListUploadsResponse;
         abort_upload: AbortUploadRequest => AbortUploadResponse;
     }
@@ -177,13 +178,14 @@ impl StoreService for FakeStore {
 
     async fn delete_objects(&self, request: Request<DeleteObjectsRequest>) -> Answer<DeleteObjectsResponse> {
         let DeleteObjectsRequest { namespace, keys, .. } = request.into_inner();
-        let results = vec![ErrorDetail::default(); keys.len()];
+        let (results, deleted) =
+            (vec![ErrorDetail::default(); keys.len()], vec![Deleted::default(); keys.len()]);
         self.commit(|state| {
             for key in keys {
                 state.objects.remove(&(namespace.clone(), key));
             }
         })?;
-        Ok(Response::new(DeleteObjectsResponse { results }))
+        Ok(Response::new(DeleteObjectsResponse { results, deleted }))
     }
 
     async fn list_objects(&self, request: Request<ListObjectsRequest>) -> Answer<ListObjectsResponse> {

@@ -163,7 +163,9 @@ impl Content {
             Payload::Divergence(divergence) => {
                 (key::divergence(divergence.link, id, &record.key), Vec::new())
             }
-            Payload::Tenant(_) | Payload::Namespace(_) | Payload::Object(_) => return Ok(()),
+            Payload::Tenant(_) | Payload::Namespace(_) | Payload::Object(_) | Payload::DeleteMarker => {
+                return Ok(());
+            }
         };
         if look.view.row(Family::Meta, &row)? != Some(value) {
             look.report(place, "the index does not lead to it");

@@ -42,13 +42,17 @@ impl Recount {
             Payload::Deleted => self.tombstones += 1,
             Payload::Object(object) => {
                 self.inline += u64::from(matches!(&object.body, Body::Inline(_)));
-                self.objects += 1;
-                self.bytes += object.size;
-                let row = key::namespace_count(id, record.key.namespace());
-                self.counts.entry(row).or_default().add(object.size);
+                self.visible(id, record.key.namespace(), object.size);
             }
+            Payload::DeleteMarker => self.visible(id, record.key.namespace(), 0),
             Payload::Tenant(_) | Payload::Namespace(_) | Payload::Credential(_) | Payload::Divergence(_) => {}
         }
+    }
+
+    fn visible(&mut self, id: ContentId, namespace: &str, bytes: u64) {
+        self.objects += 1;
+        self.bytes += bytes;
+        self.counts.entry(key::namespace_count(id, namespace)).or_default().add(bytes);
     }
 
     /// Compares with what is kept. Each record has led to its row in each index: as many rows are the same rows.

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::record::{BlobId, Body, CredentialRecord, Object, Payload, Record};
+use crate::versioning::VERSIONING;
 use crate::{
     AccessRecord, Blobs, Catalogue, Change, CompletedPart, Completion, Conditions, ConflictPolicy, Lineage,
     ManualClock, Options, Part, Sender, Systems, Upload,
@@ -80,8 +81,8 @@ fn object(bytes: &[u8], body: Body) -> Object {
     Object { size: bytes.len() as u64, etag: "etag".into(), content_hash, body, ..Object::default() }
 }
 
-/// A store with a row of every kind: configuration, objects inline and in blobs, of one part and of two, a
-/// tombstone, the note of a conflict, an upload with a part, a lease.
+/// A store with a row of every kind: configuration, objects inline and in blobs, of one part and of two, versions with a
+/// delete marker, a tombstone, the note of a conflict, an upload with a part, a lease.
 async fn store() -> Store {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(1_000_000));
@@ -109,13 +110,21 @@ async fn store() -> Store {
         orphaned: false,
     };
     catalogue.set_access(vec![content.clone()], access).await.unwrap();
-    let put = async |key: &str, object: Object| {
-        catalogue.put_object(id, NAMESPACE, key, object, Conditions::default()).await.unwrap();
+    let put_in = async |namespace: &str, key: &str, object: Object| {
+        catalogue.put_object(id, namespace, key, object, Conditions::default()).await.unwrap();
     };
+    let put = async |key: &str, object: Object| put_in(NAMESPACE, key, object).await;
     for key in ["inline", "gone", "disputed"] {
         put(key, object(key.as_bytes(), Body::Inline(Bytes::copy_from_slice(key.as_bytes())))).await;
     }
     catalogue.delete_objects(id, NAMESPACE, vec!["gone".into()]).await.unwrap();
+    catalogue.create_namespace(id, "kept").await.unwrap();
+    let enabled = Some("Enabled".to_owned());
+    catalogue.set_namespace_setting(id, "kept", VERSIONING, enabled).await.unwrap();
+    for bytes in [b"one", b"two"] {
+        put_in("kept", "versioned", object(bytes, Body::Inline(Bytes::from_static(bytes)))).await;
+    }
+    catalogue.delete_objects(id, "kept", vec!["versioned".into()]).await.unwrap();
     let large = vec![7; 3 << 20];
     put("large", object(&large, Body::Segments(vec![blob(&catalogue, &blobs, &large).await]))).await;
 
@@ -179,8 +188,8 @@ fn a_sound_store_has_nothing_to_report() {
     let store = run(store());
     let (checked, findings) = store.check(true);
     assert_eq!(findings, []);
-    // inline, disputed and its loser, large, parts.
-    assert_eq!((checked.contents, checked.objects, checked.blobs, checked.orphans), (2, 5, 4, 0));
+    // inline, disputed and its loser, two versions, large, parts.
+    assert_eq!((checked.contents, checked.objects, checked.blobs, checked.orphans), (2, 7, 4, 0));
     assert_eq!(store.check(false), (checked, findings));
 }
 
@@ -209,7 +218,7 @@ fn a_row_that_is_missing_is_found_whatever_it_is() {
         kinds.keys().filter(|(found, _)| *found == family).map(|(_, kind)| *kind).collect::<Vec<_>>()
     };
     assert_eq!(of(Family::Meta), b"bcdhkmnstv".to_vec(), "the store has a row of each kind");
-    assert_eq!(of(Family::Record), [1, 2, 3, 0x10, 0x20]);
+    assert_eq!(of(Family::Record), [1, 2, 3, 0x10, 0x11, 0x20]);
     assert_eq!(of(Family::Upload), b"pu".to_vec());
     assert_eq!(of(Family::Blob), b"elr".to_vec());
 }

@@ -110,7 +110,10 @@ fn every_kind_of_write_is_refused_by_read_only_content() {
         assert!(matches!(catalogue.set_settings(id, [].into()).await, Err(Error::ReadOnly(_))));
         let set = catalogue.set_namespace_setting(id, NAMESPACE, "cors", Some("x".into())).await;
         assert!(matches!(set, Err(Error::ReadOnly(_))));
-        assert!(matches!(catalogue.set_tags(id, NAMESPACE, "a", [].into()).await, Err(Error::ReadOnly(_))));
+        assert!(matches!(
+            catalogue.set_tags(id, NAMESPACE, "a", None, [].into()).await,
+            Err(Error::ReadOnly(_))
+        ));
         let deleted = catalogue.delete_objects(id, NAMESPACE, vec!["a".into()]).await.unwrap();
         assert!(matches!(deleted[0], Err(Error::ReadOnly(_))));
         assert_eq!(catalogue.content(id).unwrap(), before);

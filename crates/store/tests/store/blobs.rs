@@ -124,7 +124,7 @@ fn tags_and_rewrites_in_place_keep_the_blob() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path()).unwrap();
         let blob = put_blob(&system, &blobs, content.id, "a").await;
-        system.catalogue.set_tags(content.id, NAMESPACE, "a", [].into()).await.unwrap();
+        system.catalogue.set_tags(content.id, NAMESPACE, "a", None, [].into()).await.unwrap();
         system.clock.advance(100_000_000);
         assert_eq!(sweep_garbage(&system.catalogue, &blobs).await.unwrap(), 0);
         assert_eq!(sweep_orphans(&system.catalogue, &blobs).await.unwrap(), 0);

@@ -153,7 +153,7 @@ fn tags_change_without_the_body_or_its_time() {
         let written = system.put(&content, "a", "one").await.unwrap();
         system.clock.advance(5_000);
         let tags = BTreeMap::from([("colour".to_owned(), "red".to_owned())]);
-        let tagged = system.catalogue.set_tags(content.id, NAMESPACE, "a", tags.clone()).await.unwrap();
+        let tagged = system.catalogue.set_tags(content.id, NAMESPACE, "a", None, tags.clone()).await.unwrap();
         assert_eq!(tagged.last_modified_unix_ms, written.last_modified_unix_ms);
         let entry = system.catalogue.object(content.id, NAMESPACE, "a", true).unwrap();
         assert_eq!((entry.version, entry.object.tags), (tagged.version, tags));

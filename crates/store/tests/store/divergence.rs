@@ -79,9 +79,9 @@ fn tags_that_were_set_apart_are_a_conflict_of_the_whole_object() {
         east.put(&content, "a", "base").await.unwrap();
         converge(&east, &west, &content, NEWEST).await;
         let tag = |value: &str| BTreeMap::from([("colour".to_owned(), value.to_owned())]);
-        east.catalogue.set_tags(content.id, NAMESPACE, "a", tag("red")).await.unwrap();
+        east.catalogue.set_tags(content.id, NAMESPACE, "a", None, tag("red")).await.unwrap();
         west.clock.advance(10);
-        west.catalogue.set_tags(content.id, NAMESPACE, "a", tag("blue")).await.unwrap();
+        west.catalogue.set_tags(content.id, NAMESPACE, "a", None, tag("blue")).await.unwrap();
         let found = agreed(&east, &west, &content).await;
         let kept_at = found[0].kept_at.clone().unwrap();
         for system in [&east, &west] {

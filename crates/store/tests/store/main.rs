@@ -11,3 +11,4 @@ mod merge;
 mod retire;
 mod support;
 mod uploads;
+mod versions;

@@ -127,14 +127,14 @@ impl System {
 
     pub(crate) async fn delete(&self, content: &Content, key: &str) {
         let results = self.catalogue.delete_objects(content.id, NAMESPACE, vec![key.into()]).await.unwrap();
-        results.into_iter().for_each(|result| result.unwrap());
+        results.into_iter().try_for_each(|result| result.map(|_| ())).unwrap();
     }
 
     /// The bytes of an inline object.
     pub(crate) fn body(&self, content: &Content, key: &str) -> Option<String> {
         let entry = match self.catalogue.object(content.id, NAMESPACE, key, true) {
             Ok(entry) => entry,
-            Err(Error::NoSuchKey | Error::NoSuchNamespace { .. }) => return None,
+            Err(Error::NoSuchKey | Error::Hidden { .. } | Error::NoSuchNamespace { .. }) => return None,
             Err(error) => panic!("{error}"),
         };
         match entry.object.body {

@@ -22,7 +22,7 @@ pub struct ContentView {
     pub link: String,
     /// The link's epoch, as the store has it.
     pub epoch: u64,
-    /// Number of objects.
+    /// Number of objects, with all their versions and delete markers.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -108,7 +108,7 @@ pub struct NamespaceView {
     pub name: String,
     /// When it was made.
     pub created_unix_ms: i64,
-    /// Number of objects.
+    /// Number of objects, with all their versions and delete markers.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,

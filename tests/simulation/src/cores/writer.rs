@@ -155,11 +155,11 @@ async fn operation(
         }
         9..=11 => {
             let results = catalogue.delete_objects(content, NAMESPACE, vec![key.into()]).await?;
-            results.into_iter().collect::<Result<Vec<()>, _>>().map(|_| None)
+            results.into_iter().try_for_each(|result| result.map(|_| ())).map(|()| None)
         }
         12 => {
             let tags = BTreeMap::from([("tag".to_owned(), body)]);
-            catalogue.set_tags(content, NAMESPACE, key, tags).await.map(|_| None)
+            catalogue.set_tags(content, NAMESPACE, key, None, tags).await.map(|_| None)
         }
         13 => {
             let settings = BTreeMap::from([("setting".to_owned(), body)]);

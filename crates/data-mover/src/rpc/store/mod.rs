@@ -118,6 +118,9 @@ impl StoreService for StoreRpc {
     async fn list_objects(&self, r: Request<ListObjectsRequest>) -> Reply<ListObjectsResponse> {
         reply(self.object_list(r.into_inner()).await)
     }
+    async fn list_versions(&self, r: Request<ListVersionsRequest>) -> Reply<ListVersionsResponse> {
+        reply(self.version_list(r.into_inner()).await)
+    }
     async fn create_upload(&self, r: Request<CreateUploadRequest>) -> Reply<CreateUploadResponse> {
         reply(self.upload_create(r.into_inner()).await)
     }

@@ -1,12 +1,12 @@
 //! Objects and the blobs they name.
 
 use switchback_proto::store::v1::*;
-use switchback_store::{LIST_MAX, ListRequest};
+use switchback_store::{Deletion, LIST_MAX, ListRequest, VersionsAfter, VersionsAsked};
 
 use super::StoreRpc;
 use crate::convert::{
-    blob_id, body_to_wire, boxed, conditions, object_from_wire, object_to_wire, resolve, signed,
-    version_to_wire,
+    blob_id, body_to_wire, boxed, conditions, entry_to_wire, object_from_wire, object_to_wire, resolve,
+    signed, version_id, version_id_to_wire, version_to_wire,
 };
 use crate::status::{Answer, detail_of, invalid};
 
@@ -43,32 +43,49 @@ impl StoreRpc {
         Ok(PutObjectResponse {
             version: Some(version_to_wire(written.version)),
             last_modified_unix_ms: signed(written.last_modified_unix_ms),
+            version_id: version_id_to_wire(written.id),
         })
     }
 
     pub(super) fn object_get(&self, r: &GetObjectRequest) -> Answer<GetObjectResponse> {
         let content = resolve(&self.catalogue, r.content.as_ref())?;
-        let found = self.catalogue.object(content, &r.namespace, &r.key, r.with_body).map_err(boxed)?;
+        let version = version_id(&r.version_id)?;
+        let found = self.catalogue.object_version(content, &r.namespace, &r.key, version, r.with_body);
+        let found = found.map_err(boxed)?;
         let body = r.with_body.then(|| body_to_wire(&found.object.body));
-        Ok(GetObjectResponse { object: Some(object_to_wire(found.key, found.version, &found.object)), body })
+        Ok(GetObjectResponse { object: Some(entry_to_wire(found)), body })
     }
 
     pub(super) async fn object_tag(&self, r: SetTagsRequest) -> Answer<SetTagsResponse> {
         let content = resolve(&self.catalogue, r.content.as_ref())?;
-        let tagged = self.catalogue.set_tags(content, &r.namespace, &r.key, r.tags).await;
+        let version = version_id(&r.version_id)?;
+        let tagged = self.catalogue.set_tags(content, &r.namespace, &r.key, version, r.tags).await;
         let written = self.committed(content, tagged)?;
-        Ok(SetTagsResponse { version: Some(version_to_wire(written.version)) })
+        Ok(SetTagsResponse {
+            version: Some(version_to_wire(written.version)),
+            version_id: version_id_to_wire(written.id),
+        })
     }
 
     pub(super) async fn object_delete(&self, r: DeleteObjectsRequest) -> Answer<DeleteObjectsResponse> {
         if r.keys.len() > DELETE_KEYS_MAX {
             return Err(invalid(format!("keys: more than {DELETE_KEYS_MAX}")));
         }
+        if !r.version_ids.is_empty() && r.version_ids.len() != r.keys.len() {
+            return Err(invalid("version_ids: expected none, or one for each key"));
+        }
         let content = resolve(&self.catalogue, r.content.as_ref())?;
-        let deleted = self.catalogue.delete_objects(content, &r.namespace, r.keys).await;
-        let results = self.committed(content, deleted)?;
-        let detail = |result: Result<(), _>| result.err().as_ref().map(detail_of).unwrap_or_default();
-        Ok(DeleteObjectsResponse { results: results.into_iter().map(detail).collect() })
+        let versions = r.version_ids.iter().map(String::as_str).chain(std::iter::repeat(""));
+        let deletion = |(key, version)| Ok(Deletion { key, version: version_id(version)? });
+        let deletions = r.keys.into_iter().zip(versions).map(deletion).collect::<Answer<Vec<_>>>()?;
+        let deleted = self.catalogue.delete_objects(content, &r.namespace, deletions).await;
+        let mut answer = DeleteObjectsResponse::default();
+        for result in self.committed(content, deleted)? {
+            let deleted = result.as_ref().map(deleted_to_wire).unwrap_or_default();
+            answer.results.push(result.err().as_ref().map(detail_of).unwrap_or_default());
+            answer.deleted.push(deleted);
+        }
+        Ok(answer)
     }
 
     pub(super) async fn object_list(&self, r: ListObjectsRequest) -> Answer<ListObjectsResponse> {
@@ -81,15 +98,47 @@ impl StoreRpc {
         };
         let namespace = r.namespace;
         let page = self.scan(move |catalogue| catalogue.list(content, &namespace, &request)).await?;
-        let listed = |entry: switchback_store::ObjectEntry| Object {
-            metadata: None,
-            tags: Default::default(),
-            ..object_to_wire(entry.key, entry.version, &entry.object)
-        };
+        let listed = |entry| Object { metadata: None, tags: Default::default(), ..entry_to_wire(entry) };
         Ok(ListObjectsResponse {
             objects: page.objects.into_iter().map(listed).collect(),
             common_prefixes: page.common_prefixes,
             next_start_after: page.next_start_after.unwrap_or_default(),
         })
     }
+
+    pub(super) async fn version_list(&self, r: ListVersionsRequest) -> Answer<ListVersionsResponse> {
+        let content = resolve(&self.catalogue, r.content.as_ref())?;
+        let version = version_id(&r.after_version_id)?;
+        let asked = VersionsAsked {
+            prefix: r.prefix,
+            delimiter: r.delimiter,
+            after: (!r.after_key.is_empty()).then_some(VersionsAfter { key: r.after_key, version }),
+            entries_max: (r.entries_max as usize).min(LIST_MAX),
+        };
+        let namespace = r.namespace;
+        let page = self.scan(move |catalogue| catalogue.list_versions(content, &namespace, &asked)).await?;
+        let (after_key, after_version) = page.next.map(|next| (next.key, next.version)).unwrap_or_default();
+        Ok(ListVersionsResponse {
+            entries: page.entries.into_iter().map(version_to_listed).collect(),
+            common_prefixes: page.common_prefixes,
+            next_after_key: after_key,
+            next_after_version_id: version_id_to_wire(after_version),
+        })
+    }
+}
+
+fn deleted_to_wire(deleted: &switchback_store::Deleted) -> Deleted {
+    Deleted { version_id: version_id_to_wire(deleted.version), delete_marker: deleted.is_marker }
+}
+
+fn version_to_listed(entry: switchback_store::VersionEntry) -> VersionEntry {
+    let (delete_marker, is_latest) = (entry.object.is_none(), entry.is_latest);
+    let object = object_to_wire(entry.key, Some(entry.id), entry.version, &entry.object.unwrap_or_default());
+    let object = Object {
+        metadata: None,
+        tags: Default::default(),
+        last_modified_unix_ms: signed(entry.last_modified_unix_ms),
+        ..object
+    };
+    VersionEntry { object: Some(object), delete_marker, is_latest }
 }

@@ -70,7 +70,9 @@ impl StoreRpc {
         let complete =
             self.catalogue.complete_upload(content, &r.namespace, &r.key, id, end, conditions(r.conditions));
         let (written, object) = self.committed(content, complete.await)?;
-        Ok(CompleteUploadResponse { object: Some(object_to_wire(r.key, written.version, &object)) })
+        Ok(CompleteUploadResponse {
+            object: Some(object_to_wire(r.key, written.id, written.version, &object)),
+        })
     }
 
     pub(super) async fn upload_abort(&self, r: AbortUploadRequest) -> Answer<AbortUploadResponse> {
