@@ -218,3 +218,47 @@ def test_versions_and_delete_markers_go_with_their_bucket(lab):
     eventually(lambda: expect(same()[1] != markers))
     assert lab.read("west", "v/a") == b"second"
     assert lab.at("east", "link", "divergences", "acme")["divergences"] == []
+
+
+def test_locks_hold_on_both_sides_through_a_failover_and_back(lab):
+    """A retention, a hold and the bucket's default: enforced by whoever writes, never weaker than before."""
+    bucket = "kept"
+    clients = {system: lab.s3(system) for system in ("east", "west")}
+    clients["east"].create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}
+    configuration = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+    clients["east"].put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=configuration)
+
+    def put(system, key, **lock):
+        version = clients[system].put_object(Bucket=bucket, Key=key, Body=b"kept", **lock)["VersionId"]
+        return {"Bucket": bucket, "Key": key, "VersionId": version}
+
+    def same(*versions):
+        """What both say of the locks."""
+        told = []
+        for client in clients.values():
+            expect(client.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"] == configuration)
+            heads = [client.head_object(**version) for version in versions]
+            names = ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus")
+            told.append([tuple(head.get(name) for name in names) for head in heads])
+        expect(told[0] == told[1], str(told))
+        return told[0]
+
+    def is_kept(system, version):
+        (meta, error) = refused(lambda: clients[system].delete_object(**version, BypassGovernanceRetention=True))
+        assert meta["HTTPStatusCode"] == 403 and "locked" in error["Message"], error
+
+    default, held = put("east", "default"), put("east", "held", ObjectLockLegalHoldStatus="ON")
+    is_kept("east", default)
+    eventually(lambda: unless_unknown(lambda: same(default, held)))
+    lab.fail_over()
+    for version in (default, held):
+        is_kept("west", version)
+    clients["west"].put_object_legal_hold(**default, LegalHold={"Status": "ON"})
+    clients["west"].put_object_legal_hold(**held, LegalHold={"Status": "OFF"})
+    late = put("west", "late")
+    lab.recover()
+    told = same(default, held, late)
+    assert [(mode, hold) for mode, _, hold in told] == [("COMPLIANCE", "ON"), ("COMPLIANCE", None), ("COMPLIANCE", None)]
+    for version in (default, held, late):
+        is_kept("east", version)

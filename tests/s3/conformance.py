@@ -12,6 +12,7 @@ non-zero at the first that fails.
 
 import argparse
 import base64
+import datetime
 import hashlib
 import http.client
 import io
@@ -63,7 +64,7 @@ class Client:
         self.bucket, self.other = f"conformance-{tag}", f"conformance-{tag}.two"
         if options.plain_names:
             self.other = f"conformance-{tag}-two"
-        self.versioned = f"conformance-{tag}-versioned"
+        self.versioned, self.locked = f"conformance-{tag}-versioned", f"conformance-{tag}-locked"
 
     def client(self, **changes):
         options = self.options
@@ -1054,14 +1055,77 @@ def suspended_versioning_keeps_what_there_is_and_overwrites_the_null_version(c):
     refused("BucketNotEmpty", 409, c.s3.delete_bucket, Bucket=c.versioned)
 
 
+@check
+def locked_versions_are_kept(c):
+    c.s3.create_bucket(Bucket=c.locked, ObjectLockEnabledForBucket=True)
+    assert c.s3.get_bucket_versioning(Bucket=c.locked)["Status"] == "Enabled"
+    configured = c.s3.get_object_lock_configuration(Bucket=c.locked)["ObjectLockConfiguration"]
+    assert configured == {"ObjectLockEnabled": "Enabled"}, configured
+    suspended = {"Status": "Suspended"}
+    refused("InvalidBucketState", 409, c.s3.put_bucket_versioning, Bucket=c.locked, VersioningConfiguration=suspended)
+    until = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) + datetime.timedelta(hours=1)
+    where = {"Bucket": c.locked, "Key": "k"}
+    governed = {"Mode": "GOVERNANCE", "RetainUntilDate": until}
+    given = {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until, "ObjectLockLegalHoldStatus": "ON"}
+    id = c.s3.put_object(**where, Body=b"x", **given)["VersionId"]
+    one = where | {"VersionId": id}
+    for read in (c.s3.head_object, c.s3.get_object):
+        assert {name: read(**one)[name] for name in given} == given
+    assert c.s3.get_object_retention(**one)["Retention"] == governed
+    assert c.s3.get_object_legal_hold(**one)["LegalHold"] == {"Status": "ON"}
+    marker = c.s3.delete_object(**where)["VersionId"]
+    c.s3.delete_object(**where, VersionId=marker)
+    bypass = {"BypassGovernanceRetention": True}
+    refused("AccessDenied", 403, c.s3.delete_object, **one, **bypass)
+    answer = c.s3.delete_objects(Bucket=c.locked, Delete={"Objects": [{"Key": "k", "VersionId": id}]}, **bypass)
+    assert [(error["Code"], error["VersionId"]) for error in answer["Errors"]] == [("AccessDenied", id)]
+    c.s3.put_object_legal_hold(**one, LegalHold={"Status": "OFF"})
+    assert c.s3.get_object_legal_hold(**one)["LegalHold"] == {"Status": "OFF"}
+    refused("AccessDenied", 403, c.s3.delete_object, **one)
+    longer = governed | {"RetainUntilDate": until + datetime.timedelta(hours=1)}
+    c.s3.put_object_retention(**one, Retention=longer)
+    refused("AccessDenied", 403, c.s3.put_object_retention, **one, Retention=governed)
+    c.s3.put_object_retention(**one, Retention=governed, **bypass)
+    assert c.s3.get_object_retention(**one)["Retention"] == governed
+    c.s3.delete_object(**one, **bypass)
+    past = {"Mode": "GOVERNANCE", "RetainUntilDate": until - datetime.timedelta(days=1)}
+    id = c.s3.put_object(**where, Body=b"x")["VersionId"]
+    one = where | {"VersionId": id}
+    refused("InvalidArgument", 400, c.s3.put_object_retention, **one, Retention=past)
+    refused("NoSuchObjectLockConfiguration", 404, c.s3.get_object_retention, **one)
+    refused("InvalidRequest", 400, c.s3.put_object, Bucket=c.bucket, Key="k", Body=b"", ObjectLockLegalHoldStatus="ON")
+    refused("InvalidArgument", 400, c.s3.put_object, **where, Body=b"", ObjectLockMode="GOVERNANCE")
+    # What is written without a word; compliance for two seconds, so that the bucket can be removed.
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+    configuration = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+    c.s3.put_object_lock_configuration(Bucket=c.locked, ObjectLockConfiguration=configuration)
+    assert c.s3.get_object_lock_configuration(Bucket=c.locked)["ObjectLockConfiguration"] == configuration
+    copied = c.s3.copy_object(Bucket=c.locked, Key="copied", CopySource=one)["VersionId"]
+    upload = c.s3.create_multipart_upload(Bucket=c.locked, Key="parts", ObjectLockLegalHoldStatus="ON")["UploadId"]
+    part = c.s3.upload_part(Bucket=c.locked, Key="parts", UploadId=upload, PartNumber=1, Body=b"p")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    made = c.s3.complete_multipart_upload(Bucket=c.locked, Key="parts", UploadId=upload, MultipartUpload=parts)
+    for key, version, hold in (("copied", copied, None), ("parts", made["VersionId"], "ON")):
+        head = c.s3.head_object(Bucket=c.locked, Key=key, VersionId=version)
+        assert head["ObjectLockMode"] == "GOVERNANCE" and head.get("ObjectLockLegalHoldStatus") == hold, head
+    c.s3.put_object_legal_hold(Bucket=c.locked, Key="parts", LegalHold={"Status": "OFF"})
+    soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
+    c.s3.put_object_retention(**one, Retention={"Mode": "COMPLIANCE", "RetainUntilDate": soon})
+    for change in (c.s3.delete_object, lambda **one: c.s3.put_object_retention(**one, Retention=governed)):
+        refused("AccessDenied", 403, change, **one, **bypass)
+    time.sleep(2.1)
+    c.s3.delete_object(**one)
+    refused("InvalidRequest", 400, c.s3.put_object_legal_hold, Bucket=c.versioned, Key="k", LegalHold={"Status": "ON"})
+
+
 def empty(c):
-    for bucket in (c.bucket, c.other, c.versioned):
+    for bucket in (c.bucket, c.other, c.versioned, c.locked):
         try:
             for page in c.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
                 found = page.get("Versions", []) + page.get("DeleteMarkers", [])
                 doomed = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
                 if doomed:
-                    c.s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed})
+                    c.s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed}, BypassGovernanceRetention=True)
             for upload in c.s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
                 c.s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
             c.s3.delete_bucket(Bucket=bucket)

@@ -36,6 +36,9 @@ pub(crate) fn refused_for(detail: &ErrorDetail, message: &str) -> S3Error {
         }
         "NO_SUCH_KEY" => S3ErrorCode::NoSuchKey,
         "NO_SUCH_VERSION" => S3ErrorCode::NoSuchVersion,
+        "LOCKED" => S3ErrorCode::AccessDenied,
+        "NO_OBJECT_LOCK" => S3ErrorCode::InvalidRequest,
+        "LOCK_STAYS" => S3ErrorCode::InvalidBucketState,
         "NO_SUCH_UPLOAD" => S3ErrorCode::NoSuchUpload,
         "INVALID_PART" => S3ErrorCode::InvalidPart,
         "NAMESPACE_NOT_EMPTY" | "CONTENT_NOT_EMPTY" => S3ErrorCode::BucketNotEmpty,

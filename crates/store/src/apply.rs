@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 use crate::feed::{Applied, Change, Receipt, Sender};
 use crate::join::{Verdict, judge};
 use crate::lineage::Parting;
+use crate::lock::{self, Lock};
 use crate::loser::{keep_loser, keep_namespace, put_note};
-use crate::record::Record;
+use crate::record::{Record, RecordKey};
 
 /// A version may be this far ahead of our wall clock. One that is further would drag our own clock
 /// with it and win conflicts it should lose: it waits.
@@ -125,6 +126,10 @@ fn apply_record(
     keep_namespace(batch, id, sender, &incoming)?;
     match (verdict, old) {
         (Verdict::Conflict { incoming_wins, rule }, Some(old)) => {
+            let (incoming_wins, rule) = match lock::favoured(&old.record, &incoming) {
+                Some(incoming_wins) => (incoming_wins, "a version that was locked stays"),
+                None => (incoming_wins, rule),
+            };
             settle(batch, id, sender, old, incoming, incoming_wins, rule)
         }
         (Verdict::Take | Verdict::Ignore | Verdict::Conflict { .. }, old) => {
@@ -156,18 +161,28 @@ fn settle(
     batch.load_body(id, &mut old.record)?;
     if incoming_wins {
         let loser = old.record.version;
+        let joined = lock::joined(&incoming, &old.record);
         keep_loser(batch, id, sender, &old.record, &incoming, rule)?;
         absorb(&mut incoming, &old.record);
+        let key = incoming.key.clone();
         batch.put(id, incoming, Some(old), sender.feed.0)?;
+        join_locks(batch, id, &key, joined)?;
         Ok(Applied::Won { loser })
     } else {
         let winner = old.record.version;
+        let joined = lock::joined(&old.record, &incoming);
         keep_loser(batch, id, sender, &incoming, &old.record, rule)?;
         discard_blobs(batch, &incoming)?;
         absorb(&mut old.record, &incoming);
         batch.annotate(id, &old);
+        join_locks(batch, id, &old.record.key, joined)?;
         Ok(Applied::Lost { winner })
     }
+}
+
+/// Where what is current must be locked as the other one was as well.
+fn join_locks(batch: &mut Batch<'_>, id: ContentId, key: &RecordKey, joined: Option<Lock>) -> Result<()> {
+    joined.map_or(Ok(()), |lock| lock::relock(batch, id, key, lock))
 }
 
 /// What `winner` won against: the next local write of the key replaces that too.

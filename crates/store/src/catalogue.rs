@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::engine::{Engine, Family, Rows as _, View};
 use crate::error::Result;
 use crate::feed::{Change, Receipt, Sender};
+use crate::lock::LockChange;
 use crate::multipart::Place;
 use crate::record::{BlobId, CredentialRecord, Divergence, NamespaceRecord, Object, RecordKey};
 use crate::upload::{Completion, Part, Upload, UploadId};
@@ -77,11 +78,13 @@ pub struct Deletion {
     /// This version for good; else the object, which where versions are kept is to hide it behind a
     /// delete marker.
     pub version: Option<VersionId>,
+    /// Also what is retained in governance mode.
+    pub bypass_governance: bool,
 }
 
 impl From<&str> for Deletion {
     fn from(key: &str) -> Self {
-        Self { key: key.into(), version: None }
+        Self { key: key.into(), version: None, bypass_governance: false }
     }
 }
 
@@ -381,6 +384,24 @@ impl Catalogue {
     ) -> Result<Written> {
         let (namespace, key) = (namespace.to_owned(), key.to_owned());
         self.commit(move |batch| commit::set_tags(batch, content, &namespace, &key, version, tags)).await
+    }
+
+    /// Changes what keeps a version of an object from being deleted; `bypass_governance` to shorten or end
+    /// a retention in governance mode.
+    pub async fn set_lock(
+        &self,
+        content: ContentId,
+        namespace: &str,
+        key: &str,
+        version: Option<VersionId>,
+        change: LockChange,
+        bypass_governance: bool,
+    ) -> Result<Written> {
+        let (namespace, key) = (namespace.to_owned(), key.to_owned());
+        self.commit(move |batch| {
+            commit::set_lock(batch, content, &namespace, &key, version, change, bypass_governance)
+        })
+        .await
     }
 
     // Multipart uploads.

@@ -12,6 +12,7 @@ use crate::access::{AccessRecord, Cursor};
 use crate::digest::Sum;
 use crate::error::{Error, Result};
 use crate::lineage::{Lineage, Parting, Run};
+use crate::lock::{Lock, Retention, RetentionMode};
 use crate::record::{
     BlobId, Body, Checksum, CredentialRecord, Divergence, Metadata, NamespaceRecord, Object, Payload, Record,
     RecordKey, Segment, TenantRecord, Trace,
@@ -505,6 +506,7 @@ fn object(object: &Object, with_body: bool) -> pb::Object {
         content_hash: Bytes::copy_from_slice(&object.content_hash),
         last_modified_unix_ms: object.last_modified_unix_ms,
         written: object.written.map(version),
+        lock: lock(&object.lock),
         metadata: Some(metadata(&object.metadata)),
         tags: object.tags.clone(),
         checksums: checksums(&object.checksums),
@@ -522,6 +524,7 @@ fn typed_object(object: pb::Object) -> Result<Object> {
         content_hash: typed_hash(&object.content_hash)?,
         last_modified_unix_ms: object.last_modified_unix_ms,
         written: object.written.as_ref().map(typed_version),
+        lock: typed_lock(object.lock)?,
         metadata: typed_metadata(object.metadata.unwrap_or_default()),
         tags: object.tags,
         checksums: typed_checksums(object.checksums),
@@ -532,6 +535,32 @@ fn typed_object(object: pb::Object) -> Result<Object> {
             Body::Segments(typed_segments(&object.segments)?)
         },
     })
+}
+
+/// A lock as bytes, for the digest; none if nothing is locked.
+pub(crate) fn lock_bytes(object: &Object) -> Vec<u8> {
+    lock(&object.lock).map(|lock| lock.encode_to_vec()).unwrap_or_default()
+}
+
+fn lock(lock: &Lock) -> Option<pb::Lock> {
+    let (mode, retain_until_unix_ms) = match lock.retention {
+        None => (0, 0),
+        Some(Retention { mode: RetentionMode::Governance, until_unix_ms }) => (1, until_unix_ms),
+        Some(Retention { mode: RetentionMode::Compliance, until_unix_ms }) => (2, until_unix_ms),
+    };
+    (!lock.is_none()).then_some(pb::Lock { mode, retain_until_unix_ms, legal_hold: lock.hold })
+}
+
+fn typed_lock(lock: Option<pb::Lock>) -> Result<Lock> {
+    let pb::Lock { mode, retain_until_unix_ms: until_unix_ms, legal_hold: hold } = lock.unwrap_or_default();
+    let retention = match mode {
+        0 => None,
+        1 => Some(Retention { mode: RetentionMode::Governance, until_unix_ms }),
+        2 => Some(Retention { mode: RetentionMode::Compliance, until_unix_ms }),
+        // Of a later program: what it keeps must not be deleted here by mistake.
+        _ => return Err(Error::Corrupt { what: "lock" }),
+    };
+    Ok(Lock { retention, hold })
 }
 
 fn typed_hash(bytes: &[u8]) -> Result<[u8; 32]> {
@@ -601,6 +630,7 @@ pub(crate) fn encode_upload(upload: &Upload) -> Vec<u8> {
         tags: upload.tags.clone(),
         checksum_algorithm: upload.checksum_algorithm.clone(),
         checksum_type: upload.checksum_type.clone(),
+        lock: lock(&upload.lock),
     }
     .encode_to_vec()
 }
@@ -615,6 +645,7 @@ pub(crate) fn decode_upload(id: UploadId, key: String, row: &[u8]) -> Result<Upl
         tags: row.tags,
         checksum_algorithm: row.checksum_algorithm,
         checksum_type: row.checksum_type,
+        lock: typed_lock(row.lock)?,
     })
 }
 

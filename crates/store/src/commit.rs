@@ -6,7 +6,9 @@ use switchback_model::{AccessMode, ContentId};
 
 use crate::batch::Batch;
 use crate::catalogue::{Conditions, Deleted, Deletion, Written};
+use crate::codec::Stored;
 use crate::error::{Error, ReadOnly, Result};
+use crate::lock::{self, Lock, LockChange, ObjectLock};
 use crate::record::{Body, INLINE_MAX, KEY_MAX, LOST_AND_FOUND, Object, Payload, RecordKey, Segment};
 use crate::versioning::{VersionId, Versioning, absent, current, find, newest};
 
@@ -44,13 +46,22 @@ fn check_length(key: &str) -> Result<()> {
     Ok(())
 }
 
+/// What a namespace says of the objects in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rules {
+    pub(crate) versioning: Versioning,
+    lock: Option<ObjectLock>,
+}
+
 /// A namespace is there while its record is, and while it holds objects: deletes travel ahead of
-/// objects, and must not hide what is in it. Says whether it keeps versions.
-pub(crate) fn check_namespace(batch: &Batch<'_>, id: ContentId, namespace: &str) -> Result<Versioning> {
+/// objects, and must not hide what is in it.
+pub(crate) fn check_namespace(batch: &Batch<'_>, id: ContentId, namespace: &str) -> Result<Rules> {
     let stored = batch.stored(id, &RecordKey::Namespace(namespace.into()))?;
     match stored.as_ref().map(|stored| &stored.record.payload) {
-        Some(Payload::Namespace(namespace)) => Ok(Versioning::of(namespace)),
-        Some(_) if batch.has_objects(id, namespace)? => Ok(Versioning::Off),
+        Some(Payload::Namespace(namespace)) => {
+            Ok(Rules { versioning: Versioning::of(namespace), lock: ObjectLock::of(namespace) })
+        }
+        Some(_) if batch.has_objects(id, namespace)? => Ok(Rules::default()),
         Some(_) | None => Err(Error::NoSuchNamespace { namespace: namespace.into() }),
     }
 }
@@ -108,17 +119,28 @@ pub(crate) fn put_object(
     id: ContentId,
     namespace: &str,
     key: &str,
-    object: Object,
+    mut object: Object,
     conditions: &Conditions,
 ) -> Result<Written> {
     check_writable(batch, id)?;
     check_key(key)?;
-    let versioning = check_namespace(batch, id, namespace)?;
+    let rules = check_namespace(batch, id, namespace)?;
     batch.check_room()?;
     check_body(&object)?;
     check_conditions(batch, id, namespace, key, conditions)?;
     check_blobs(batch, object.body.segments())?;
-    write_object(batch, id, namespace, key, versioning, object)
+    set_first_lock(batch, rules, &mut object)?;
+    write_object(batch, id, namespace, key, rules, object)
+}
+
+/// Refuses a lock that an object cannot be written with.
+pub(crate) fn check_lock(rules: Rules, lock: &Lock, now_unix_ms: u64) -> Result<()> {
+    lock::check_first(lock, rules.lock, now_unix_ms)
+}
+
+/// See [`lock::set_first`].
+pub(crate) fn set_first_lock(batch: &Batch<'_>, rules: Rules, object: &mut Object) -> Result<()> {
+    lock::set_first(object, rules.lock, batch.now_unix_ms)
 }
 
 /// Writes an object that was checked, at the time of its version.
@@ -127,11 +149,11 @@ pub(crate) fn write_object(
     id: ContentId,
     namespace: &str,
     key: &str,
-    versioning: Versioning,
+    rules: Rules,
     mut object: Object,
 ) -> Result<Written> {
     object.last_modified_unix_ms = batch.next_hlc().unix_ms();
-    write_current(batch, id, namespace, key, versioning, Payload::Object(Box::new(object)))
+    write_current(batch, id, namespace, key, rules.versioning, Payload::Object(Box::new(object)))
 }
 
 /// Writes what becomes the current version of a key.
@@ -154,6 +176,7 @@ fn write_current(
     }
     let name = RecordKey::object(namespace, key);
     let old = batch.stored(id, &name)?;
+    check_unlocked(batch, old.as_ref(), false)?;
     let (version, sequence) = batch.write_local(id, name, old, payload)?;
     Ok(Written {
         version,
@@ -172,14 +195,14 @@ pub(crate) fn delete_object(
     deletion: &Deletion,
 ) -> Result<Deleted> {
     check_writable(batch, id)?;
-    let versioning = check_namespace(batch, id, namespace)?;
-    let key = deletion.key.as_str();
+    let Rules { versioning, .. } = check_namespace(batch, id, namespace)?;
+    let (key, bypass) = (deletion.key.as_str(), deletion.bypass_governance);
     if let Some(version) = deletion.version {
-        let is_marker = take_away(batch, id, version.record_key(namespace, key))?;
+        let is_marker = take_away(batch, id, version.record_key(namespace, key), bypass)?;
         return Ok(Deleted { version: Some(version), is_marker });
     }
     if versioning == Versioning::Off && newest(batch, id, namespace, key)?.is_none() {
-        let is_marker = take_away(batch, id, RecordKey::object(namespace, key))?;
+        let is_marker = take_away(batch, id, RecordKey::object(namespace, key), bypass)?;
         return Ok(Deleted { version: None, is_marker });
     }
     check_length(key)?;
@@ -191,13 +214,42 @@ pub(crate) fn delete_object(
 }
 
 /// Leaves a tombstone in place of a version, if it is there. True for a delete marker.
-fn take_away(batch: &mut Batch<'_>, id: ContentId, name: RecordKey) -> Result<bool> {
+fn take_away(batch: &mut Batch<'_>, id: ContentId, name: RecordKey, bypass: bool) -> Result<bool> {
     let Some(old) = batch.stored(id, &name)?.filter(|old| !old.record.is_deleted()) else {
         return Ok(false);
     };
+    check_unlocked(batch, Some(&old), bypass)?;
     let is_marker = old.record.is_without_object();
     batch.write_local(id, name, Some(old), Payload::Deleted)?;
     Ok(is_marker)
+}
+
+/// Refuses to overwrite or delete what is locked.
+fn check_unlocked(batch: &Batch<'_>, old: Option<&Stored>, bypass: bool) -> Result<()> {
+    match old.and_then(|old| old.record.as_object()) {
+        Some(object) => object.lock.check_delete(batch.now_unix_ms, bypass),
+        None => Ok(()),
+    }
+}
+
+/// Changes what keeps a version.
+pub(crate) fn set_lock(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    namespace: &str,
+    key: &str,
+    version: Option<VersionId>,
+    change: LockChange,
+    bypass: bool,
+) -> Result<Written> {
+    let now_unix_ms = batch.now_unix_ms;
+    rewrite(batch, id, namespace, key, version, |rules, object| {
+        if rules.lock.is_none() {
+            return Err(Error::NoObjectLock);
+        }
+        object.lock = object.lock.changed(change, now_unix_ms, bypass)?;
+        Ok(())
+    })
 }
 
 pub(crate) fn set_tags(
@@ -208,9 +260,24 @@ pub(crate) fn set_tags(
     version: Option<VersionId>,
     tags: BTreeMap<String, String>,
 ) -> Result<Written> {
+    rewrite(batch, id, namespace, key, version, |_, object| {
+        object.tags = tags;
+        Ok(())
+    })
+}
+
+/// Changes a version in its place, all but its bytes.
+fn rewrite(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    namespace: &str,
+    key: &str,
+    version: Option<VersionId>,
+    change: impl FnOnce(Rules, &mut Object) -> Result<()>,
+) -> Result<Written> {
     check_writable(batch, id)?;
     check_key(key)?;
-    let versioning = check_namespace(batch, id, namespace)?;
+    let rules = check_namespace(batch, id, namespace)?;
     batch.check_room()?;
     let Some(mut old) = find(batch, id, namespace, key, version)? else {
         return Err(absent(None, version));
@@ -219,12 +286,14 @@ pub(crate) fn set_tags(
     let Some(mut object) = old.record.as_object().cloned() else {
         return Err(absent(Some(&old), version));
     };
-    object.tags = tags;
-    // Tags are no change of the object's bytes: S3 leaves its time alone, and its place among versions.
-    object.written = Some(old.record.born());
+    change(rules, &mut object)?;
+    // That is no change of the object's bytes: S3 leaves its time alone, and its place among versions.
+    if let RecordKey::Object { .. } = old.record.key {
+        object.written = Some(old.record.born());
+    }
     let (name, last_modified_unix_ms) = (old.record.key.clone(), object.last_modified_unix_ms);
     let named = VersionId::of(&name);
-    let is_versioned = versioning != Versioning::Off || named != VersionId::Null;
+    let is_versioned = rules.versioning != Versioning::Off || named != VersionId::Null;
     let (version, sequence) = batch.write_local(id, name, Some(old), Payload::Object(Box::new(object)))?;
     Ok(Written { version, id: is_versioned.then_some(named), last_modified_unix_ms, sequence })
 }

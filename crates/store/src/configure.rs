@@ -16,7 +16,7 @@ use crate::lineage::Lineage;
 use crate::record::{
     CredentialRecord, DEFAULT_TENANT, NAME_MAX, NamespaceRecord, Payload, RecordKey, TenantRecord,
 };
-use crate::versioning;
+use crate::{lock, versioning};
 
 /// A content's row before it holds anything.
 pub(crate) fn empty_content(content: Content, access: AccessRecord, now_unix_ms: u64) -> ContentRow {
@@ -202,6 +202,7 @@ pub(crate) fn set_namespace_setting(
     if namespace == before {
         return Ok(());
     }
+    lock::check_settings(&before, &namespace)?;
     let bytes = |(name, value): (&String, &String)| name.len() + value.len();
     if namespace.settings.len() >= before.settings.len() {
         batch.check_room()?;

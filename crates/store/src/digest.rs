@@ -7,7 +7,7 @@
 //! is one.)
 
 use crate::access::Digest;
-use crate::codec::payload_bytes;
+use crate::codec::{self, payload_bytes};
 use crate::error::{Error, Result};
 use crate::key;
 use crate::record::{Payload, Record, RecordKey};
@@ -73,8 +73,12 @@ pub(crate) fn range_of(key: &RecordKey) -> u8 {
 /// The hash of a counted record.
 pub(crate) fn hash(record: &Record) -> [u8; 32] {
     let name = key::name(&record.key);
+    let mut lock = Vec::new();
     let content = match &record.payload {
-        Payload::Object(object) => object.content_hash,
+        Payload::Object(object) => {
+            lock = codec::lock_bytes(object);
+            object.content_hash
+        }
         Payload::Deleted
         | Payload::DeleteMarker
         | Payload::Tenant(_)
@@ -87,7 +91,7 @@ pub(crate) fn hash(record: &Record) -> [u8; 32] {
     hasher.update(&name);
     hasher.update(&record.version.hlc.0.to_be_bytes());
     hasher.update(&record.version.site.0.to_be_bytes());
-    hasher.update(&content);
+    hasher.update(&content).update(&lock);
     *hasher.finalize().as_bytes()
 }
 

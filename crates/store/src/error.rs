@@ -56,6 +56,18 @@ pub enum Error {
         /// When it was written, in Unix milliseconds.
         last_modified_unix_ms: u64,
     },
+    /// The version is kept: by a legal hold, or by a retention that has not ended.
+    #[error("the version is locked: {reason}")]
+    Locked {
+        /// By what, and what can be done.
+        reason: &'static str,
+    },
+    /// Locks are for namespaces that were set up for them.
+    #[error("the namespace has no object lock: enable it first")]
+    NoObjectLock,
+    /// A namespace whose versions can be locked must keep them.
+    #[error("object lock needs versioning to be enabled, and neither ends once it has begun")]
+    LockStays,
     /// The tenant has no credential of this access key.
     #[error("no such credential")]
     NoSuchCredential,

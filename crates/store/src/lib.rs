@@ -41,6 +41,7 @@ mod join;
 mod key;
 mod lineage;
 mod listing;
+mod lock;
 mod loser;
 mod multipart;
 mod random;
@@ -70,6 +71,7 @@ pub use feed::{
 };
 pub use lineage::{Lineage, Parting, Run};
 pub use listing::{LIST_MAX, ListRequest, Listing, ObjectEntry};
+pub use lock::{Lock, LockChange, OBJECT_LOCK, ObjectLock, Period, Retention, RetentionMode};
 pub use record::{
     BlobId, Body, Checksum, CredentialRecord, DEFAULT_TENANT, Divergence, INLINE_MAX, KEY_MAX,
     LOST_AND_FOUND, Metadata, NAME_MAX, NamespaceRecord, Object, Payload, Record, RecordKey, Segment,

@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::feed::{Applied, ConflictPolicy, Sender};
 use crate::key::LOCAL;
+use crate::lock::{self, Lock, OBJECT_LOCK, ObjectLock};
 use crate::record::{
     Divergence, KEY_MAX, LOST_AND_FOUND, NamespaceRecord, Payload, Record, RecordKey, Trace,
 };
@@ -26,7 +27,7 @@ pub(crate) fn keep_loser(
 ) -> Result<()> {
     // Two deletes agree, whichever mark each left. A conflict about a note of a conflict cannot be: both
     // have one version.
-    if loser.is_without_object() && winner.is_without_object() {
+    if loser.is_without_object() && winner.is_without_object() || lock::agree(loser, winner) {
         return Ok(());
     }
     let link_name = batch.content(id)?.access.link_name.clone();
@@ -73,12 +74,16 @@ pub(crate) fn keep_namespace(
     let rule = "a namespace that was written to stays";
     note(batch, id, sender, &deleted.record, incoming, rule, None)?;
     let (name, created_unix_ms) = (namespace.clone(), batch.now_unix_ms);
-    // What it was set to went with it, but that it keeps versions shows.
+    // What it was set to went with it, but that it keeps versions, and locks them, shows.
     let versioning = match incoming.key {
         RecordKey::Version { .. } => Versioning::Enabled.setting(),
         _ => None,
     };
-    let settings = versioning.map(|value| (VERSIONING.to_owned(), value.to_owned())).into_iter().collect();
+    let is_locked = incoming.as_object().is_some_and(|object| !object.lock.is_none());
+    let lock = (is_locked && versioning.is_some()).then(|| ObjectLock::default().setting());
+    let versioning = versioning.map(|value| (VERSIONING.to_owned(), value.to_owned()));
+    let lock = lock.map(|value| (OBJECT_LOCK.to_owned(), value));
+    let settings = versioning.into_iter().chain(lock).collect();
     let namespace = NamespaceRecord { name, created_unix_ms, settings };
     batch.write_local(id, key, Some(deleted), Payload::Namespace(namespace)).map(|_| ())
 }
@@ -158,7 +163,11 @@ fn keep_copy(batch: &mut Batch<'_>, id: ContentId, loser: &Record, key: RecordKe
     if batch.stored(id, &key)?.is_some() {
         return Ok(());
     }
-    let copy = first_version(key, loser, loser.payload.clone());
+    let mut copy = first_version(key, loser, loser.payload.clone());
+    // What is set aside is for somebody to look at, and to delete.
+    if let Some(object) = copy.as_object_mut() {
+        object.lock = Lock::default();
+    }
     batch.put(id, copy, None, LOCAL).map(|_| ())
 }
 

@@ -6,7 +6,8 @@ use crate::batch::Batch;
 use crate::catalogue::{Conditions, Written};
 use crate::codec;
 use crate::commit::{
-    check_blobs, check_conditions, check_key, check_namespace, check_writable, write_object,
+    check_blobs, check_conditions, check_key, check_lock, check_namespace, check_writable, set_first_lock,
+    write_object,
 };
 use crate::engine::{Family, Rows as _};
 use crate::error::{Error, Result};
@@ -37,8 +38,9 @@ pub(crate) fn create_upload(
 ) -> Result<Upload> {
     check_writable(batch, id)?;
     check_key(&upload.key)?;
-    check_namespace(batch, id, namespace)?;
+    let rules = check_namespace(batch, id, namespace)?;
     batch.check_room()?;
+    check_lock(rules, &upload.lock, batch.now_unix_ms)?;
     upload.id = UploadId(crate::random::bytes());
     upload.initiated_unix_ms = batch.now_unix_ms;
     let row = key::upload(id, namespace, &upload.key, upload.id);
@@ -85,12 +87,13 @@ pub(crate) fn complete_upload(
 ) -> Result<(Written, Object)> {
     check_writable(batch, place.content)?;
     let upload = find_upload(batch, place)?;
-    let versioning = check_namespace(batch, place.content, &place.namespace)?;
+    let rules = check_namespace(batch, place.content, &place.namespace)?;
     batch.check_room()?;
     check_conditions(batch, place.content, &place.namespace, &place.key, conditions)?;
     let mut object = assemble(batch, place.upload, &upload, completion)?;
+    set_first_lock(batch, rules, &mut object)?;
     let (content, namespace, key) = (place.content, &place.namespace, &place.key);
-    let written = write_object(batch, content, namespace, key, versioning, object.clone())?;
+    let written = write_object(batch, content, namespace, key, rules, object.clone())?;
     object.last_modified_unix_ms = written.last_modified_unix_ms;
     // The object names the blobs now; parts that were left out give theirs up.
     remove_upload(batch, place.row(), place.upload)?;
@@ -126,6 +129,7 @@ fn assemble(batch: &Batch<'_>, id: UploadId, upload: &Upload, completion: Comple
         content_hash: *hash.finalize().as_bytes(),
         last_modified_unix_ms: 0,
         written: None,
+        lock: upload.lock,
         metadata: upload.metadata.clone(),
         tags: upload.tags.clone(),
         checksums: completion.checksums,

@@ -6,6 +6,8 @@ use std::fmt;
 use bytes::Bytes;
 use switchback_model::{Epoch, LinkId, Version, VersionVector};
 
+use crate::lock::Lock;
+
 /// Bodies up to this many bytes travel inline, in the catalogue; larger ones are blobs. A file
 /// and its two flushes cost more than writing 32 KiB twice.
 pub const INLINE_MAX: usize = 32 * 1024;
@@ -252,6 +254,8 @@ pub struct Object {
     pub last_modified_unix_ms: u64,
     /// The record's version when the bytes were written, if only tags have changed since. The store sets it.
     pub written: Option<Version>,
+    /// What keeps it from being deleted.
+    pub lock: Lock,
     /// What S3 keeps beside the bytes.
     pub metadata: Metadata,
     /// S3 object tags.

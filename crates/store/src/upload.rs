@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::lock::Lock;
 use crate::record::{Checksum, Metadata, Segment};
 
 /// Names one upload: random.
@@ -44,6 +45,8 @@ pub struct Upload {
     pub initiated_unix_ms: u64,
     /// The object's metadata to be.
     pub metadata: Metadata,
+    /// What will keep the object from being deleted.
+    pub lock: Lock,
     /// The object's tags to be.
     pub tags: BTreeMap<String, String>,
     /// Of the parts' checksums; empty when none was asked for.

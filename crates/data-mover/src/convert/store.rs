@@ -87,6 +87,7 @@ pub(crate) fn object_to_wire(
     wire::Object {
         key,
         version_id: version_id_to_wire(id),
+        lock: lock_to_wire(object.lock),
         size: object.size,
         etag: object.etag.clone(),
         last_modified_unix_ms: signed(object.last_modified_unix_ms),
@@ -110,6 +111,7 @@ pub(crate) fn object_from_wire(object: wire::Object, body: Option<wire::Body>) -
         content_hash: hash(&object.content_hash)?,
         last_modified_unix_ms: 0,
         written: None,
+        lock: lock_from_wire(object.lock)?,
         metadata: metadata_from_wire(object.metadata.unwrap_or_default()),
         tags: object.tags,
         checksums: object.checksums.into_iter().map(checksum_from_wire).collect(),
@@ -163,14 +165,16 @@ pub(crate) fn upload_to_wire(upload: store::Upload) -> wire::Upload {
         initiated_unix_ms: signed(upload.initiated_unix_ms),
         metadata: Some(metadata_to_wire(upload.metadata)),
         tags: upload.tags,
+        lock: lock_to_wire(upload.lock),
         checksum_algorithm: upload.checksum_algorithm,
         checksum_type: upload.checksum_type,
     }
 }
 
 /// The caller's part of an upload that is to be opened; the store fills in the rest.
-pub(crate) fn upload_from_wire(upload: wire::Upload) -> store::Upload {
-    store::Upload {
+pub(crate) fn upload_from_wire(upload: wire::Upload) -> Answer<store::Upload> {
+    Ok(store::Upload {
+        lock: lock_from_wire(upload.lock)?,
         id: store::UploadId::default(),
         key: upload.key,
         initiated_unix_ms: 0,
@@ -178,7 +182,28 @@ pub(crate) fn upload_from_wire(upload: wire::Upload) -> store::Upload {
         tags: upload.tags,
         checksum_algorithm: upload.checksum_algorithm,
         checksum_type: upload.checksum_type,
+    })
+}
+
+fn lock_to_wire(lock: store::Lock) -> Option<wire::Lock> {
+    let retention = lock.retention.as_ref();
+    (!lock.is_none()).then(|| wire::Lock {
+        mode: retention.map(|retention| retention.mode.name().to_owned()).unwrap_or_default(),
+        retain_until_unix_ms: retention.map_or(0, |retention| signed(retention.until_unix_ms)),
+        legal_hold: lock.hold,
+    })
+}
+
+/// Absence is that nothing is locked.
+pub(crate) fn lock_from_wire(lock: Option<wire::Lock>) -> Answer<store::Lock> {
+    let wire::Lock { mode, retain_until_unix_ms, legal_hold } = lock.unwrap_or_default();
+    if mode.is_empty() {
+        return Ok(store::Lock { retention: None, hold: legal_hold });
     }
+    let until_unix_ms = u64::try_from(retain_until_unix_ms)
+        .map_err(|_| invalid("lock.retain_until_unix_ms: expected a time after 1970"))?;
+    let retention = store::Retention { mode: mode.parse().map_err(boxed)?, until_unix_ms };
+    Ok(store::Lock { retention: Some(retention), hold: legal_hold })
 }
 
 pub(crate) fn part_to_wire(part: store::Part) -> wire::Part {

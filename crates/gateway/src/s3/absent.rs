@@ -36,7 +36,4 @@ absent! {
     /// `GetBucketOwnershipControls`.
     ownership: GetBucketOwnershipControlsInput => GetBucketOwnershipControlsOutput,
         OwnershipControlsNotFoundError, "everything in the bucket is its tenant's";
-    /// `GetObjectLockConfiguration`.
-    object_lock: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput,
-        ObjectLockConfigurationNotFoundError, "the bucket has no object lock";
 }

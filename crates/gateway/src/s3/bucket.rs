@@ -9,9 +9,10 @@ use switchback_proto::store::v1::{
     CreateContentRequest, CreateNamespaceRequest, DeleteContentRequest, DeleteNamespaceRequest,
     GetNamespaceRequest, ListContentsRequest, ListNamespacesRequest, Namespace,
 };
+use switchback_store::ObjectLock;
 
 use super::time::stamp;
-use super::{Gateway, caller, offered, place, refused};
+use super::{Gateway, caller, lock, offered, place, refused};
 use crate::auth::{Caller, directory};
 use crate::store::answer;
 
@@ -70,10 +71,7 @@ pub(super) async fn create(
     request: S3Request<CreateBucketInput>,
 ) -> S3Result<S3Response<CreateBucketOutput>> {
     let input = &request.input;
-    offered([
-        ("object lock", input.object_lock_enabled_for_bucket == Some(true)),
-        ("an ACL", input.acl.as_ref().is_some_and(|acl| acl.as_str() != BucketCannedACL::PRIVATE)),
-    ])?;
+    offered([("an ACL", input.acl.as_ref().is_some_and(|acl| acl.as_str() != BucketCannedACL::PRIVATE))])?;
     let constraint =
         input.create_bucket_configuration.as_ref().and_then(|given| given.location_constraint.as_ref());
     if let Some(region) = constraint.map(BucketLocationConstraint::as_str)
@@ -97,6 +95,9 @@ pub(super) async fn create(
             };
             answer(gateway.store.client().create_content(call)).await.map_err(refused)?;
         }
+    }
+    if input.object_lock_enabled_for_bucket == Some(true) {
+        lock::enable(gateway, caller.place(&input.bucket), ObjectLock::default()).await?;
     }
     Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) }))
 }

@@ -13,6 +13,7 @@ use switchback_proto::store::v1::{self as store, PutObjectRequest, PutObjectResp
 
 use super::checksum::{Algorithm, Claims, kind_of, set_checksums};
 use super::condition::ReadConditions;
+use super::lock::given_lock;
 use super::metadata::given_metadata;
 use super::multipart::part_number;
 use super::object::{Opened, is_public, open};
@@ -91,8 +92,8 @@ pub(super) async fn object(
             "server-side encryption",
             input.server_side_encryption.is_some() || input.sse_customer_algorithm.is_some(),
         ),
-        ("object lock", input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some()),
     ])?;
+    let lock = given_lock!(input);
     let new_metadata = directed(input.metadata_directive.as_ref().map(MetadataDirective::as_str))?;
     let new_tags = directed(input.tagging_directive.as_ref().map(TaggingDirective::as_str))?;
     let is_itself = bucket == input.bucket && key == input.key && version_id.is_empty();
@@ -118,6 +119,7 @@ pub(super) async fn object(
         content_hash: received.digests.content.to_vec().into(),
         checksums: received.digests.checksums.clone(),
         metadata: if new_metadata { Some(given_metadata!(input)) } else { from.metadata },
+        lock,
         tags: if new_tags { tagging::of_header(input.tagging.as_deref())? } else { from.tags },
         ..Default::default()
     };

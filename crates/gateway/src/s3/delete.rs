@@ -32,10 +32,11 @@ pub(super) async fn one(
             || input.if_match_size.is_some()
             || input.if_match_last_modified_time.is_some(),
     )])?;
-    let outcomes = delete(gateway, place, vec![(input.key.clone(), version_id)]).await?;
+    let bypass = input.bypass_governance_retention == Some(true);
+    let outcomes = delete(gateway, place, vec![(input.key.clone(), version_id)], bypass).await?;
     let (detail, deleted) = outcomes.into_iter().next().unwrap_or_default();
     if !detail.reason.is_empty() {
-        return Err(status::refused_for(&detail, "the object was not deleted"));
+        return Err(refused_for(&detail));
     }
     Ok(S3Response::new(DeleteObjectOutput {
         delete_marker: deleted.delete_marker.then_some(true),
@@ -44,11 +45,25 @@ pub(super) async fn one(
     }))
 }
 
-async fn delete(gateway: &Gateway, place: Place, doomed: Vec<Doomed>) -> S3Result<Vec<Outcome>> {
+/// Of one of several, whose text the store does not send.
+fn refused_for(detail: &store::ErrorDetail) -> s3s::S3Error {
+    let text = match detail.reason.as_str() {
+        "LOCKED" => "the version is locked: it is under a legal hold, or its retention has not ended",
+        _ => "the object was not deleted",
+    };
+    status::refused_for(detail, text)
+}
+
+async fn delete(
+    gateway: &Gateway,
+    place: Place,
+    doomed: Vec<Doomed>,
+    bypass_governance: bool,
+) -> S3Result<Vec<Outcome>> {
     let asked = doomed.len();
     let (keys, version_ids) = doomed.into_iter().unzip();
     let (content, namespace) = (Some(place.content), place.namespace);
-    let call = DeleteObjectsRequest { content, namespace, keys, version_ids };
+    let call = DeleteObjectsRequest { content, namespace, keys, version_ids, bypass_governance };
     let done = answer(gateway.store.client().delete_objects(call)).await.map_err(refused)?;
     if done.results.len() != asked || done.deleted.len() != asked {
         return Err(s3_error!(InternalError, "the store answered for other keys"));
@@ -62,6 +77,7 @@ pub(super) async fn many(
     request: S3Request<DeleteObjectsInput>,
 ) -> S3Result<S3Response<DeleteObjectsOutput>> {
     let place = place(&request, &request.input.bucket)?;
+    let bypass = request.input.bypass_governance_retention == Some(true);
     let Delete { objects, quiet } = request.input.delete;
     if objects.is_empty() || objects.len() > DELETES_MAX {
         return Err(s3_error!(MalformedXML, "a request deletes 1 to {DELETES_MAX} keys"));
@@ -75,7 +91,7 @@ pub(super) async fn many(
         }
     }
     let outcomes =
-        if doomed.is_empty() { Vec::new() } else { delete(gateway, place, doomed.clone()).await? };
+        if doomed.is_empty() { Vec::new() } else { delete(gateway, place, doomed.clone(), bypass).await? };
     // Nothing was deleted since the content is read-only: one refusal, which clients retry or
     // follow as they do that of any other write, and not a success full of errors.
     if let Some((first, _)) = outcomes.first()
@@ -93,8 +109,7 @@ pub(super) async fn many(
                 delete_marker_version_id: told_version(done.version_id).filter(|_| done.delete_marker),
             });
         } else {
-            let error = status::refused_for(&detail, "the object was not deleted");
-            errors.push(entry(key, version_id, &error));
+            errors.push(entry(key, version_id, &refused_for(&detail)));
         }
     }
     output.deleted = (quiet != Some(true)).then_some(deleted);

@@ -8,6 +8,7 @@ use switchback_proto::store::v1::{
 
 use super::bucket::owner;
 use super::checksum::{Algorithm, Claims, set_checksums};
+use super::lock::given_lock;
 use super::metadata::given_metadata;
 use super::object::{declared_length, is_public};
 use super::time::stamp;
@@ -82,13 +83,13 @@ pub(super) async fn create(
             "server-side encryption",
             input.server_side_encryption.is_some() || input.sse_customer_algorithm.is_some(),
         ),
-        ("object lock", input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some()),
     ])?;
     let (algorithm, kind) = asked_checksum(&input)?;
     let upload = store::Upload {
         key: input.key.clone(),
         metadata: Some(given_metadata!(input)),
         tags: tagging::of_header(input.tagging.as_deref())?,
+        lock: given_lock!(input),
         checksum_algorithm: algorithm.map(Algorithm::name).unwrap_or_default().into(),
         checksum_type: kind.into(),
         ..Default::default()

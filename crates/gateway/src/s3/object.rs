@@ -7,6 +7,7 @@ use switchback_proto::store::v1::{self as store, GetObjectRequest, GetObjectResp
 
 use super::checksum::{Claims, kind_of, set_checksums};
 use super::condition::{ReadConditions, of_write, part_of};
+use super::lock::{given_lock, set_lock};
 use super::metadata::{given_metadata, set_metadata};
 use super::time::stamp;
 use super::{
@@ -39,12 +40,12 @@ pub(super) async fn put(
             "server-side encryption",
             input.server_side_encryption.is_some() || input.sse_customer_algorithm.is_some(),
         ),
-        ("object lock", input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some()),
         ("appending", input.write_offset_bytes.is_some()),
         ("a redirect", input.website_redirect_location.is_some()),
     ])?;
     let metadata = given_metadata!(input);
     let tags = tagging::of_header(input.tagging.as_deref())?;
+    let lock = given_lock!(input);
     let claims = Claims::of(&request.headers, request.trailing_headers.clone())?;
     let given = given.unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
     let received =
@@ -57,6 +58,7 @@ pub(super) async fn put(
         checksums: received.digests.checksums.clone(),
         metadata: Some(metadata),
         tags,
+        lock,
         ..Default::default()
     };
     let mut output = PutObjectOutput {
@@ -152,6 +154,7 @@ macro_rules! describe {
         $output.accept_ranges = Some("bytes".into());
         $output.e_tag = Some(strong(&object.etag));
         $output.version_id = told_version(object.version_id.clone());
+        set_lock!($output, object.lock.as_ref());
         $output.last_modified = Some(stamp(object.last_modified_unix_ms));
         $output.content_length =
             Some(signed(part.as_ref().map_or(object.size, |part| part.end - part.start)));

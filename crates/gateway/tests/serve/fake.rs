@@ -93,6 +93,7 @@ impl StoreService for FakeStore {
         create_credential: CreateCredentialRequest => CreateCredentialResponse;
         list_credentials: ListCredentialsRequest => ListCredentialsResponse;
         delete_credential: DeleteCredentialRequest => DeleteCredentialResponse;
+        set_lock: SetLockRequest => SetLockResponse;
         set_tags: SetTagsRequest => SetTagsResponse;
         list_versions: ListVersionsRequest => ListVersionsResponse;
         list_uploads: ListUploadsRequest => ListUploadsResponse;

@@ -7,6 +7,7 @@ mod commits;
 mod divergence;
 mod feeds;
 mod listing;
+mod locks;
 mod merge;
 mod retire;
 mod support;

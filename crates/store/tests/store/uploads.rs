@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use switchback_model::{AccessMode, ContentId, Side};
 use switchback_store::{
-    BlobId, Body, Catalogue, CompletedPart, Completion, Conditions, Error, Part, Segment, Upload, UploadId,
-    expire_uploads,
+    BlobId, Body, Catalogue, CompletedPart, Completion, Conditions, Error, Lock, Part, Segment, Upload,
+    UploadId, expire_uploads,
 };
 
 use crate::support::{EAST, NAMESPACE, System, link, run};
@@ -18,6 +18,7 @@ fn begun(key: &str) -> Upload {
         metadata: switchback_store::Metadata { content_type: "text/plain".into(), ..Default::default() },
         tags: [("a".to_owned(), "b".to_owned())].into(),
         checksum_algorithm: "CRC32".into(),
+        lock: Lock::default(),
         checksum_type: "FULL_OBJECT".into(),
     }
 }

@@ -37,7 +37,7 @@ fn pages(system: &System, content: ContentId, mut asked: VersionsAsked) -> (Vec<
 }
 
 async fn delete_version(system: &System, content: &Content, key: &str, version: VersionId) {
-    let deletion = Deletion { key: key.into(), version: Some(version) };
+    let deletion = Deletion { version: Some(version), ..key.into() };
     let results = system.catalogue.delete_objects(content.id, NAMESPACE, vec![deletion]).await.unwrap();
     assert_eq!(results[0].as_ref().unwrap().version, Some(version));
 }

@@ -112,6 +112,9 @@ impl StoreService for StoreRpc {
     async fn set_tags(&self, r: Request<SetTagsRequest>) -> Reply<SetTagsResponse> {
         reply(self.object_tag(r.into_inner()).await)
     }
+    async fn set_lock(&self, r: Request<SetLockRequest>) -> Reply<SetLockResponse> {
+        reply(self.object_lock(r.into_inner()).await)
+    }
     async fn delete_objects(&self, r: Request<DeleteObjectsRequest>) -> Reply<DeleteObjectsResponse> {
         reply(self.object_delete(r.into_inner()).await)
     }

@@ -1,12 +1,12 @@
 //! Objects and the blobs they name.
 
 use switchback_proto::store::v1::*;
-use switchback_store::{Deletion, LIST_MAX, ListRequest, VersionsAfter, VersionsAsked};
+use switchback_store::{Deletion, LIST_MAX, ListRequest, LockChange, VersionsAfter, VersionsAsked};
 
 use super::StoreRpc;
 use crate::convert::{
-    blob_id, body_to_wire, boxed, conditions, entry_to_wire, object_from_wire, object_to_wire, resolve,
-    signed, version_id, version_id_to_wire, version_to_wire,
+    blob_id, body_to_wire, boxed, conditions, entry_to_wire, lock_from_wire, object_from_wire,
+    object_to_wire, resolve, signed, version_id, version_id_to_wire, version_to_wire,
 };
 use crate::status::{Answer, detail_of, invalid};
 
@@ -67,6 +67,22 @@ impl StoreRpc {
         })
     }
 
+    pub(super) async fn object_lock(&self, r: SetLockRequest) -> Answer<SetLockResponse> {
+        let content = resolve(&self.catalogue, r.content.as_ref())?;
+        let version = version_id(&r.version_id)?;
+        let change = match r.change {
+            Some(set_lock_request::Change::LegalHold(hold)) => LockChange::Hold(hold),
+            Some(set_lock_request::Change::Retention(lock)) => {
+                LockChange::Retention(lock_from_wire(Some(lock))?.retention)
+            }
+            None => return Err(invalid("change: expected a retention or a legal hold")),
+        };
+        let bypass = r.bypass_governance;
+        let set = self.catalogue.set_lock(content, &r.namespace, &r.key, version, change, bypass).await;
+        self.committed(content, set)?;
+        Ok(SetLockResponse {})
+    }
+
     pub(super) async fn object_delete(&self, r: DeleteObjectsRequest) -> Answer<DeleteObjectsResponse> {
         if r.keys.len() > DELETE_KEYS_MAX {
             return Err(invalid(format!("keys: more than {DELETE_KEYS_MAX}")));
@@ -76,7 +92,9 @@ impl StoreRpc {
         }
         let content = resolve(&self.catalogue, r.content.as_ref())?;
         let versions = r.version_ids.iter().map(String::as_str).chain(std::iter::repeat(""));
-        let deletion = |(key, version)| Ok(Deletion { key, version: version_id(version)? });
+        let bypass_governance = r.bypass_governance;
+        let deletion =
+            |(key, version)| Ok(Deletion { key, version: version_id(version)?, bypass_governance });
         let deletions = r.keys.into_iter().zip(versions).map(deletion).collect::<Answer<Vec<_>>>()?;
         let deleted = self.catalogue.delete_objects(content, &r.namespace, deletions).await;
         let mut answer = DeleteObjectsResponse::default();

@@ -15,7 +15,7 @@ const PAGE_MAX: u32 = 1_000;
 impl StoreRpc {
     pub(super) async fn upload_create(&self, r: CreateUploadRequest) -> Answer<CreateUploadResponse> {
         let content = resolve(&self.catalogue, r.content.as_ref())?;
-        let upload = upload_from_wire(r.upload.ok_or_else(|| invalid("upload: missing"))?);
+        let upload = upload_from_wire(r.upload.ok_or_else(|| invalid("upload: missing"))?)?;
         let made = self.catalogue.create_upload(content, &r.namespace, upload).await.map_err(boxed)?;
         Ok(CreateUploadResponse { upload: Some(upload_to_wire(made)) })
     }
