@@ -9,6 +9,7 @@ use switchback_store::{
     Retention, RetentionMode, VERSIONING, VersionId,
 };
 
+use crate::merge::resend;
 use crate::support::{EAST, NAMESPACE, System, converge, object, pair, report, run, total};
 
 use RetentionMode::{Compliance, Governance};
@@ -200,12 +201,32 @@ fn what_is_kept_aside_of_a_locked_version_can_be_deleted() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Hold { east: bool, on: bool },
-    Retain { east: bool, mode: RetentionMode, until: u64, bypass: bool },
-    Tag { east: bool },
-    Delete { east: bool },
-    Send { from_east: bool },
-    Pass { east: bool },
+    Hold {
+        east: bool,
+        on: bool,
+    },
+    Retain {
+        east: bool,
+        mode: RetentionMode,
+        until: u64,
+        bypass: bool,
+    },
+    Tag {
+        east: bool,
+    },
+    Delete {
+        east: bool,
+    },
+    Send {
+        from_east: bool,
+    },
+    /// Everything from the start again, in reverse order.
+    Resend {
+        from_east: bool,
+    },
+    Pass {
+        east: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -217,6 +238,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(|east| Step::Tag { east }),
         1 => any::<bool>().prop_map(|east| Step::Delete { east }),
         2 => any::<bool>().prop_map(|from_east| Step::Send { from_east }),
+        1 => any::<bool>().prop_map(|from_east| Step::Resend { from_east }),
         2 => any::<bool>().prop_map(|east| Step::Pass { east }),
     ]
 }
@@ -263,6 +285,9 @@ proptest! {
                             let after = lock(to, &content, id).expect("a locked version stays");
                             prop_assert_eq!(after.join(before), after);
                         }
+                    }
+                    Step::Resend { from_east } => {
+                        resend(at(from_east), at(!from_east), &content, policy).await;
                     }
                     Step::Pass { east } => at(east).clock.advance(2),
                 }

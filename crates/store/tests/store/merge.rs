@@ -300,13 +300,20 @@ fn policy() -> impl Strategy<Value = ConflictPolicy> {
     ]
 }
 
-async fn resend(from: &System, to: &System, content: &switchback_model::Content, policy: ConflictPolicy) {
+/// Sends everything from the start again, in reverse order.
+pub(crate) async fn resend(
+    from: &System,
+    to: &System,
+    content: &switchback_model::Content,
+    policy: ConflictPolicy,
+) {
     let mut changes = from.changes(content, Some(to.feed(content)), 0);
     changes.reverse();
     arrive(from, to, content, policy, changes).await;
 }
 
-async fn arrive(
+/// Applies what was on the way.
+pub(crate) async fn arrive(
     from: &System,
     to: &System,
     content: &switchback_model::Content,

@@ -9,6 +9,7 @@ use switchback_store::{
     VersionsAfter, VersionsAsked,
 };
 
+use crate::merge::{arrive, resend};
 use crate::support::{EAST, NAMESPACE, System, converge, object, pair, report, run, total};
 
 async fn set(system: &System, content: &Content, state: &str) {
@@ -235,13 +236,43 @@ proptest! {
 
 #[derive(Clone, Debug)]
 enum Apart {
-    Put { east: bool, key: u8 },
-    Delete { east: bool, key: u8 },
-    DeleteVersion { east: bool, place: usize },
-    Tag { east: bool, place: usize },
-    Suspend { east: bool, on: bool },
-    Send { from_east: bool },
-    Pass { east: bool },
+    Put {
+        east: bool,
+        key: u8,
+    },
+    Delete {
+        east: bool,
+        key: u8,
+    },
+    DeleteVersion {
+        east: bool,
+        place: usize,
+    },
+    Tag {
+        east: bool,
+        place: usize,
+    },
+    Suspend {
+        east: bool,
+        on: bool,
+    },
+    Send {
+        from_east: bool,
+    },
+    /// Everything from the start again, in reverse order.
+    Resend {
+        from_east: bool,
+    },
+    /// What one side has now is on the way to the other, and arrives late.
+    Depart {
+        from_east: bool,
+    },
+    Arrive {
+        from_east: bool,
+    },
+    Pass {
+        east: bool,
+    },
 }
 
 fn apart() -> impl Strategy<Value = Apart> {
@@ -252,6 +283,9 @@ fn apart() -> impl Strategy<Value = Apart> {
         1 => (any::<bool>(), 0usize..9).prop_map(|(east, place)| Apart::Tag { east, place }),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(east, on)| Apart::Suspend { east, on }),
         2 => any::<bool>().prop_map(|from_east| Apart::Send { from_east }),
+        1 => any::<bool>().prop_map(|from_east| Apart::Resend { from_east }),
+        1 => any::<bool>().prop_map(|from_east| Apart::Depart { from_east }),
+        1 => any::<bool>().prop_map(|from_east| Apart::Arrive { from_east }),
         2 => any::<bool>().prop_map(|east| Apart::Pass { east }),
     ]
 }
@@ -272,6 +306,7 @@ proptest! {
             set(&east, &content, "Enabled").await;
             converge(&east, &west, &content, policy).await;
             let (mut written, mut deleted) = (BTreeMap::<Version, String>::new(), BTreeSet::new());
+            let mut on_the_way = BTreeMap::new();
             for (number, step) in steps.into_iter().enumerate() {
                 let at = |is_east: bool| if is_east { &east } else { &west };
                 match step {
@@ -304,6 +339,18 @@ proptest! {
                     Apart::Suspend { .. } => {}
                     Apart::Send { from_east } => {
                         drop(at(from_east).send(&content, at(!from_east), policy).await);
+                    }
+                    Apart::Resend { from_east } => {
+                        resend(at(from_east), at(!from_east), &content, policy).await;
+                    }
+                    Apart::Depart { from_east } => {
+                        let to = at(!from_east).feed(&content);
+                        on_the_way.insert(from_east, at(from_east).changes(&content, Some(to), 0));
+                    }
+                    Apart::Arrive { from_east } => {
+                        if let Some(changes) = on_the_way.remove(&from_east) {
+                            arrive(at(from_east), at(!from_east), &content, policy, changes).await;
+                        }
                     }
                     Apart::Pass { east } => at(east).clock.advance(2),
                 }
