@@ -84,7 +84,7 @@ pub(crate) fn list(
             continue;
         }
         let (key, id, version) = (entry.key, VersionId::of(&entry.record.key), entry.record.version);
-        walk.pass(&key)?;
+        walk.pass(&key);
         let Payload::Object(object) = entry.record.payload else { continue };
         let group = common_prefix(&key, prefix, delimiter);
         if let Some(group) = group.filter(|group| group == start_after) {

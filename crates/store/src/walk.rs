@@ -3,7 +3,8 @@
 //!
 //! `null` versions and the others lie in two places, each in that order; two scans are read as one. A
 //! place without versions costs the one seek that finds nothing. What is not wanted (older versions, what
-//! a common prefix stands for) is passed over by a seek, however much it is.
+//! a common prefix stands for) is passed over by a seek, however much it is. No row is read before it is
+//! asked for, since a seek often comes first.
 
 use std::ops::Bound;
 
@@ -45,6 +46,8 @@ pub(crate) struct Walk<'a> {
     namespace: &'a str,
     nulls: Source,
     others: Source,
+    /// The key whose other versions are not wanted.
+    passed: Option<String>,
 }
 
 /// One of the two scans.
@@ -53,17 +56,19 @@ struct Source {
     span: Vec<u8>,
     rows: Box<dyn Iterator<Item = Result<KeyValue>>>,
     next: Option<Entry>,
+    /// `next` was taken, and the row behind it not read yet.
+    is_due: bool,
     ended: bool,
 }
 
 impl Source {
     fn new(span: Vec<u8>) -> Self {
-        Self { span, rows: Box::new(std::iter::empty()), next: None, ended: false }
+        Self { span, rows: Box::new(std::iter::empty()), next: None, is_due: false, ended: false }
     }
 
     /// Goes on at `from`, unless there is nothing more in any case.
     fn seek(&mut self, view: &View<'_>, content: ContentId, from: Bound<Vec<u8>>) -> Result<()> {
-        self.next = None;
+        (self.next, self.is_due) = (None, false);
         if self.ended {
             return Ok(());
         }
@@ -88,6 +93,11 @@ impl Source {
         Ok(())
     }
 
+    /// Reads the row that is due.
+    fn settle(&mut self, content: ContentId) -> Result<()> {
+        if std::mem::take(&mut self.is_due) { self.advance(content) } else { Ok(()) }
+    }
+
     fn is_at(&self, key: &str) -> bool {
         self.next.as_ref().is_some_and(|next| next.key == key)
     }
@@ -105,13 +115,14 @@ impl<'a> Walk<'a> {
         let nulls = [key::objects(content, namespace), prefix.as_bytes().to_vec()].concat();
         let others = [key::versions(content, namespace), key::escape(prefix)].concat();
         let (nulls, others) = (Source::new(nulls), Source::new(others));
-        let mut walk = Self { view, content, namespace, nulls, others };
+        let mut walk = Self { view, content, namespace, nulls, others, passed: None };
         walk.seek(place)?;
         Ok(walk)
     }
 
     /// Goes on at `place`.
     pub(crate) fn seek(&mut self, place: Place<'_>) -> Result<()> {
+        self.passed = None;
         let Self { view, content, namespace, .. } = *self;
         let null = |key: &str| [key::objects(content, namespace), key.as_bytes().to_vec()].concat();
         let other = |key: &str| [key::versions(content, namespace), key::escape(key)].concat();
@@ -139,6 +150,11 @@ impl<'a> Walk<'a> {
 
     /// The next version.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
+        self.nulls.settle(self.content)?;
+        self.others.settle(self.content)?;
+        if let Some(key) = self.passed.take() {
+            self.skip(&key)?;
+        }
         let is_null = match (&self.nulls.next, &self.others.next) {
             (Some(null), Some(other)) => {
                 null.key < other.key || null.key == other.key && null.born > other.born
@@ -148,14 +164,19 @@ impl<'a> Walk<'a> {
         };
         let source = if is_null { &mut self.nulls } else { &mut self.others };
         let entry = source.next.take();
-        if entry.is_some() {
-            source.advance(self.content)?;
-        }
+        source.is_due = entry.is_some();
         Ok(entry)
     }
 
     /// Passes over what is left of `key`, of which the walk has shown the first version.
-    pub(crate) fn pass(&mut self, key: &str) -> Result<()> {
+    pub(crate) fn pass(&mut self, key: &str) {
+        // A null version has no other beside it but among the others.
+        if !self.others.ended {
+            self.passed = Some(key.to_owned());
+        }
+    }
+
+    fn skip(&mut self, key: &str) -> Result<()> {
         if self.nulls.is_at(key) {
             self.nulls.advance(self.content)?;
         }
