@@ -262,3 +262,44 @@ def test_locks_hold_on_both_sides_through_a_failover_and_back(lab):
     assert [(mode, hold) for mode, _, hold in told] == [("COMPLIANCE", "ON"), ("COMPLIANCE", None), ("COMPLIANCE", None)]
     for version in (default, held, late):
         is_kept("east", version)
+
+
+def test_a_rebuilt_primary_gets_versions_markers_and_locks_back(lab):
+    """By comparison with what it has, which is nothing; and what was deleted for good does not come back."""
+    clients = {system: lab.s3(system) for system in ("east", "west")}
+    where = {"Bucket": lab.bucket, "Key": "v"}
+    clients["east"].put_bucket_versioning(Bucket=lab.bucket, VersioningConfiguration={"Status": "Enabled"})
+    clients["east"].put_object_lock_configuration(
+        Bucket=lab.bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+    )
+    ids = [clients["east"].put_object(**where, Body=b"%d" % number * 50_000)["VersionId"] for number in range(3)]
+    clients["east"].put_object_legal_hold(**where, VersionId=ids[0], LegalHold={"Status": "ON"})
+    clients["east"].delete_object(**where, VersionId=ids[1])
+
+    def versions(client):
+        page = client.list_object_versions(Bucket=lab.bucket)
+        shown = lambda kind: [(one["Key"], one["VersionId"], one["IsLatest"]) for one in page.get(kind, [])]
+        return shown("Versions"), shown("DeleteMarkers")
+
+    def same():
+        both = [unless_unknown(lambda: versions(client)) for client in clients.values()]
+        expect(both[0] == both[1], str(both))
+        return both[0]
+
+    eventually(same)
+    lab.lab("kill", "east")
+    lab.fail_over()
+    clients["west"].delete_object(**where)
+    lab.lab("wipe", "east")
+    lab.lab("start", "east")
+    lab.exchange_certificates()
+    eventually(lambda: lab.at("west", "link", "restore", "acme"))
+    lab.recover()
+    found, markers = same()
+    assert [(version, latest) for _, version, latest in found] == [(ids[2], False), (ids[0], False)]
+    assert [latest for *_, latest in markers] == [True]
+    for number in (0, 2):
+        body = clients["east"].get_object(**where, VersionId=ids[number])["Body"].read()
+        assert body == b"%d" % number * 50_000
+    assert refused(lambda: clients["east"].delete_object(**where, VersionId=ids[0]))[0]["HTTPStatusCode"] == 403
+    clients["east"].delete_object(**where, VersionId=ids[2])
