@@ -151,6 +151,39 @@ async fn a_repeated_request_to_create_gets_the_first_answer_and_another_one_is_r
 }
 
 #[tokio::test]
+async fn what_a_credential_may_do_is_told_to_who_looks_it_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut service = Service::start(folder.path()).await;
+    let content = service.create("", "acme").await.unwrap().content;
+    let grant = |namespaces: &str, rights: &[Right]| Grant {
+        namespaces: namespaces.into(),
+        rights: rights.iter().map(|right| (*right).into()).collect(),
+    };
+    let some = Some(Rights { grants: vec![grant("photos", &[Right::Read, Right::Write])] });
+    let request =
+        CreateCredentialRequest { content: content.clone(), rights: some.clone(), ..Default::default() };
+    let made = service.client.create_credential(request).await.unwrap().into_inner().credential.unwrap();
+    let access_key = made.access_key;
+    let other = Some(Rights { grants: vec![grant("*", &[Right::Delete]), grant("a", &[Right::Administer])] });
+    for rights in [some, other, Some(Rights::default()), None] {
+        let request =
+            SetCredentialRightsRequest { content: content.clone(), access_key: access_key.clone(), rights };
+        let set = service.client.set_credential_rights(request.clone()).await.unwrap().into_inner();
+        let lookup = LookupCredentialRequest { access_key: access_key.clone() };
+        let found = service.client.lookup_credential(lookup).await.unwrap().into_inner().credential.unwrap();
+        assert_eq!(found.rights, request.rights);
+        let list = ListCredentialsRequest { content: content.clone() };
+        let listed = service.client.list_credentials(list).await.unwrap().into_inner().credentials;
+        assert_eq!(listed, [set.credential.unwrap()], "the answer tells no secret");
+        assert_eq!(listed[0].rights, request.rights);
+    }
+    let nothing = Some(Rights { grants: vec![grant("photos", &[])] });
+    let request = SetCredentialRightsRequest { content, access_key, rights: nothing };
+    assert_eq!(reason(&service.client.set_credential_rights(request).await.unwrap_err()), "INVALID");
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn a_made_credential_has_s3s_lengths_and_is_found_by_its_access_key() {
     let folder = tempfile::tempdir().unwrap();
     let mut service = Service::start(folder.path()).await;

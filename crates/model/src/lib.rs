@@ -1,4 +1,4 @@
-//! The words that two or more crates share: identifiers, epochs, versions and access modes.
+//! The words that two or more crates share: identifiers, epochs, versions, access modes and rights.
 //!
 //! A type is admitted here only when two crates speak it. Everything is a plain value: no clock,
 //! no I/O, no randomness, so that it can live inside a deterministic core.
@@ -10,10 +10,12 @@ mod content;
 mod epoch;
 mod hlc;
 mod id;
+mod rights;
 mod version;
 
 pub use content::{AccessMode, Content, ContentId, ContentKind};
 pub use epoch::{Epoch, Side};
 pub use hlc::{Hlc, Salt};
 pub use id::{FeedId, Incarnation, LinkId, ParseIdError, RequestId, SiteId, SystemId};
+pub use rights::{Grant, ParseGrantError, Right, Rights};
 pub use version::{Order, Version, VersionVector};

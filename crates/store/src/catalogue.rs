@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use switchback_model::{Content, ContentId, ContentKind, Epoch, FeedId, Hlc, SiteId, Version};
+use switchback_model::{Content, ContentId, ContentKind, Epoch, FeedId, Hlc, Rights, SiteId, Version};
 
 use crate::access::{AccessRecord, FeedPosition};
 use crate::batch::Batch;
@@ -322,6 +322,17 @@ impl Catalogue {
         credential: CredentialRecord,
     ) -> Result<CredentialRecord> {
         self.commit(move |batch| configure::create_credential(batch, content, credential)).await
+    }
+
+    /// Replaces what a credential may do, and says what the credential is now.
+    pub async fn set_credential_rights(
+        &self,
+        content: ContentId,
+        access_key: &str,
+        rights: Rights,
+    ) -> Result<CredentialRecord> {
+        let access_key = access_key.to_owned();
+        self.commit(move |batch| configure::set_credential_rights(batch, content, &access_key, rights)).await
     }
 
     /// Removes a credential.

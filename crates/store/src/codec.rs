@@ -1,5 +1,7 @@
 //! Rows as typed values: the one place where stored protobuf is read and written.
 
+mod rights;
+
 use bytes::Bytes;
 use prost::Message as _;
 use switchback_model::{
@@ -8,6 +10,7 @@ use switchback_model::{
 };
 use switchback_proto::store::record::v1 as pb;
 
+use self::rights::{rights, typed_rights};
 use crate::access::{AccessRecord, Cursor};
 use crate::digest::Sum;
 use crate::error::{Error, Result};
@@ -312,6 +315,7 @@ fn record(record: &Record, with_body: bool) -> pb::Record {
             secret_key: credential.secret_key.clone(),
             created_unix_ms: credential.created_unix_ms,
             description: credential.description.clone(),
+            rights: rights(&credential.rights),
         }),
         Payload::Object(stored) => Wire::Object(object(stored, with_body)),
         Payload::DeleteMarker => Wire::DeleteMarker(pb::DeleteMarker {}),
@@ -367,6 +371,7 @@ fn typed_record(key: RecordKey, message: pb::Record) -> Result<Record> {
             secret_key: credential.secret_key,
             created_unix_ms: credential.created_unix_ms,
             description: credential.description,
+            rights: typed_rights(credential.rights),
         }),
         Wire::Object(object) => Payload::Object(Box::new(typed_object(object)?)),
         Wire::DeleteMarker(pb::DeleteMarker {}) => Payload::DeleteMarker,

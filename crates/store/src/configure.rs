@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use switchback_model::{Content, ContentId, ContentKind, FeedId};
+use switchback_model::{Content, ContentId, ContentKind, FeedId, Grant, Rights};
 
 use crate::access::AccessRecord;
 use crate::batch::Batch;
@@ -216,6 +216,26 @@ pub(crate) fn set_namespace_setting(
     batch.write_local(id, key, old, Payload::Namespace(namespace)).map(|_| ())
 }
 
+/// More than anybody gives to one credential by hand; its record stays smaller than a page.
+const GRANTS_MAX: usize = 100;
+
+fn check_rights(rights: &Rights) -> Result<()> {
+    let Rights::Granted(grants) = rights else { return Ok(()) };
+    let invalid = |reason| Err(Error::Invalid { what: "rights", reason });
+    if grants.len() > GRANTS_MAX {
+        return invalid(
+            "a credential has at most 100 grants; one whose namespace ends in \"*\" is of several",
+        );
+    }
+    let fits = |grant: &Grant| grant.is_well_formed() && grant.namespaces.len() <= NAME_MAX;
+    if !grants.iter().all(fits) {
+        return invalid(
+            "a grant names a namespace, or the start of one with \"*\" after it, and at least one right",
+        );
+    }
+    Ok(())
+}
+
 pub(crate) fn create_credential(
     batch: &mut Batch<'_>,
     id: ContentId,
@@ -231,6 +251,7 @@ pub(crate) fn create_credential(
             reason: "keys are 1 to 255 printable ASCII characters",
         });
     }
+    check_rights(&credential.rights)?;
     let taken = batch.first(Family::Meta, &key::credential_prefix(&credential.access_key), 1)?;
     if !taken.is_empty() {
         return Err(Error::CredentialExists);
@@ -239,6 +260,28 @@ pub(crate) fn create_credential(
     let key = RecordKey::Credential(credential.access_key.clone());
     let old = batch.stored(id, &key)?;
     batch.write_local(id, key, old, Payload::Credential(credential.clone()))?;
+    Ok(credential)
+}
+
+/// Replaces what a credential may do; the rest of it stays.
+pub(crate) fn set_credential_rights(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    access_key: &str,
+    rights: Rights,
+) -> Result<CredentialRecord> {
+    check_writable(batch, id)?;
+    check_rights(&rights)?;
+    let key = RecordKey::Credential(access_key.into());
+    let old = batch.stored(id, &key)?;
+    let Some(Payload::Credential(before)) = old.as_ref().map(|old| &old.record.payload) else {
+        return Err(Error::NoSuchCredential);
+    };
+    let credential = CredentialRecord { rights, ..before.clone() };
+    if credential != *before {
+        // Rights can be taken away also when the storage is full.
+        batch.write_local(id, key, old, Payload::Credential(credential.clone()))?;
+    }
     Ok(credential)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
-use switchback_model::{Epoch, LinkId, Version, VersionVector};
+use switchback_model::{Epoch, LinkId, Rights, Version, VersionVector};
 
 use crate::lock::Lock;
 
@@ -229,6 +229,8 @@ pub struct CredentialRecord {
     pub created_unix_ms: u64,
     /// The operator's words.
     pub description: String,
+    /// What it may do.
+    pub rights: Rights,
 }
 
 impl fmt::Debug for CredentialRecord {
@@ -237,6 +239,7 @@ impl fmt::Debug for CredentialRecord {
             .field("access_key", &self.access_key)
             .field("created_unix_ms", &self.created_unix_ms)
             .field("description", &self.description)
+            .field("rights", &self.rights)
             .finish_non_exhaustive()
     }
 }

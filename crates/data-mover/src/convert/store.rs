@@ -2,6 +2,7 @@
 
 use switchback_model::{ContentId, Version};
 use switchback_proto::model::v1 as model;
+use switchback_proto::rights;
 use switchback_proto::store::v1 as wire;
 use switchback_store as store;
 
@@ -61,6 +62,7 @@ pub(crate) fn credential(record: store::CredentialRecord, with_secret: bool) -> 
         secret_key: if with_secret { record.secret_key } else { String::new() },
         created_unix_ms: signed(record.created_unix_ms),
         description: record.description,
+        rights: rights::to_wire(&record.rights),
     }
 }
 

@@ -57,14 +57,18 @@ fn to_wire(content: &Content, divergence: Divergence) -> model::Divergence {
 fn configuration(record: Record) -> Option<model::Configuration> {
     let told = |created_unix_ms: u64, description, settings: std::collections::BTreeMap<_, _>| {
         let created_unix_ms = i64::try_from(created_unix_ms).unwrap_or(0);
-        Some(model::Configuration { created_unix_ms, description, settings: settings.into_iter().collect() })
+        let settings = settings.into_iter().collect();
+        model::Configuration { created_unix_ms, description, settings, rights: String::new() }
     };
     match record.payload {
-        Payload::Tenant(tenant) => told(tenant.created_unix_ms, tenant.description, tenant.settings),
-        Payload::Namespace(namespace) => told(namespace.created_unix_ms, String::new(), namespace.settings),
-        Payload::Credential(credential) => {
-            told(credential.created_unix_ms, credential.description, Default::default())
+        Payload::Tenant(tenant) => Some(told(tenant.created_unix_ms, tenant.description, tenant.settings)),
+        Payload::Namespace(namespace) => {
+            Some(told(namespace.created_unix_ms, String::new(), namespace.settings))
         }
+        Payload::Credential(credential) => Some(model::Configuration {
+            rights: credential.rights.to_string(),
+            ..told(credential.created_unix_ms, credential.description, Default::default())
+        }),
         Payload::Deleted | Payload::DeleteMarker | Payload::Object(_) | Payload::Divergence(_) => None,
     }
 }

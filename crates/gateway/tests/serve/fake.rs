@@ -29,6 +29,8 @@ pub(crate) enum Commits {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) namespaces: BTreeMap<String, i64>,
+    /// Of the credentials but KEY, which has all: OTHER is another tenant's.
+    pub(crate) rights: BTreeMap<String, Rights>,
     /// Of all namespaces alike.
     pub(crate) settings: BTreeMap<String, String>,
     pub(crate) objects: BTreeMap<(String, String), (Object, Body)>,
@@ -93,6 +95,7 @@ impl StoreService for FakeStore {
         create_credential: CreateCredentialRequest => CreateCredentialResponse;
         list_credentials: ListCredentialsRequest => ListCredentialsResponse;
         delete_credential: DeleteCredentialRequest => DeleteCredentialResponse;
+        set_credential_rights: SetCredentialRightsRequest => SetCredentialRightsResponse;
         set_lock: SetLockRequest => SetLockResponse;
         set_tags: SetTagsRequest => SetTagsResponse;
         list_versions: ListVersionsRequest => ListVersionsResponse;
@@ -142,11 +145,14 @@ impl StoreService for FakeStore {
         request: Request<LookupCredentialRequest>,
     ) -> Answer<LookupCredentialResponse> {
         let access_key = request.into_inner().access_key;
-        if access_key != "KEY" {
-            return refuse("NO_SUCH_CREDENTIAL");
-        }
-        let content = Content { kind: ContentKind::Tenant.into(), name: "acme".into(), ..Default::default() };
-        let credential = Credential { access_key, secret_key: "SECRET".into(), ..Default::default() };
+        let rights = match (access_key.as_str(), self.0.lock().unwrap().rights.get(&access_key)) {
+            ("KEY", _) => None,
+            (_, Some(rights)) => Some(rights.clone()),
+            (_, None) => return refuse("NO_SUCH_CREDENTIAL"),
+        };
+        let name = if access_key == "OTHER" { "other" } else { "acme" }.into();
+        let content = Content { kind: ContentKind::Tenant.into(), name, ..Default::default() };
+        let credential = Credential { access_key, secret_key: "SECRET".into(), rights, ..Default::default() };
         Ok(Response::new(LookupCredentialResponse { content: Some(content), credential: Some(credential) }))
     }
 

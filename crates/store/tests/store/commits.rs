@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use switchback_model::ContentKind;
+use switchback_model::{AccessMode, ContentKind, Grant, Right, Rights, Side};
 use switchback_store::{BlobId, Body, Conditions, ContentStatus, CredentialRecord, Error, Object, Segment};
 
-use crate::support::{EAST, NAMESPACE, System, object, run};
+use crate::support::{EAST, NAMESPACE, System, link, object, run};
 
 #[test]
 fn what_was_acknowledged_is_there_after_a_restart() {
@@ -226,6 +226,53 @@ fn names_are_taken_once() {
         catalogue.delete_credential(content.id, "AK1").await.unwrap();
         catalogue.create_credential(other.id, credential()).await.unwrap();
         assert_eq!(catalogue.find_credential("AK1").unwrap().unwrap().0, other);
+    });
+}
+
+#[test]
+fn rights_are_replaced_alone_and_only_where_credentials_can_be_written() {
+    run(async {
+        let system = System::new(EAST);
+        let content = system.tenant("alpha").await;
+        let catalogue = &system.catalogue;
+        let granted =
+            |grants: &[&str]| Rights::Granted(grants.iter().map(|grant| grant.parse().unwrap()).collect());
+        let made = CredentialRecord {
+            access_key: "AK1".into(),
+            secret_key: "s".into(),
+            description: "of the camera".into(),
+            ..CredentialRecord::default()
+        };
+        let made = catalogue.create_credential(content.id, made).await.unwrap();
+        assert_eq!(made.rights, Rights::All);
+        let rights = granted(&["photos=read", "logs-*=write"]);
+        catalogue.set_credential_rights(content.id, "AK1", rights.clone()).await.unwrap();
+        let (_, found) = catalogue.find_credential("AK1").unwrap().unwrap();
+        assert_eq!(found, CredentialRecord { rights: rights.clone(), ..made });
+        let head = catalogue.content(content.id).unwrap().head;
+        catalogue.set_credential_rights(content.id, "AK1", rights.clone()).await.unwrap();
+        assert_eq!(catalogue.content(content.id).unwrap().head, head, "what is so already is no change");
+
+        let unknown = catalogue.set_credential_rights(content.id, "AK2", rights.clone()).await;
+        assert!(matches!(unknown, Err(Error::NoSuchCredential)));
+        let shapeless =
+            Rights::Granted(vec![Grant { namespaces: "a*b".into(), rights: [Right::Read].into() }]);
+        let many = Rights::Granted(vec!["a=read".parse().unwrap(); 101]);
+        for invalid in [shapeless, many] {
+            let refused = catalogue.set_credential_rights(content.id, "AK1", invalid.clone()).await;
+            assert!(matches!(refused, Err(Error::Invalid { what: "rights", .. })));
+            let credential = CredentialRecord {
+                access_key: "AK3".into(),
+                secret_key: "s".into(),
+                rights: invalid,
+                ..CredentialRecord::default()
+            };
+            let refused = catalogue.create_credential(content.id, credential).await;
+            assert!(matches!(refused, Err(Error::Invalid { what: "rights", .. })));
+        }
+        link(&system, &content, Side::Replica, AccessMode::ReadOnly, 0).await;
+        let read_only = catalogue.set_credential_rights(content.id, "AK1", Rights::All).await;
+        assert!(matches!(read_only, Err(Error::ReadOnly(_))));
     });
 }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use switchback_model::{Hlc, SiteId, Version};
-use switchback_store::{Applied, Change, Clock, Conditions, ConflictPolicy, CredentialRecord, RecordKey};
+use switchback_model::{Hlc, Rights, SiteId, Version};
+use switchback_store::{
+    Applied, Change, Clock, Conditions, ConflictPolicy, CredentialRecord, Payload, RecordKey,
+};
 
 use crate::support::{
     ALL_EPOCHS, EAST, LINK, NAMESPACE, System, WEST, converge, object, pair, report, run, sender, total,
@@ -164,6 +166,37 @@ fn two_deletes_of_one_key_agree() {
         converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
         assert_eq!(total(&east, content.id), total(&west, content.id));
         assert_eq!(east.catalogue.divergence_count(LINK, content.id).unwrap(), 0);
+    });
+}
+
+#[test]
+fn rights_go_to_the_other_side_and_the_newer_ones_win() {
+    run(async {
+        let (east, west, content) = pair().await;
+        let credential =
+            CredentialRecord { access_key: "AK".into(), secret_key: "s".into(), ..Default::default() };
+        east.catalogue.create_credential(content.id, credential).await.unwrap();
+        let granted = |grant: &str| Rights::Granted(vec![grant.parse().unwrap()]);
+        let both = |rights: Rights| {
+            for system in [&east, &west] {
+                assert_eq!(system.catalogue.find_credential("AK").unwrap().unwrap().1.rights, rights);
+            }
+            assert_eq!(total(&east, content.id), total(&west, content.id));
+        };
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        both(Rights::All);
+        east.catalogue.set_credential_rights(content.id, "AK", granted("photos=read")).await.unwrap();
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        both(granted("photos=read"));
+        east.catalogue.set_credential_rights(content.id, "AK", granted("photos=write")).await.unwrap();
+        west.clock.advance(10);
+        west.catalogue.set_credential_rights(content.id, "AK", Rights::Granted(vec![])).await.unwrap();
+        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+        both(Rights::Granted(vec![]));
+        let page = west.catalogue.divergences(LINK, ALL_EPOCHS, None, 10).unwrap();
+        let lost = page.divergences[0].1.loser_record.as_ref().unwrap();
+        let Payload::Credential(lost) = &lost.payload else { panic!("not a credential: {lost:?}") };
+        assert_eq!(lost.rights, granted("photos=write"));
     });
 }
 

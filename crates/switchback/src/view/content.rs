@@ -1,6 +1,7 @@
 //! Tenants, directories, namespaces and credentials.
 
 use serde::Serialize;
+use switchback_proto::rights;
 use switchback_proto::store::v1 as proto;
 
 use super::{kind_name, mode_name, mode_short};
@@ -158,6 +159,8 @@ pub struct CredentialView {
     pub created_unix_ms: i64,
     /// The operator's words.
     pub description: String,
+    /// What it may do: `all`, `none`, or its grants.
+    pub rights: String,
 }
 
 impl From<proto::Credential> for CredentialView {
@@ -167,6 +170,7 @@ impl From<proto::Credential> for CredentialView {
             secret_key: from.secret_key,
             created_unix_ms: from.created_unix_ms,
             description: from.description,
+            rights: rights::from_wire(from.rights).to_string(),
         }
     }
 }
@@ -177,6 +181,7 @@ impl Show for CredentialView {
             ("access key", self.access_key.clone()),
             ("secret key", self.secret_key.clone()),
             ("description", self.description.clone()),
+            ("rights", self.rights.clone()),
         ]);
         if !self.secret_key.is_empty() {
             out += "keep the secret key: it is not shown again\n";
@@ -196,9 +201,10 @@ impl Show for CredentialsView {
     fn show(&self) -> String {
         let rows = self.credentials.iter().map(|credential| {
             let description = dash(&credential.description);
-            vec![credential.access_key.clone(), timestamp(credential.created_unix_ms), description]
+            let created = timestamp(credential.created_unix_ms);
+            vec![credential.access_key.clone(), created, credential.rights.clone(), description]
         });
-        table(&["access key", "created", "description"], rows.collect(), "no credentials")
+        table(&["access key", "created", "rights", "description"], rows.collect(), "no credentials")
     }
 }
 

@@ -40,6 +40,9 @@ pub struct ConfigurationView {
     pub description: String,
     /// Free settings, by name.
     pub settings: BTreeMap<String, String>,
+    /// Of a credential: what it might do.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rights: String,
 }
 
 impl VersionView {
@@ -123,6 +126,7 @@ impl From<Divergence> for DivergenceView {
                 created_unix_ms: was.created_unix_ms,
                 description: was.description,
                 settings: was.settings,
+                rights: was.rights,
             }),
         }
     }
@@ -143,6 +147,9 @@ impl ConfigurationView {
         }
         for (name, value) in &self.settings {
             let _ = write!(cell, ", {name}={value}");
+        }
+        if !self.rights.is_empty() {
+            let _ = write!(cell, ", rights: {}", self.rights);
         }
         cell
     }

@@ -2,6 +2,7 @@
 
 use switchback_kit::world::random;
 use switchback_model::ContentKind;
+use switchback_proto::rights;
 use switchback_proto::store::v1::*;
 use switchback_store::{CredentialRecord, Error};
 use tonic::Code;
@@ -136,8 +137,13 @@ impl StoreRpc {
                 ));
             }
         };
-        let record =
-            CredentialRecord { access_key, secret_key, created_unix_ms: 0, description: r.description };
+        let record = CredentialRecord {
+            access_key,
+            secret_key,
+            created_unix_ms: 0,
+            description: r.description,
+            rights: rights::from_wire(r.rights),
+        };
         let made = self.committed(content, self.catalogue.create_credential(content, record).await)?;
         Ok(CreateCredentialResponse { credential: Some(credential(made, true)) })
     }
@@ -156,6 +162,17 @@ impl StoreRpc {
         let content = resolve(&self.catalogue, r.content.as_ref())?;
         self.committed(content, self.catalogue.delete_credential(content, &r.access_key).await)?;
         Ok(DeleteCredentialResponse {})
+    }
+
+    pub(super) async fn credential_set_rights(
+        &self,
+        r: SetCredentialRightsRequest,
+    ) -> Answer<SetCredentialRightsResponse> {
+        let content = resolve(&self.catalogue, r.content.as_ref())?;
+        let rights = rights::from_wire(r.rights);
+        let set = self.catalogue.set_credential_rights(content, &r.access_key, rights).await;
+        let set = self.committed(content, set)?;
+        Ok(SetCredentialRightsResponse { credential: Some(credential(set, false)) })
     }
 
     pub(super) fn credential_lookup(&self, r: &LookupCredentialRequest) -> Answer<LookupCredentialResponse> {

@@ -94,6 +94,12 @@ impl StoreService for StoreRpc {
     ) -> Reply<DeleteCredentialResponse> {
         reply(self.credential_delete(r.into_inner()).await)
     }
+    async fn set_credential_rights(
+        &self,
+        r: Request<SetCredentialRightsRequest>,
+    ) -> Reply<SetCredentialRightsResponse> {
+        reply(self.credential_set_rights(r.into_inner()).await)
+    }
     async fn lookup_credential(
         &self,
         r: Request<LookupCredentialRequest>,
