@@ -1,22 +1,25 @@
-//! Who calls: access keys looked up at the data mover, and what they may name.
+//! Who calls: access keys looked up at the data mover, and where what they name is.
 //!
 //! A credential belongs to one tenant, and the tenant's namespaces are its buckets. The reserved
 //! tenant `default` has the directories as its buckets instead: each a content of its own, with
 //! one namespace of its name.
 
-use s3s::access::{S3Access, S3AccessContext};
+use std::sync::Arc;
+
 use s3s::auth::{S3Auth, SecretKey};
-use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+use s3s::{S3Error, S3Result, s3_error};
+use switchback_model::{Right, Rights};
 use switchback_proto::model::v1::{Content, ContentKind};
+use switchback_proto::rights;
 use switchback_proto::store::v1::LookupCredentialRequest;
 use tonic::Code;
 
 use crate::believed::Believed;
-use crate::host::Domains;
 use crate::status;
 use crate::store::{Store, answer};
 
-/// Credentials remembered at once. A deleted one works for as long as it is believed.
+/// Credentials remembered at once. A deleted one works, and a right that was taken away counts, for as long as
+/// it is believed.
 const REMEMBERED_MAX: usize = 4096;
 
 /// Longer access keys are nobody's.
@@ -25,10 +28,18 @@ const ACCESS_KEY_MAX: usize = 255;
 /// The reserved tenant whose buckets are the directories.
 const DEFAULT_TENANT: &str = switchback_store::DEFAULT_TENANT;
 
-/// The tenant on whose behalf a request is made. Put into the request by [`Keys::check`].
+/// On whose behalf a request is made. Put into the request when it was judged ([`crate::access`]).
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     tenant: Content,
+    /// Who signed, and what that gives; nobody and nothing, when the request is anonymous.
+    signer: Option<Arc<Signer>>,
+}
+
+#[derive(Debug)]
+struct Signer {
+    access_key: String,
+    rights: Rights,
 }
 
 /// Where a bucket is in the store.
@@ -41,10 +52,20 @@ pub(crate) struct Place {
 }
 
 impl Caller {
-    /// Whoever is the tenant of this name.
+    /// Nobody in particular, at the tenant of this name.
     pub(crate) fn of(tenant: &str) -> Self {
         let tenant = Content { kind: ContentKind::Tenant.into(), name: tenant.into(), ..Default::default() };
-        Self { tenant }
+        Self { tenant, signer: None }
+    }
+
+    /// Who signed; `None` when nobody did.
+    pub(crate) fn access_key(&self) -> Option<&str> {
+        self.signer.as_deref().map(|signer| signer.access_key.as_str())
+    }
+
+    /// Whether the credential has `right` in `bucket`.
+    pub(crate) fn may(&self, right: Right, bucket: &str) -> bool {
+        self.signer.as_deref().is_some_and(|signer| signer.rights.allow(right, bucket))
     }
 
     /// The tenant's name: the owner that S3 clients are shown.
@@ -78,25 +99,27 @@ struct Found {
     secret: SecretKey,
 }
 
-/// Looks access keys up, and decides what their owners may name.
+/// Looks access keys up.
 #[derive(Clone)]
 pub(crate) struct Keys {
     store: Store,
-    domains: Domains,
     remembered: Believed<String, Found>,
 }
 
 impl Keys {
-    pub(crate) fn new(store: Store, domains: Domains) -> Self {
-        Self { store, domains, remembered: Believed::new(REMEMBERED_MAX) }
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, remembered: Believed::new(REMEMBERED_MAX) }
     }
 
-    /// Whose key this is, if anybody's.
-    pub(crate) async fn caller(&self, access_key: &str) -> Option<Caller> {
-        Some(self.find(access_key).await.ok()?.caller)
+    /// Whose key this is, and what it gives.
+    ///
+    /// # Errors
+    /// It is nobody's, or the store does not say.
+    pub(crate) async fn find(&self, access_key: &str) -> S3Result<Caller> {
+        Ok(self.lookup(access_key).await?.caller)
     }
 
-    async fn find(&self, access_key: &str) -> S3Result<Found> {
+    async fn lookup(&self, access_key: &str) -> S3Result<Found> {
         if let Some(found) = self.remembered.get(access_key) {
             return Ok(found);
         }
@@ -110,7 +133,10 @@ impl Keys {
         let (Some(tenant), Some(credential)) = (found.content, found.credential) else {
             return Err(unknown());
         };
-        let found = Found { caller: Caller { tenant }, secret: SecretKey::from(credential.secret_key) };
+        let rights = rights::from_wire(credential.rights);
+        let signer = Some(Arc::new(Signer { access_key: access_key.into(), rights }));
+        let secret = SecretKey::from(credential.secret_key);
+        let found = Found { caller: Caller { tenant, signer }, secret };
         self.remembered.put(access_key.into(), found.clone());
         Ok(found)
     }
@@ -123,27 +149,6 @@ fn unknown() -> S3Error {
 #[async_trait::async_trait]
 impl S3Auth for Keys {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        Ok(self.find(access_key).await?.secret)
-    }
-}
-
-#[async_trait::async_trait]
-impl S3Access for Keys {
-    /// The signature was checked before this is called.
-    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let Some(credentials) = cx.credentials() else {
-            return Err(s3_error!(AccessDenied, "anonymous access is not offered: sign the request"));
-        };
-        let caller = self.find(&credentials.access_key).await?.caller;
-        let host = cx.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
-        let named = self.domains.named(host.unwrap_or_default());
-        if named.tenant.is_some_and(|tenant| tenant != caller.tenant.name) {
-            return Err(S3Error::with_message(
-                S3ErrorCode::AccessDenied,
-                "the host name is another tenant's: use this access key at its own tenant's name",
-            ));
-        }
-        cx.extensions_mut().insert(caller);
-        Ok(())
+        Ok(self.lookup(access_key).await?.secret)
     }
 }

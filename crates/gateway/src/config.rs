@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use ipnet::IpNet;
 use serde::Deserialize;
 use switchback_kit::config::{Services, Source};
 use switchback_kit::secret::Secret;
+
+use crate::origin::range;
 
 /// Connections at once. Each may hold a file open besides its socket; two of these and the rest
 /// of the process fit under the usual limit of 1,024 files.
@@ -31,6 +34,8 @@ struct Raw {
     connections_max: Option<usize>,
     uploads_max: Option<usize>,
     body_idle_seconds: Option<u64>,
+    #[serde(default)]
+    proxies: Vec<String>,
 }
 
 /// The gateway's configuration, parsed and judged.
@@ -52,6 +57,8 @@ pub struct Config {
     pub region: String,
     /// How much is taken on at once.
     pub limits: Limits,
+    /// Whose word is taken for where a request came from: proxies in front of the S3 listeners.
+    pub proxies: Vec<IpNet>,
 }
 
 /// Bounds of what the S3 listeners take on.
@@ -110,6 +117,12 @@ impl Config {
         if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(source.refuse("gateway", "region: expected a name such as \"us-east-1\"").into());
         }
+        let proxies: Option<_> = raw.proxies.iter().map(|text| range(text)).collect();
+        let Some(proxies) = proxies else {
+            return Err(source
+                .refuse("gateway", "proxies: expected addresses or ranges such as [\"10.0.0.0/8\"]")
+                .into());
+        };
         Ok(Self {
             listen: raw.listen,
             s3_listen: raw.s3_listen,
@@ -119,6 +132,7 @@ impl Config {
             blobs: system.data_dir.join("blobs"),
             region,
             limits,
+            proxies,
         })
     }
 }

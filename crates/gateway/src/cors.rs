@@ -4,7 +4,7 @@
 //! Before a browser sends what a page could not send by a form it asks (`OPTIONS`, the preflight), without
 //! a signature; and of every answer to such a page it shows the page no more than the headers say. Both are
 //! answered from the bucket's rules, as S3 does: the first that fits decides. Rules give no rights: a
-//! request is signed, or refused, with them as without.
+//! request is judged ([`crate::access`]) with them as without.
 
 mod rules;
 
@@ -76,7 +76,7 @@ impl Cors {
         };
         let caller = match named.tenant {
             Some(tenant) => Caller::of(&tenant),
-            None => self.keys.caller(&access_key(request)?).await?,
+            None => self.keys.find(&access_key(request)?).await.ok()?,
         };
         (!bucket.is_empty()).then(|| caller.place(&bucket))
     }

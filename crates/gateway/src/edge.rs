@@ -1,6 +1,7 @@
 //! Before and behind s3s: what it would take on without a bound, and what every answer carries.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,16 +12,20 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
+use ipnet::IpNet;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3Result, s3_error};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::access::Door;
 use crate::auth::Keys;
-use crate::config::Limits;
+use crate::config::Config;
 use crate::cors::{Cors, Crossing};
+use crate::guard::Guards;
 use crate::host::Domains;
 use crate::intake::{Intake, Unread};
+use crate::origin::Origin;
 use crate::s3::Gateway;
 use crate::{signature, status};
 use switchback_kit::world::random;
@@ -60,6 +65,7 @@ const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-conten
 pub(crate) struct Edge {
     s3: S3Service,
     cors: Cors,
+    proxies: Arc<[IpNet]>,
     chunk_memory: Arc<Semaphore>,
     form_memory: Arc<Semaphore>,
     requests: Arc<AtomicU64>,
@@ -72,18 +78,21 @@ pub(crate) struct Answer {
 }
 
 impl Edge {
-    pub(crate) fn new(gateway: Gateway, keys: Keys, domains: Domains, limits: Limits) -> Self {
+    pub(crate) fn new(gateway: Gateway, keys: Keys, domains: Domains, config: &Config) -> Self {
+        let limits = config.limits;
         let cors = Cors::new(keys.clone(), domains.clone(), gateway.store.clone());
+        let door = Door::new(keys.clone(), domains.clone(), Guards::new(gateway.store.clone()));
         let mut builder = S3ServiceBuilder::new(gateway);
         builder.set_host(domains);
-        builder.set_auth(keys.clone());
-        builder.set_access(keys);
+        builder.set_auth(keys);
+        builder.set_access(door);
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(form_limits()))));
         let memory =
             |bytes: usize| Arc::new(Semaphore::new(bytes / usize::try_from(PIECE).unwrap_or(usize::MAX)));
         Self {
             s3: builder.build(),
             cors,
+            proxies: config.proxies.clone().into(),
             chunk_memory: memory(limits.chunked_bytes_max),
             form_memory: memory(limits.form_bytes_max),
             requests: Arc::new(AtomicU64::new(first_request())),
@@ -93,7 +102,14 @@ impl Edge {
     /// The answer to one request. Refusals are answers too: this does not fail.
     ///
     /// `unread` says afterwards whether the body was left on the connection, which then ends.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, unread: Unread) -> Answer {
+    pub(crate) async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: IpAddr,
+        unread: Unread,
+    ) -> Answer {
+        let origin = Origin::of(peer, request.headers(), &self.proxies);
+        request.extensions_mut().insert(origin);
         let (method, version) = (request.method().clone(), request.version());
         // A stream of HTTP/2 ends by itself, whatever was to come on it.
         let unread = if version == Version::HTTP_2 { Unread::default() } else { unread };

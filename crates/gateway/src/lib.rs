@@ -10,15 +10,20 @@
 //! requests is bounded; and a write that is refused because the content is read-only says where
 //! to write, or to try again.
 
+mod access;
 mod admin;
 mod auth;
 mod believed;
 mod config;
 mod cors;
 mod edge;
+mod guard;
 mod host;
 mod intake;
+mod operation;
+mod origin;
 mod peers;
+mod policy;
 mod query;
 mod s3;
 mod server;
@@ -71,14 +76,15 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     let store = store::Store::new(channel(&config.services.data_mover).context("address of the data mover")?);
     let links = channel(&config.services.link_manager).context("address of the link manager")?;
     let domains = host::Domains::new(&config.domain);
-    let limits = config.limits;
+    let (limits, keys) = (config.limits, auth::Keys::new(store.clone()));
     let gateway = s3::Gateway {
         receiver: s3::Receiver::new(store.clone(), blobs.clone(), limits.uploads_max, limits.body_idle_time),
-        store: store.clone(),
+        store,
+        keys: keys.clone(),
         blobs,
         region: config.region.clone(),
     };
-    let edge = edge::Edge::new(gateway, auth::Keys::new(store, domains.clone()), domains.clone(), limits);
+    let edge = edge::Edge::new(gateway, keys, domains.clone(), &config);
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(peers::follow(links, domains)));
     let stop = shutdown.clone();
     let internal = admin::serve(listeners.admin, &config, stop);

@@ -1,6 +1,7 @@
 //! The S3 listeners: connections, bounded in number and in how long they may be idle.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,8 +71,9 @@ impl Accepting {
         // The slot is taken before the accept: beyond the limit clients wait in the backlog.
         while let Ok(slot) = self.slots.clone().acquire_owned().await {
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    let connection = connection(stream, self.edge.clone(), self.shutdown.clone(), slot);
+                Ok((stream, peer)) => {
+                    let connection =
+                        connection(stream, peer.ip(), self.edge.clone(), self.shutdown.clone(), slot);
                     self.connections.spawn(self.cut.clone().run_until_cancelled_owned(connection));
                 }
                 Err(error) => {
@@ -85,6 +87,7 @@ impl Accepting {
 
 async fn connection(
     mut stream: Stream,
+    peer: IpAddr,
     edge: Edge,
     shutdown: CancellationToken,
     _slot: OwnedSemaphorePermit,
@@ -100,7 +103,7 @@ async fn connection(
     let service = service_fn(move |request| {
         let (edge, last, unread) = (edge.clone(), last.clone(), unread.clone());
         async move {
-            let answer = edge.answer(request, unread).await;
+            let answer = edge.answer(request, peer, unread).await;
             if answer.last {
                 last.cancel();
             }

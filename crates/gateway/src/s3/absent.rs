@@ -21,9 +21,6 @@ macro_rules! absent {
 }
 
 absent! {
-    /// `GetBucketPolicy`.
-    policy: GetBucketPolicyInput => GetBucketPolicyOutput,
-        NoSuchBucketPolicy, "the bucket has no policy";
     /// `GetBucketLifecycleConfiguration`.
     lifecycle: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput,
         NoSuchLifecycleConfiguration, "the bucket has no lifecycle rules";

@@ -4,6 +4,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use switchback_kit::world::random;
+use switchback_model::Right;
 use switchback_proto::model::v1::{Content, ContentKind};
 use switchback_proto::store::v1::{
     CreateContentRequest, CreateNamespaceRequest, DeleteContentRequest, DeleteNamespaceRequest,
@@ -19,7 +20,7 @@ use crate::store::answer;
 /// Directories asked for their namespace at once when buckets are listed.
 const LOOKUPS_MAX: usize = 16;
 
-/// `ListBuckets`, in one page.
+/// `ListBuckets`, in one page: those that the credential has the right to read.
 pub(super) async fn list(
     gateway: &Gateway,
     request: S3Request<ListBucketsInput>,
@@ -35,7 +36,10 @@ pub(super) async fn list(
         creation_date: Some(stamp(namespace.created_unix_ms)),
         bucket_region: Some(gateway.region.clone()),
     };
-    let buckets = namespaces.into_iter().filter(|namespace| namespace.name.starts_with(&prefix)).map(bucket);
+    let is_shown = |namespace: &Namespace| {
+        namespace.name.starts_with(&prefix) && caller.may(Right::Read, &namespace.name)
+    };
+    let buckets = namespaces.into_iter().filter(is_shown).map(bucket);
     Ok(S3Response::new(ListBucketsOutput {
         buckets: Some(buckets.collect()),
         owner: Some(owner(caller)),

@@ -17,12 +17,14 @@ mod lock;
 mod metadata;
 mod multipart;
 mod object;
+mod policy;
 mod receive;
 pub(crate) mod setting;
 mod tagging;
 mod time;
 mod uploads;
 mod versioning;
+mod withheld;
 
 use s3s::dto::*;
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
@@ -32,7 +34,7 @@ use tonic::Status;
 pub(crate) use receive::Receiver;
 pub(crate) use time::http_date;
 
-use crate::auth::{Caller, Place};
+use crate::auth::{Caller, Keys, Place};
 use crate::status;
 use crate::store::Store;
 
@@ -42,6 +44,7 @@ const RESERVED_PREFIX: &str = switchback_store::LOST_AND_FOUND;
 /// What the operations work with.
 pub(crate) struct Gateway {
     pub(crate) store: Store,
+    pub(crate) keys: Keys,
     pub(crate) blobs: Blobs,
     pub(crate) receiver: Receiver,
     pub(crate) region: String,
@@ -50,7 +53,7 @@ pub(crate) struct Gateway {
 /// On whose behalf the request is made.
 fn caller<T>(request: &S3Request<T>) -> S3Result<&Caller> {
     let caller = request.extensions.get::<Caller>();
-    caller.ok_or_else(|| s3_error!(AccessDenied, "anonymous access is not offered: sign the request"))
+    caller.ok_or_else(|| s3_error!(InternalError, "the request was not judged"))
 }
 
 /// Where the bucket of the request is.
@@ -136,7 +139,13 @@ operations! {
     put_bucket_acl => acl::set_bucket: PutBucketAclInput => PutBucketAclOutput;
     get_object_acl => acl::object: GetObjectAclInput => GetObjectAclOutput;
     put_object_acl => acl::set_object: PutObjectAclInput => PutObjectAclOutput;
-    get_bucket_policy => absent::policy: GetBucketPolicyInput => GetBucketPolicyOutput;
+    put_bucket_policy => policy::put: PutBucketPolicyInput => PutBucketPolicyOutput;
+    get_bucket_policy => policy::get: GetBucketPolicyInput => GetBucketPolicyOutput;
+    delete_bucket_policy => policy::delete: DeleteBucketPolicyInput => DeleteBucketPolicyOutput;
+    get_bucket_policy_status => policy::status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput;
+    put_public_access_block => policy::put_block: PutPublicAccessBlockInput => PutPublicAccessBlockOutput;
+    get_public_access_block => policy::get_block: GetPublicAccessBlockInput => GetPublicAccessBlockOutput;
+    delete_public_access_block => policy::delete_block: DeletePublicAccessBlockInput => DeletePublicAccessBlockOutput;
     get_bucket_lifecycle_configuration => absent::lifecycle: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput;
     get_bucket_website => absent::website: GetBucketWebsiteInput => GetBucketWebsiteOutput;
     get_bucket_replication => absent::replication: GetBucketReplicationInput => GetBucketReplicationOutput;
@@ -160,7 +169,7 @@ operations! {
     get_object => object::get: GetObjectInput => GetObjectOutput;
     head_object => object::head: HeadObjectInput => HeadObjectOutput;
     delete_object => delete::one: DeleteObjectInput => DeleteObjectOutput;
-    delete_objects => delete::many: DeleteObjectsInput => DeleteObjectsOutput;
+    delete_objects => withheld::delete_many: DeleteObjectsInput => DeleteObjectsOutput;
     get_object_attributes => attributes::get: GetObjectAttributesInput => GetObjectAttributesOutput;
     copy_object => copy::object: CopyObjectInput => CopyObjectOutput;
     list_objects => list::v1: ListObjectsInput => ListObjectsOutput;

@@ -1,5 +1,7 @@
 //! Settings of buckets: of their namespaces, with which they replicate. What they say is S3's XML.
 
+use std::collections::BTreeMap;
+
 use s3s::xml::{Deserialize, Deserializer, Serialize, Serializer};
 use s3s::{S3Result, s3_error};
 use switchback_proto::store::v1::{GetNamespaceRequest, SetNamespaceSettingRequest};
@@ -14,9 +16,17 @@ use crate::store::{Store, answer};
 /// # Errors
 /// There is no such bucket, or the store does not answer.
 pub(crate) async fn get(store: &Store, place: Place, setting: &str) -> Result<Option<String>, Status> {
+    Ok(all(store, place).await?.remove(setting))
+}
+
+/// All that is set, as it is kept.
+///
+/// # Errors
+/// There is no such bucket, or the store does not answer.
+pub(crate) async fn all(store: &Store, place: Place) -> Result<BTreeMap<String, String>, Status> {
     let call = GetNamespaceRequest { content: Some(place.content), name: place.namespace };
     let found = answer(store.client().get_namespace(call)).await?;
-    Ok(found.namespace.unwrap_or_default().settings.remove(setting))
+    Ok(found.namespace.unwrap_or_default().settings)
 }
 
 /// Sets it, or removes it.

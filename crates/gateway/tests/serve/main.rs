@@ -3,7 +3,9 @@
 
 mod cors;
 mod fake;
+mod policy;
 mod presigned;
+mod rights;
 mod unread;
 
 use std::collections::BTreeMap;
@@ -93,6 +95,7 @@ impl Site {
             blobs: folder.path().join("blobs"),
             region: "us-east-1".into(),
             limits: Limits::default(),
+            proxies: vec!["127.0.0.0/8".parse().unwrap()],
         };
         let listeners = Listeners { admin: admin_listener.into(), s3: vec![s3_listener.into()] };
         let serving = tokio::spawn(switchback_gateway::serve(config, listeners, shutdown.clone()));

@@ -1,0 +1,165 @@
+//! What a credential may do, and what it is told that it lacks.
+
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
+use rusty_s3::actions::ObjectIdentifier;
+use rusty_s3::{Credentials, S3Action};
+use switchback_proto::store::v1::{Grant, Right, Rights};
+
+use super::{Answer, SIGNED, Site};
+
+const READER: &str = "READER";
+const WRITER: &str = "WRITER";
+const CLEANER: &str = "CLEANER";
+const KEEPER: &str = "KEEPER";
+
+fn granted(grants: &[(&str, Right)]) -> Rights {
+    let grant = |(namespaces, right): &(&str, Right)| Grant {
+        namespaces: (*namespaces).into(),
+        rights: vec![(*right).into()],
+    };
+    Rights { grants: grants.iter().map(grant).collect() }
+}
+
+/// A site with a credential for each right in the bucket `photos`.
+async fn site() -> Site {
+    let site = Site::start().await;
+    let rights = [
+        (READER, granted(&[("photos", Right::Read)])),
+        (WRITER, granted(&[("pho*", Right::Write), ("movies", Right::Write)])),
+        (CLEANER, granted(&[("photos", Right::Delete), ("movies", Right::Read)])),
+        (KEEPER, granted(&[("*", Right::Administer)])),
+    ];
+    site.store.0.lock().unwrap().rights =
+        rights.into_iter().map(|(key, rights)| (key.to_owned(), rights)).collect::<BTreeMap<_, _>>();
+    site
+}
+
+/// What is sent to the bucket itself, or to a key, with these words in the query.
+pub(super) async fn send(
+    site: &Site,
+    access_key: &str,
+    method: Method,
+    key: &str,
+    query: &[(&'static str, &'static str)],
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let keys = Credentials::new(access_key, "SECRET");
+    let bucket = site.bucket();
+    macro_rules! signed {
+        ($action:expr) => {{
+            let mut action = $action;
+            query.iter().for_each(|(name, value)| action.query_mut().insert(*name, *value));
+            action.sign(SIGNED)
+        }};
+    }
+    let url = match (&method, key) {
+        (&Method::GET, key) => signed!(bucket.get_object(Some(&keys), key)),
+        (&Method::HEAD, key) => signed!(bucket.head_object(Some(&keys), key)),
+        (&Method::PUT, "") => signed!(bucket.create_bucket(&keys)),
+        (&Method::PUT, key) => signed!(bucket.put_object(Some(&keys), key)),
+        (&Method::DELETE, "") => signed!(bucket.delete_bucket(&keys)),
+        (&Method::DELETE, key) => signed!(bucket.delete_object(Some(&keys), key)),
+        (_, key) => signed!(bucket.create_multipart_upload(Some(&keys), key)),
+    };
+    site.send(method, url, headers, body).await
+}
+
+/// Asks for these objects to be deleted by one request.
+pub(super) async fn delete_all(site: &Site, access_key: &str, keys: &[&str]) -> Answer {
+    let (credentials, bucket) = (Credentials::new(access_key, "SECRET"), site.bucket());
+    let objects: Vec<_> = keys.iter().map(|key| ObjectIdentifier::new((*key).to_owned())).collect();
+    let action = bucket.delete_objects(Some(&credentials), objects.iter());
+    let url = action.sign(SIGNED);
+    let (body, md5) = action.body_with_md5();
+    site.send(Method::POST, url, &[("content-md5", &md5)], body.as_bytes()).await
+}
+
+/// Where a request to delete several objects goes.
+pub(super) fn post_to_delete(site: &Site, access_key: &str) -> String {
+    let (credentials, bucket) = (Credentials::new(access_key, "SECRET"), site.bucket());
+    bucket
+        .delete_objects(Some(&credentials), std::iter::empty::<&ObjectIdentifier>())
+        .sign(SIGNED)
+        .to_string()
+}
+
+const TAGS: &[u8] = b"<Tagging><TagSet></TagSet></Tagging>";
+const RULES: &[u8] = b"<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>\
+    <AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>";
+
+#[tokio::test]
+async fn a_credential_does_what_it_has_the_right_to_and_nothing_else() {
+    let site = site().await;
+    site.put("cat", b"cat").await;
+    type Operation =
+        (&'static str, Method, &'static str, &'static [(&'static str, &'static str)], &'static [u8]);
+    let operations: [Operation; 14] = [
+        (READER, Method::GET, "cat", &[], b""),
+        (READER, Method::HEAD, "cat", &[], b""),
+        (READER, Method::GET, "", &[("list-type", "2")], b""),
+        (READER, Method::GET, "cat", &[("tagging", "")], b""),
+        (READER, Method::GET, "", &[("cors", "")], b""),
+        (WRITER, Method::PUT, "dog", &[], b"dog"),
+        (WRITER, Method::POST, "cow", &[], b""),
+        (WRITER, Method::PUT, "cat", &[("tagging", "")], TAGS),
+        (CLEANER, Method::DELETE, "dog", &[], b""),
+        (KEEPER, Method::PUT, "", &[], b""),
+        (KEEPER, Method::PUT, "", &[("cors", "")], RULES),
+        (KEEPER, Method::GET, "", &[("policy", "")], b""),
+        (KEEPER, Method::DELETE, "", &[("policy", "")], b""),
+        (KEEPER, Method::PUT, "", &[("versioning", "")], b""),
+    ];
+    for (who, method, key, query, body) in operations {
+        for asking in [READER, WRITER, CLEANER, KEEPER] {
+            let answer = send(&site, asking, method.clone(), key, query, &[], body).await;
+            let is_denied = answer.status == StatusCode::FORBIDDEN;
+            assert_eq!(is_denied, asking != who, "{asking}: {method} {key}{query:?}: {}", answer.text());
+        }
+    }
+    let refused = send(&site, READER, Method::PUT, "dog", &[], &[], b"dog").await;
+    assert!(refused.text().contains("<Code>AccessDenied</Code>"));
+    assert!(
+        refused.text().contains("READER lacks the right to write in the bucket photos"),
+        "{}",
+        refused.text()
+    );
+    assert!(delete_all(&site, CLEANER, &["cat"]).await.text().contains("<Deleted><Key>cat</Key>"));
+    let refused = delete_all(&site, READER, &["cat"]).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(refused.text().contains("lacks the right to delete"), "{}", refused.text());
+}
+
+#[tokio::test]
+async fn a_copy_needs_the_right_to_read_its_source() {
+    let site = site().await;
+    site.put("cat", b"cat").await;
+    site.store.0.lock().unwrap().namespaces.insert("movies".into(), 0);
+    let source = [("x-amz-copy-source", "/photos/cat")];
+    let copied = async |access_key| {
+        let whole = send(&site, access_key, Method::PUT, "copy", &[], &source, b"").await;
+        let part = [("partNumber", "1"), ("uploadId", "upload")];
+        let part = send(&site, access_key, Method::PUT, "copy", &part, &source, b"").await;
+        [whole, part]
+            .map(|answer| answer.status == StatusCode::FORBIDDEN && answer.text().contains("to read"))
+    };
+    assert_eq!(copied(WRITER).await, [true, true]);
+    let both = granted(&[("photos", Right::Read), ("photos", Right::Write)]);
+    site.store.0.lock().unwrap().rights.insert("BOTH".into(), both);
+    send(&site, "BOTH", Method::POST, "copy", &[], &[], b"").await;
+    assert_eq!(copied("BOTH").await, [false, false]);
+    assert_eq!(site.get("copy", &[]).await.text(), "cat");
+}
+
+#[tokio::test]
+async fn a_right_that_is_taken_away_counts_for_moments() {
+    let site = site().await;
+    site.put("cat", b"cat").await;
+    assert_eq!(send(&site, READER, Method::GET, "cat", &[], &[], b"").await.status, StatusCode::OK);
+    site.store.0.lock().unwrap().rights.insert(READER.into(), Rights::default());
+    while send(&site, READER, Method::GET, "cat", &[], &[], b"").await.status != StatusCode::FORBIDDEN {
+        tokio::time::sleep(SIGNED / 600).await;
+    }
+}
