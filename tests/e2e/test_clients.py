@@ -22,6 +22,8 @@ TESTS = pathlib.Path(__file__).resolve().parent.parent
 def test_stock_boto3_finds_the_s3_it_expects(lab, addressing):
     s3 = lab.system("east")["s3"]
     words = ["--access-key", s3["access_key"], "--secret-key", s3["secret_key"], "--region", s3["region"]]
+    few = lab.at("east", "credential", "create", "--tenant", "acme", "--grant", "conformance-*=read")
+    words += ["--few-access-key", few["access_key"], "--few-secret-key", few["secret_key"]]
     if addressing == "path":
         words += ["--endpoint", s3["url"], "--addressing", "path"]
     else:

@@ -1,5 +1,7 @@
 """What a link protects: directories, several contents at once; and what no link protects stays as it is."""
 
+import json
+
 from botocore.exceptions import ClientError
 
 from lab import eventually, expect
@@ -55,6 +57,7 @@ def test_a_directory_goes_through_the_workflow_alone(lab):
     clients = directory_clients(lab)
     written = {"plans/a": b"before the link"}
     put(clients["east"], "projects", "plans/a", written["plans/a"])
+    few_rights_in_a_directory(lab)
     create_link(lab, "directories", "--directory", "projects")
     assert refused(lambda: put(clients["west"], "projects", "no"))[0]["HTTPStatusCode"] == 403
     written["plans/b"] = b"on the link"
@@ -77,6 +80,21 @@ def test_a_directory_goes_through_the_workflow_alone(lab):
     assert refused(lambda: put(clients["west"], "projects", "no"))[0]["HTTPStatusCode"] == 403
     home = lab.at("west", "directory", "list")["contents"]
     assert [content["name"] for content in home] == ["projects"], "a directory on no link is not replicated"
+
+
+def few_rights_in_a_directory(lab):
+    """A directory is a bucket to rights too."""
+    made = lab.at("east", "credential", "create", "--tenant", "default", "--grant", "projects=read")
+    few = lab.s3("east", made["access_key"], made["secret_key"])
+    assert [bucket["Name"] for bucket in few.list_buckets()["Buckets"]] == ["projects"]
+    assert few.get_object(Bucket="projects", Key="plans/a")["Body"].read()
+    for call, words in [
+        (lambda: put(few, "projects", "no"), "right to write in the bucket projects"),
+        (lambda: few.list_objects_v2(Bucket="home"), "right to read in the bucket home"),
+        (lambda: few.create_bucket(Bucket="fresh"), "right to administer in the bucket fresh"),
+    ]:
+        meta, error = refused(call)
+        assert meta["HTTPStatusCode"] == 403 and words in error["Message"], error
 
 
 def test_several_contents_of_one_link_fail_over_together_and_others_stay(lab):
@@ -303,3 +321,58 @@ def test_a_rebuilt_primary_gets_versions_markers_and_locks_back(lab):
         assert body == b"%d" % number * 50_000
     assert refused(lambda: clients["east"].delete_object(**where, VersionId=ids[0]))[0]["HTTPStatusCode"] == 403
     clients["east"].delete_object(**where, VersionId=ids[2])
+
+
+def test_rights_and_policies_hold_on_the_other_side(lab):
+    """What a credential may do, and what a bucket's policy says, after a failover and back, changed on either side."""
+    made = lab.at("east", "credential", "create", "--tenant", "acme", "--grant", f"{lab.bucket}=read")
+    assert made["rights"] == f"{lab.bucket}=read", made
+    keys = (made["access_key"], made["secret_key"])
+    few = {system: lab.s3(system, *keys) for system in ("east", "west")}
+    lab.put("east", "open/a", b"a")
+
+    def granted(call, **arguments):
+        eventually(lambda: unless_unknown(lambda: call(Bucket=lab.bucket, **arguments)))
+
+    def denied(call, words, **arguments):
+        def attempt():
+            try:
+                call(Bucket=lab.bucket, **arguments)
+            except ClientError as error:
+                code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+                return expect(code == "AccessDenied" and words in message, message)
+            raise AssertionError("it was granted")
+
+        eventually(attempt)
+
+    def statement(effect, action):
+        resource = f"arn:aws:s3:::{lab.bucket}/open/*"
+        return {"Effect": effect, "Principal": {"AWS": keys[0]}, "Action": action, "Resource": resource}
+
+    def set_policy(system, *statements):
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        lab.s3(system).put_bucket_policy(Bucket=lab.bucket, Policy=policy)
+        return policy
+
+    set_policy("east", statement("Allow", "s3:DeleteObject"))
+    for system in ("east", "west"):
+        granted(few[system].get_object, Key="open/a")
+        assert lab.at(system, "credential", "list", "--tenant", "acme")["credentials"] != []
+    lab.fail_over()
+    denied(few["west"].put_object, "lacks the right to write", Key="open/b", Body=b"b")
+    granted(few["west"].delete_object, Key="open/a")
+    denied(few["west"].delete_object, "lacks the right to delete", Key="shut/a")
+    # Both are changed where it is writable, and go home with it.
+    lab.at("west", "credential", "set-rights", keys[0], "--tenant", "acme", "--grant", f"{lab.bucket}=write")
+    policy = set_policy("west", statement("Deny", "s3:PutObject"))
+    granted(few["west"].put_object, Key="shut/b", Body=b"b")
+    denied(few["west"].put_object, "policy of the bucket denies", Key="open/b", Body=b"b")
+    denied(few["west"].get_object, "lacks the right to read", Key="shut/b")
+    lab.recover()
+    granted(few["east"].put_object, Key="shut/c", Body=b"c")
+    denied(few["east"].put_object, "policy of the bucket denies", Key="open/b", Body=b"b")
+    for system in ("east", "west"):
+        denied(few[system].get_object, "lacks the right to read", Key="shut/b")
+        told = lab.at(system, "credential", "list", "--tenant", "acme")["credentials"]
+        assert [entry["rights"] for entry in told if entry["access_key"] == keys[0]] == [f"{lab.bucket}=write"], told
+        assert lab.s3(system).get_bucket_policy(Bucket=lab.bucket)["Policy"] == policy

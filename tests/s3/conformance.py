@@ -2,12 +2,14 @@
 """Drives an S3 endpoint with stock boto3 and asserts what a client relies on.
 
     conformance.py --endpoint http://127.0.10.1:9000 --access-key KEY --secret-key SECRET
+                   [--few-access-key KEY --few-secret-key SECRET]
                    [--region us-east-1] [--addressing path|virtual] [--keep]
 
 Needs boto3 only. Makes two buckets of its own and removes them. With --addressing virtual the
 endpoint is the tenant's name (http://acme.east.example.com:9000); if that name does not resolve
-here, --connect HOST connects there instead and sends the name. Prints a line a check and exits
-non-zero at the first that fails.
+here, --connect HOST connects there instead and sends the name. A second credential (--few-access-key),
+which may do no more than read in buckets whose names begin with "conformance-", shows what it is refused.
+Prints a line a check and exits non-zero at the first that fails.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import datetime
 import hashlib
 import http.client
 import io
+import json
 import os
 import random
 import socket
@@ -25,6 +28,7 @@ import urllib.parse
 import zlib
 
 import boto3
+from botocore import UNSIGNED
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -60,6 +64,10 @@ class Client:
     def __init__(self, options):
         self.options = options
         self.s3 = self.client()
+        self.few = None
+        if options.few_access_key:
+            keys = {"access_key": options.few_access_key, "secret_key": options.few_secret_key}
+            self.few = self.client(keys=keys)
         tag = f"{int(time.time())}-{random.randrange(16**6):06x}"
         self.bucket, self.other = f"conformance-{tag}", f"conformance-{tag}.two"
         if options.plain_names:
@@ -800,6 +808,8 @@ def everything_is_its_tenants_alone(c):
 def what_a_bucket_does_not_have_is_told_as_s3_tells_it(c):
     for operation, code in [
         ("get_bucket_policy", "NoSuchBucketPolicy"),
+        ("get_bucket_policy_status", "NoSuchBucketPolicy"),
+        ("get_public_access_block", "NoSuchPublicAccessBlockConfiguration"),
         ("get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration"),
         ("get_bucket_website", "NoSuchWebsiteConfiguration"),
         ("get_bucket_replication", "ReplicationConfigurationNotFoundError"),
@@ -855,6 +865,167 @@ def pages_of_other_sites_see_what_the_rules_of_a_bucket_say(c):
     refused("NoSuchBucket", 404, c.s3.put_bucket_cors, Bucket=f"{c.bucket}-not", CORSConfiguration={"CORSRules": [rule]})
 
 
+def granted(call, **arguments):
+    """The call is refused until what is believed of credentials and buckets, for a second at most, is new."""
+    end = time.monotonic() + 10
+    while True:
+        try:
+            return call(**arguments)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("AccessDenied", "403") or time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+def withdrawn(call, **arguments):
+    """The call is granted until then."""
+    end = time.monotonic() + 10
+    while True:
+        try:
+            call(**arguments)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] in ("AccessDenied", "403"), error
+            return error.response["Error"].get("Message", "")
+        assert time.monotonic() < end, "still granted"
+        time.sleep(0.1)
+
+
+def statement(c, effect, principal, actions, resource, **more):
+    resource = f"arn:aws:s3:::{c.bucket}{resource}"
+    return {"Effect": effect, "Principal": principal, "Action": actions, "Resource": resource, **more}
+
+
+def set_policy(c, *statements):
+    policy = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+    c.s3.put_bucket_policy(Bucket=c.bucket, Policy=policy)
+    return policy
+
+
+@check
+def a_credential_with_few_rights_does_no_more(c):
+    if not c.few:
+        return
+    c.s3.put_object(Bucket=c.bucket, Key="few/a", Body=b"a")
+    c.s3.create_bucket(Bucket=f"not-{c.bucket}")
+    try:
+        shown = [bucket["Name"] for bucket in c.few.list_buckets()["Buckets"]]
+        assert c.bucket in shown and f"not-{c.bucket}" not in shown, shown
+        message = refused("AccessDenied", 403, c.few.list_objects_v2, Bucket=f"not-{c.bucket}")["Error"]["Message"]
+        assert "lacks the right to read" in message and f"not-{c.bucket}" in message, message
+    finally:
+        c.s3.delete_bucket(Bucket=f"not-{c.bucket}")
+    here = {"Bucket": c.bucket}
+    a = {**here, "Key": "few/a"}
+    assert body(c.few.get_object(**a)) == b"a" and c.few.head_object(**a)["ContentLength"] == 1
+    assert [entry["Key"] for entry in c.few.list_objects_v2(**here, Prefix="few/")["Contents"]] == ["few/a"]
+    source = {"Bucket": c.bucket, "Key": "few/a"}
+    rules = {"CORSRules": [{"AllowedOrigins": ["*"], "AllowedMethods": ["GET"]}]}
+    for right, call, arguments in [
+        ("write", c.few.put_object, {**a, "Body": b"b"}),
+        ("write", c.few.copy_object, {**here, "Key": "few/b", "CopySource": source}),
+        ("write", c.few.create_multipart_upload, a),
+        ("write", c.few.put_object_tagging, {**a, "Tagging": {"TagSet": []}}),
+        ("delete", c.few.delete_object, a),
+        ("delete", c.few.delete_objects, {**here, "Delete": {"Objects": [{"Key": "few/a"}]}}),
+        ("administer", c.few.put_bucket_cors, {**here, "CORSConfiguration": rules}),
+        ("administer", c.few.put_bucket_acl, {**here, "ACL": "private"}),
+        ("administer", c.few.get_bucket_policy, here),
+        ("administer", c.few.put_bucket_policy, {**here, "Policy": "{}"}),
+        ("administer", c.few.create_bucket, {"Bucket": f"{c.bucket}-new"}),
+        ("administer", c.few.delete_bucket, here),
+    ]:
+        message = refused("AccessDenied", 403, call, **arguments)["Error"]["Message"]
+        assert f"lacks the right to {right} in the bucket {arguments['Bucket']}" in message, message
+    url = c.few.generate_presigned_url("put_object", {"Bucket": c.bucket, "Key": "few/a"})
+    status, text = fetch(url, "PUT", b"b")
+    assert status == 403 and b"lacks the right to write" in text, text
+    post = c.few.generate_presigned_post(c.bucket, "few/form")
+    data, headers = form(post["fields"], b"b")
+    status, text = fetch(post["url"], "POST", data, headers)
+    assert status == 403 and b"lacks the right to write" in text, text
+    assert body(c.s3.get_object(**a)) == b"a"
+
+
+@check
+def a_policy_adds_to_rights_and_takes_from_them(c):
+    if not c.few:
+        return
+    few, a = {"AWS": c.options.few_access_key}, {"Bucket": c.bucket, "Key": "few/a"}
+    text = set_policy(
+        c,
+        statement(c, "Allow", few, ["s3:PutObject", "s3:DeleteObject"], "/few/*"),
+        statement(c, "Deny", "*", "s3:DeleteObject", "/few/kept"),
+        statement(c, "Deny", few, "s3:ListBucket", "", Condition={"StringEquals": {"s3:prefix": "secret/"}}),
+    )
+    assert c.s3.get_bucket_policy(Bucket=c.bucket)["Policy"] == text
+    assert c.s3.get_bucket_policy_status(Bucket=c.bucket)["PolicyStatus"]["IsPublic"] is False
+    granted(c.few.put_object, **a, Body=b"b")
+    refused("AccessDenied", 403, c.few.put_object, Bucket=c.bucket, Key="else", Body=b"b")
+    c.s3.put_object(Bucket=c.bucket, Key="few/kept", Body=b"kept")
+    for client in (c.s3, c.few):
+        gone = {"Objects": [{"Key": "few/a"}, {"Key": "few/kept"}]}
+        done = client.delete_objects(Bucket=c.bucket, Delete=gone)
+        assert [entry["Key"] for entry in done["Deleted"]] == ["few/a"], done
+        assert [(e["Key"], e["Code"]) for e in done["Errors"]] == [("few/kept", "AccessDenied")], done
+        denied = refused("AccessDenied", 403, client.delete_object, Bucket=c.bucket, Key="few/kept")["Error"]
+        assert "policy of the bucket denies s3:DeleteObject" in denied["Message"], denied
+    refused("AccessDenied", 403, c.few.list_objects_v2, Bucket=c.bucket, Prefix="secret/")
+    c.few.list_objects_v2(Bucket=c.bucket, Prefix="few/")
+
+    # Nobody is locked out.
+    set_policy(c, statement(c, "Deny", "*", "s3:*", "*"))
+    withdrawn(c.s3.list_objects_v2, Bucket=c.bucket)
+    refused("AccessDenied", 403, c.s3.get_object, Bucket=c.bucket, Key="few/kept")
+    assert "Deny" in c.s3.get_bucket_policy(Bucket=c.bucket)["Policy"]
+    c.s3.delete_bucket_policy(Bucket=c.bucket)
+    refused("NoSuchBucketPolicy", 404, c.s3.get_bucket_policy, Bucket=c.bucket)
+    granted(c.s3.get_object, Bucket=c.bucket, Key="few/kept")
+
+
+@check
+def what_no_policy_enforces_is_refused_with_its_place(c):
+    good = statement(c, "Allow", "*", "s3:GetObject", "/*")
+    for wrong, place in [
+        ({"Action": "s3:GetObjekt"}, "Statement 2: Action"),
+        ({"Resource": "arn:aws:s3:::else/*"}, "Statement 2: Resource"),
+        ({"Principal": {"AWS": "NOBODYATALL"}}, "NOBODYATALL"),
+        ({"Condition": {"StringEquals": {"aws:UserAgent": "x"}}}, "aws:UserAgent"),
+        ({"NotPrincipal": "*"}, "NotPrincipal"),
+    ]:
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [good, {**good, **wrong}]})
+        message = refused("MalformedPolicy", 400, c.s3.put_bucket_policy, Bucket=c.bucket, Policy=policy)
+        assert place in message["Error"]["Message"], message
+    refused("NoSuchBucketPolicy", 404, c.s3.get_bucket_policy, Bucket=c.bucket)
+    refused("NoSuchBucket", 404, c.s3.delete_bucket_policy, Bucket=f"{c.bucket}-not")
+
+
+@check
+def strangers_do_what_a_policy_allows(c):
+    """Where the endpoint is the tenant's name: without a signature nothing else says whose bucket is meant."""
+    stranger, open_ = c.client(signature_version=UNSIGNED), {"Bucket": c.bucket, "Key": "open/a"}
+    c.s3.put_object(**open_, Body=b"open")
+    refused("AccessDenied", 403, stranger.get_object, **open_)
+    set_policy(c, statement(c, "Allow", "*", "s3:GetObject", "/open/*"))
+    assert c.s3.get_bucket_policy_status(Bucket=c.bucket)["PolicyStatus"]["IsPublic"] is True
+    if c.options.addressing == "virtual":
+        assert body(granted(stranger.get_object, **open_)) == b"open"
+        assert stranger.head_object(**open_)["ContentLength"] == 4
+        refused("AccessDenied", 403, stranger.get_object, Bucket=c.bucket, Key="size/1")
+        refused("AccessDenied", 403, stranger.list_objects_v2, Bucket=c.bucket)
+        refused("AccessDenied", 403, stranger.put_object, **open_, Body=b"x")
+        refused("AccessDenied", 403, stranger.list_buckets)
+    block = {"BlockPublicPolicy": True, "RestrictPublicBuckets": True}
+    c.s3.put_public_access_block(Bucket=c.bucket, PublicAccessBlockConfiguration=block)
+    told = c.s3.get_public_access_block(Bucket=c.bucket)["PublicAccessBlockConfiguration"]
+    assert {name: told[name] for name in block} == block, told
+    withdrawn(stranger.get_object, **open_)
+    public = json.dumps({"Statement": statement(c, "Allow", "*", "s3:PutObject", "/*")})
+    refused("AccessDenied", 403, c.s3.put_bucket_policy, Bucket=c.bucket, Policy=public)
+    c.s3.delete_public_access_block(Bucket=c.bucket)
+    c.s3.delete_bucket_policy(Bucket=c.bucket)
+    withdrawn(stranger.get_object, **open_)
+
+
 @check
 def strangers_are_refused(c):
     url = c.s3.generate_presigned_url("get_object", Params={"Bucket": c.bucket, "Key": "size/1"}).split("?")[
@@ -877,7 +1048,7 @@ def what_the_system_keeps_for_itself_is_not_written(c):
 
 @check
 def what_is_not_offered_says_so(c):
-    refused("NotImplemented", 501, c.s3.put_bucket_policy, Bucket=c.bucket, Policy="{}")
+    refused("NotImplemented", 501, c.s3.put_bucket_logging, Bucket=c.bucket, BucketLoggingStatus={})
     refused("NotImplemented", 501, c.s3.put_object, Bucket=c.bucket, Key="k", Body=b"", ACL="public-read")
     refused(
         "NotImplemented",
@@ -1155,6 +1326,8 @@ def main():
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--access-key", required=True)
     parser.add_argument("--secret-key", required=True)
+    parser.add_argument("--few-access-key", help="of a credential with the rights conformance-*=read")
+    parser.add_argument("--few-secret-key")
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--addressing", choices=["path", "virtual"], default="path")
     parser.add_argument("--connect", help="connect to this address instead of the endpoint's name")
