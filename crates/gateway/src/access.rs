@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::dto::{
-    self, CopyObjectInput, CopySource, CreateMultipartUploadInput, DeleteObjectsInput, PutObjectInput,
-    Timestamp, UploadPartCopyInput,
+    self, CopyObjectInput, CopySource, CreateMultipartUploadInput, DeleteObjectInput, DeleteObjectsInput,
+    PutObjectInput, PutObjectRetentionInput, Timestamp, UploadPartCopyInput,
 };
 use s3s::path::S3Path;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
@@ -23,7 +23,7 @@ use switchback_model::Right;
 use crate::auth::{Caller, Keys};
 use crate::guard::{Guard, Guards, Verdict};
 use crate::host::Domains;
-use crate::operation::{Kind, Operation};
+use crate::operation::{BYPASS, Kind, Operation};
 use crate::origin::Origin;
 use crate::policy::{Asked, Facts, resource};
 
@@ -53,6 +53,53 @@ struct Deed<'a> {
     right: Right,
     bucket: &'a str,
     key: Option<&'a str>,
+}
+
+/// What a request may do beside what it is for: an action of its own.
+#[derive(Clone, Copy)]
+struct Beside {
+    action: &'static str,
+    right: Right,
+    is_asked: bool,
+}
+
+impl Beside {
+    /// Puts tags on what is written.
+    fn tagging(is_asked: bool) -> Self {
+        Self { action: "s3:PutObjectTagging", right: Right::Write, is_asked }
+    }
+
+    /// Says how long what is written may not be deleted.
+    fn retention(is_asked: bool) -> Self {
+        Self { action: "s3:PutObjectRetention", right: Right::Administer, is_asked }
+    }
+
+    /// Says that what is written may not be deleted.
+    fn hold(is_asked: bool) -> Self {
+        Self { action: "s3:PutObjectLegalHold", right: Right::Administer, is_asked }
+    }
+
+    /// Sets a retention in governance mode aside.
+    fn bypass(asked: Option<bool>) -> Self {
+        Self { action: BYPASS, right: Right::Administer, is_asked: asked == Some(true) }
+    }
+
+    fn deed<'a>(self, bucket: &'a str, key: &'a str) -> Deed<'a> {
+        Deed { action: self.action, right: self.right, bucket, key: Some(key) }
+    }
+}
+
+/// What a write of this input does beside: it may tag, retain and hold.
+macro_rules! besides {
+    ($input:expr) => {
+        &[
+            Beside::tagging($input.tagging.is_some()),
+            Beside::retention(
+                $input.object_lock_mode.is_some() || $input.object_lock_retain_until_date.is_some(),
+            ),
+            Beside::hold($input.object_lock_legal_hold_status.is_some()),
+        ]
+    };
 }
 
 impl Door {
@@ -127,11 +174,20 @@ impl Door {
         deeds.iter().try_for_each(|deed| asking.judge(&guard, deed))
     }
 
-    /// To put tags on what is written is an action of its own.
-    async fn pass_tags<T>(&self, request: &S3Request<T>, bucket: &str, key: &str) -> S3Result<()> {
-        let asking = asking(request)?;
-        let (right, key) = (asking.operation.right, Some(key));
-        self.pass(asking, bucket, &[Deed { action: "s3:PutObjectTagging", right, bucket, key }]).await
+    /// What a request does beside what it is for, to one object.
+    async fn pass_besides<T>(
+        &self,
+        request: &S3Request<T>,
+        bucket: &str,
+        key: &str,
+        besides: &[Beside],
+    ) -> S3Result<()> {
+        let besides = besides.iter().filter(|beside| beside.is_asked);
+        let deeds: Vec<_> = besides.map(|beside| beside.deed(bucket, key)).collect();
+        if deeds.is_empty() {
+            return Ok(());
+        }
+        self.pass(asking(request)?, bucket, &deeds).await
     }
 
     /// A copy reads its source.
@@ -244,28 +300,33 @@ impl S3Access for Door {
     async fn put_object(&self, request: &mut S3Request<PutObjectInput>) -> S3Result<()> {
         let (input, asking) = (&request.input, asking(request)?);
         self.pass(asking, &input.bucket, &[asking.deed(&input.bucket, Some(&input.key))]).await?;
-        match input.tagging {
-            Some(_) => self.pass_tags(request, &input.bucket, &input.key).await,
-            None => Ok(()),
-        }
+        self.pass_besides(request, &input.bucket, &input.key, besides!(input)).await
     }
 
     async fn create_multipart_upload(
         &self,
         request: &mut S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<()> {
-        match request.input.tagging {
-            Some(_) => self.pass_tags(request, &request.input.bucket, &request.input.key).await,
-            None => Ok(()),
-        }
+        let input = &request.input;
+        self.pass_besides(request, &input.bucket, &input.key, besides!(input)).await
     }
 
     async fn copy_object(&self, request: &mut S3Request<CopyObjectInput>) -> S3Result<()> {
-        self.pass_source(request, &request.input.copy_source).await?;
-        match request.input.tagging {
-            Some(_) => self.pass_tags(request, &request.input.bucket, &request.input.key).await,
-            None => Ok(()),
-        }
+        let input = &request.input;
+        self.pass_source(request, &input.copy_source).await?;
+        self.pass_besides(request, &input.bucket, &input.key, besides!(input)).await
+    }
+
+    async fn put_object_retention(&self, request: &mut S3Request<PutObjectRetentionInput>) -> S3Result<()> {
+        let input = &request.input;
+        let bypass = Beside::bypass(input.bypass_governance_retention);
+        self.pass_besides(request, &input.bucket, &input.key, &[bypass]).await
+    }
+
+    async fn delete_object(&self, request: &mut S3Request<DeleteObjectInput>) -> S3Result<()> {
+        let input = &request.input;
+        let bypass = Beside::bypass(input.bypass_governance_retention);
+        self.pass_besides(request, &input.bucket, &input.key, &[bypass]).await
     }
 
     async fn upload_part_copy(&self, request: &mut S3Request<UploadPartCopyInput>) -> S3Result<()> {
@@ -276,11 +337,14 @@ impl S3Access for Door {
     async fn delete_objects(&self, request: &mut S3Request<DeleteObjectsInput>) -> S3Result<()> {
         let asking = asking(request)?.clone();
         let bucket = request.input.bucket.clone();
+        let bypass = Beside::bypass(request.input.bypass_governance_retention);
         let guard = self.guard(&asking, &bucket).await?;
         let mut withheld = Vec::new();
         request.input.delete.objects.retain(|object| {
             let action = asking.operation.action(is_version(object.version_id.as_deref()));
-            let judged = asking.judge(&guard, &Deed { action, ..asking.deed(&bucket, Some(&object.key)) });
+            let delete = Deed { action, ..asking.deed(&bucket, Some(&object.key)) };
+            let deeds = [Some(delete), bypass.is_asked.then(|| bypass.deed(&bucket, &object.key))];
+            let judged = deeds.iter().flatten().try_for_each(|deed| asking.judge(&guard, deed));
             withheld.extend(judged.as_ref().err().map(|error| dto::Error {
                 code: Some(error.code().as_str().to_owned()),
                 key: Some(object.key.clone()),

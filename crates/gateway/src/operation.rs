@@ -47,12 +47,16 @@ impl Operation {
     }
 }
 
+/// To set a retention in governance mode aside: an action that no operation is, but some do beside.
+pub(crate) const BYPASS: &str = "s3:BypassGovernanceRetention";
+
 /// All actions that a policy can speak of, with what each is done to.
 pub(crate) fn actions() -> impl Iterator<Item = (&'static str, Kind)> {
     let of = |operation: &'static Operation| {
         [(operation.action, operation.kind), (operation.action_of_version, operation.kind)]
     };
-    OPERATIONS.iter().filter(|operation| operation.kind != Kind::Account).flat_map(of)
+    let named = OPERATIONS.iter().filter(|operation| operation.kind != Kind::Account).flat_map(of);
+    named.chain([(BYPASS, Kind::Object)])
 }
 
 /// An operation whose own name is no action, by the action that it is.

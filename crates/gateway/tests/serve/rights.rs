@@ -154,6 +154,40 @@ async fn a_copy_needs_the_right_to_read_its_source() {
 }
 
 #[tokio::test]
+async fn who_writes_or_deletes_does_not_lock_or_bypass_locks_for_it() {
+    let site = site().await;
+    let and = |right| granted(&[("photos", right), ("photos", Right::Administer)]);
+    for (name, right) in [("LOCKER", Right::Write), ("BYPASSER", Right::Delete)] {
+        site.store.0.lock().unwrap().rights.insert(name.into(), and(right));
+    }
+    let both = granted(&[("photos", Right::Read), ("photos", Right::Write)]);
+    site.store.0.lock().unwrap().rights.insert("BOTH".into(), both);
+    let retained = [
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-object-lock-retain-until-date", "2100-01-01T00:00:00Z"),
+    ];
+    let held = [("x-amz-object-lock-legal-hold", "ON")];
+    let source = [("x-amz-copy-source", "/photos/cat")];
+    let bypass = [("x-amz-bypass-governance-retention", "true")];
+    site.put("cat", b"cat").await;
+    let locked_copy = [source.as_slice(), &held].concat();
+    let cases: [(_, _, Method, &[(&str, &str)]); 5] = [
+        (WRITER, "LOCKER", Method::PUT, &retained),
+        (WRITER, "LOCKER", Method::PUT, &held),
+        (WRITER, "LOCKER", Method::POST, &held),
+        ("BOTH", "LOCKER", Method::PUT, &locked_copy),
+        (CLEANER, "BYPASSER", Method::DELETE, &bypass),
+    ];
+    for (without, with, method, headers) in cases {
+        let lacks = async |access_key: &str| {
+            let answer = send(&site, access_key, method.clone(), "dog", &[], headers, b"").await;
+            answer.status == StatusCode::FORBIDDEN && answer.text().contains("the right to administer")
+        };
+        assert!(lacks(without).await && !lacks(with).await, "{method} {headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_right_that_is_taken_away_counts_for_moments() {
     let site = site().await;
     site.put("cat", b"cat").await;
