@@ -130,28 +130,35 @@ fn a_namespace_with_object_lock_keeps_it_and_its_versioning() {
 }
 
 #[test]
-fn a_delete_that_did_not_know_of_a_lock_loses_to_it() {
-    run(async {
-        let (east, west, content) = pair().await;
-        enable(&east, &content, "Enabled").await;
-        let id = put(&east, &content, Lock::default()).await.unwrap();
-        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
-        change(&east, &content, id, LockChange::Hold(true), false).await.unwrap();
-        west.clock.advance(10);
-        assert!(delete(&west, &content, id, false).await);
-        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
-        for system in [&east, &west] {
-            assert!(lock(system, &content, id).unwrap().hold);
-            assert!(!delete(system, &content, id, true).await);
-            let (found, name) = (report(system), "a version that was locked stays");
-            assert!(found.len() == 1 && found[0].loser_deleted && found[0].rule == name, "{found:?}");
-        }
-        // Who has seen the hold lifts it, and deletes.
-        change(&west, &content, id, LockChange::Hold(false), false).await.unwrap();
-        assert!(delete(&west, &content, id, false).await);
-        converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
-        assert_eq!((lock(&east, &content, id), lock(&west, &content, id)), (None, None));
-    });
+fn a_delete_that_did_not_know_of_a_lock_loses_to_it_whichever_travels_first() {
+    for delete_first in [false, true] {
+        run(a_delete_meets_a_lock(delete_first));
+    }
+}
+
+async fn a_delete_meets_a_lock(delete_first: bool) {
+    let (east, west, content) = pair().await;
+    enable(&east, &content, "Enabled").await;
+    let id = put(&east, &content, Lock::default()).await.unwrap();
+    converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+    change(&east, &content, id, LockChange::Hold(true), false).await.unwrap();
+    west.clock.advance(10);
+    assert!(delete(&west, &content, id, false).await);
+    if delete_first {
+        west.send(&content, &east, ConflictPolicy::NewestWins).await;
+    }
+    converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+    for system in [&east, &west] {
+        assert!(lock(system, &content, id).unwrap().hold);
+        assert!(!delete(system, &content, id, true).await);
+        let (found, name) = (report(system), "a version that was locked stays");
+        assert!(found.len() == 1 && found[0].loser_deleted && found[0].rule == name, "{found:?}");
+    }
+    // Who has seen the hold lifts it, and deletes.
+    change(&west, &content, id, LockChange::Hold(false), false).await.unwrap();
+    assert!(delete(&west, &content, id, false).await);
+    converge(&east, &west, &content, ConflictPolicy::NewestWins).await;
+    assert_eq!((lock(&east, &content, id), lock(&west, &content, id)), (None, None));
 }
 
 #[test]
