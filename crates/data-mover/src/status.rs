@@ -111,7 +111,12 @@ fn detail(error: &Error) -> ErrorDetail {
     // other side is on record as the writer.
     let both_read_only = why.both_read_only || (why.held && why.writer.is_none());
     let writer = Writer { domain: why.writer.clone().unwrap_or_default(), both_read_only };
-    ErrorDetail { link: why.link_name.clone(), writer: Some(writer), ..ErrorDetail::default() }
+    ErrorDetail {
+        link: why.link_name.clone(),
+        writer: Some(writer),
+        epoch: why.epoch.0,
+        ..ErrorDetail::default()
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +140,7 @@ mod tests {
         let detail = switchback_kit::grpc::reason(&status).unwrap();
         assert_eq!(status.code(), Code::FailedPrecondition);
         assert_eq!((detail.reason.as_str(), detail.link.as_str()), ("READ_ONLY", "payments"));
+        assert_eq!(detail.epoch, 1);
         assert_eq!(detail.writer.unwrap().domain, "west.example.com");
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::stream;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -22,6 +22,7 @@ use crate::access::Door;
 use crate::auth::Keys;
 use crate::config::Config;
 use crate::cors::{Cors, Crossing};
+use crate::epochs::{Epochs, Seen};
 use crate::guard::Guards;
 use crate::host::Domains;
 use crate::intake::{Intake, Unread};
@@ -66,6 +67,8 @@ pub(crate) struct Edge {
     s3: S3Service,
     cors: Cors,
     proxies: Arc<[IpNet]>,
+    domains: Domains,
+    pub(crate) epochs: Epochs,
     chunk_memory: Arc<Semaphore>,
     form_memory: Arc<Semaphore>,
     requests: Arc<AtomicU64>,
@@ -78,12 +81,18 @@ pub(crate) struct Answer {
 }
 
 impl Edge {
-    pub(crate) fn new(gateway: Gateway, keys: Keys, domains: Domains, config: &Config) -> Self {
+    pub(crate) fn new(
+        gateway: Gateway,
+        keys: Keys,
+        domains: Domains,
+        epochs: Epochs,
+        config: &Config,
+    ) -> Self {
         let limits = config.limits;
         let cors = Cors::new(keys.clone(), domains.clone(), gateway.store.clone());
         let door = Door::new(keys.clone(), domains.clone(), Guards::new(gateway.store.clone()));
         let mut builder = S3ServiceBuilder::new(gateway);
-        builder.set_host(domains);
+        builder.set_host(domains.clone());
         builder.set_auth(keys);
         builder.set_access(door);
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(form_limits()))));
@@ -93,6 +102,8 @@ impl Edge {
             s3: builder.build(),
             cors,
             proxies: config.proxies.clone().into(),
+            domains,
+            epochs,
             chunk_memory: memory(limits.chunked_bytes_max),
             form_memory: memory(limits.form_bytes_max),
             requests: Arc::new(AtomicU64::new(first_request())),
@@ -102,15 +113,18 @@ impl Edge {
     /// The answer to one request. Refusals are answers too: this does not fail.
     ///
     /// `unread` says afterwards whether the body was left on the connection, which then ends.
+    /// `came` are the epochs in which the connection was made.
     pub(crate) async fn answer(
         &self,
         mut request: Request<Incoming>,
         peer: IpAddr,
         unread: Unread,
+        came: &Seen,
     ) -> Answer {
         let origin = Origin::of(peer, request.headers(), &self.proxies);
         request.extensions_mut().insert(origin);
         let (method, version) = (request.method().clone(), request.version());
+        let by_name = self.is_by_name(&request);
         // A stream of HTTP/2 ends by itself, whatever was to come on it.
         let unread = if version == Version::HTTP_2 { Unread::default() } else { unread };
         let crossing = self.cors.crossing(&request).await;
@@ -120,6 +134,12 @@ impl Edge {
             Ok(response) => response,
             Err(error) => refusal(error),
         };
+        let has_moved = |link: &str, epoch| {
+            came.is_before(link, epoch) || (by_name && self.epochs.seen().is_recent(link, epoch))
+        };
+        if let Some(moved) = status::moved(response.headers_mut(), has_moved) {
+            response = refusal(moved);
+        }
         if let Some(crossing) = crossing.filter(|_| method != Method::OPTIONS) {
             self.cors.mark(&crossing, response.headers_mut()).await;
         }
@@ -143,6 +163,13 @@ impl Edge {
             response.headers_mut().remove(CONNECTION);
         }
         Answer { response, last }
+    }
+
+    /// True when the client goes by the name of a tenant.
+    fn is_by_name<B>(&self, request: &Request<B>) -> bool {
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| request.uri().host());
+        host.is_some_and(|host| self.domains.named(host).tenant.is_some())
     }
 
     async fn admitted(

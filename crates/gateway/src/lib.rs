@@ -17,6 +17,7 @@ mod believed;
 mod config;
 mod cors;
 mod edge;
+mod epochs;
 mod guard;
 mod host;
 mod intake;
@@ -75,7 +76,7 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     let channel = |address: &str| grpc::channel(address, &config.secret);
     let store = store::Store::new(channel(&config.services.data_mover).context("address of the data mover")?);
     let links = channel(&config.services.link_manager).context("address of the link manager")?;
-    let domains = host::Domains::new(&config.domain);
+    let (domains, epochs) = (host::Domains::new(&config.domain), epochs::Epochs::default());
     let (limits, keys) = (config.limits, auth::Keys::new(store.clone()));
     let gateway = s3::Gateway {
         receiver: s3::Receiver::new(store.clone(), blobs.clone(), limits.uploads_max, limits.body_idle_time),
@@ -84,8 +85,8 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
         blobs,
         region: config.region.clone(),
     };
-    let edge = edge::Edge::new(gateway, keys, domains.clone(), &config);
-    tokio::spawn(shutdown.clone().run_until_cancelled_owned(peers::follow(links, domains)));
+    let edge = edge::Edge::new(gateway, keys, domains.clone(), epochs.clone(), &config);
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(peers::follow(links, domains, epochs)));
     let stop = shutdown.clone();
     let internal = admin::serve(listeners.admin, &config, stop);
     let s3 = server::serve(listeners.s3, edge, limits, shutdown);

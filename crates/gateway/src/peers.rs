@@ -1,5 +1,5 @@
-//! The domains of linked systems, from the link manager: their names are served here after a
-//! failover.
+//! What the link manager tells of links: the domains of linked systems, whose names are served here
+//! after a failover, and the links' epochs.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use switchback_kit::grpc::Channel;
 use switchback_proto::link::v1::WatchLinksRequest;
 use switchback_proto::link::v1::link_service_client::LinkServiceClient;
 
+use crate::epochs::Epochs;
 use crate::host::Domains;
 
 /// Between two attempts to reach the link manager, at first and at most.
@@ -16,7 +17,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// Follows the links for ever. While the link manager is away, what it last said stays.
-pub(crate) async fn follow(links: Channel, domains: Domains) {
+pub(crate) async fn follow(links: Channel, domains: Domains, epochs: Epochs) {
     let mut pause = BACKOFF.0;
     loop {
         let mut client = LinkServiceClient::new(links.clone());
@@ -25,6 +26,7 @@ pub(crate) async fn follow(links: Channel, domains: Domains) {
             while let Ok(Ok(Some(answer))) = tokio::time::timeout(SILENCE_MAX, stream.message()).await {
                 pause = BACKOFF.0;
                 domains.set_peers(answer.links.iter().map(|link| link.peer_domain.as_str()));
+                epochs.set(answer.links.iter().map(|link| (link.name.as_str(), link.epoch)));
             }
         }
         tokio::time::sleep(pause).await;

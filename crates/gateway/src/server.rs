@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
 use crate::edge::Edge;
+use crate::epochs::Seen;
 use crate::intake::{Socket, Unread};
 
 /// How long a client may take for the head of a request, and may keep a connection without one.
@@ -72,8 +73,8 @@ impl Accepting {
         while let Ok(slot) = self.slots.clone().acquire_owned().await {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let connection =
-                        connection(stream, peer.ip(), self.edge.clone(), self.shutdown.clone(), slot);
+                    let (edge, came) = (self.edge.clone(), self.edge.epochs.seen());
+                    let connection = connection(stream, peer.ip(), edge, came, self.shutdown.clone(), slot);
                     self.connections.spawn(self.cut.clone().run_until_cancelled_owned(connection));
                 }
                 Err(error) => {
@@ -89,6 +90,7 @@ async fn connection(
     mut stream: Stream,
     peer: IpAddr,
     edge: Edge,
+    came: Seen,
     shutdown: CancellationToken,
     _slot: OwnedSemaphorePermit,
 ) {
@@ -101,9 +103,9 @@ async fn connection(
     let (last, unread) = (CancellationToken::new(), Unread::default());
     let (ending, socket) = (last.clone(), Socket::new(stream, unread.clone()));
     let service = service_fn(move |request| {
-        let (edge, last, unread) = (edge.clone(), last.clone(), unread.clone());
+        let (edge, last, unread, came) = (edge.clone(), last.clone(), unread.clone(), came.clone());
         async move {
-            let answer = edge.answer(request, peer, unread).await;
+            let answer = edge.answer(request, peer, unread, &came).await;
             if answer.last {
                 last.cancel();
             }

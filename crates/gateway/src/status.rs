@@ -17,6 +17,8 @@ pub(crate) const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version
 
 /// The version is a delete marker.
 const DELETE_MARKER: HeaderName = HeaderName::from_static("x-amz-delete-marker");
+const IN_LINK: HeaderName = HeaderName::from_static("x-switchback-link");
+const IN_EPOCH: HeaderName = HeaderName::from_static("x-switchback-epoch");
 
 /// What the mover's refusal is to the client.
 pub(crate) fn refused(status: &Status) -> S3Error {
@@ -132,10 +134,44 @@ fn read_only(detail: &ErrorDetail, message: &str) -> S3Error {
                 "this content is read-only here: link \"{link}\" is writable on the other side; write to {}",
                 writer.domain
             );
-            S3Error::with_message(S3ErrorCode::AccessDenied, text).closing()
+            S3Error::with_message(S3ErrorCode::AccessDenied, text).closing().in_epoch(link, detail.epoch)
         }
         // Nobody is known to write; the store's own words say what is missing.
         _ => unavailable(message).closing(),
+    }
+}
+
+/// What a refusal becomes, since the other side writes, when `has_moved` says of its link and epoch that authority
+/// has moved under the client.
+///
+/// It reads, and takes away, what [`in_epoch`](Epoch::in_epoch) noted: where a refusal is made, nobody knows of
+/// the connection.
+pub(crate) fn moved(headers: &mut HeaderMap, has_moved: impl Fn(&str, u64) -> bool) -> Option<S3Error> {
+    let (link, epoch) = (headers.remove(IN_LINK)?, headers.remove(IN_EPOCH)?);
+    let (link, epoch) = (std::str::from_utf8(link.as_bytes()).ok()?, epoch.to_str().ok()?.parse().ok()?);
+    has_moved(link, epoch).then(|| {
+        let text = format!(
+            "writing moved to the other side of link \"{link}\" just now; connect again, by the tenant's name"
+        );
+        unavailable(&text).closing()
+    })
+}
+
+/// Notes of which epoch of which link a refusal is, for [`moved`].
+trait Epoch {
+    fn in_epoch(self, link: &str, epoch: u64) -> Self;
+}
+
+impl Epoch for S3Error {
+    fn in_epoch(mut self, link: &str, epoch: u64) -> Self {
+        let mut headers = self.headers().cloned().unwrap_or_else(xml);
+        // A name that fits into no header: the client is told of the writer whenever it came.
+        if let Ok(link) = HeaderValue::from_bytes(link.as_bytes()) {
+            headers.insert(IN_LINK, link);
+            headers.insert(IN_EPOCH, epoch.into());
+        }
+        self.set_headers(headers);
+        self
     }
 }
 
@@ -238,6 +274,26 @@ mod tests {
         let text = error.message().unwrap();
         assert!(text.contains("\"east-west\"") && text.contains("write to west.example.com"), "{text}");
         assert_eq!(header(&error, CONNECTION).as_deref(), Some("close"));
+    }
+
+    #[test]
+    fn who_authority_moved_under_is_told_to_connect_again_and_nobody_else_is() {
+        let (mut stays, mut goes) = (refused_in(2), refused_in(2));
+        assert!(moved(&mut stays, |_, _| false).is_none());
+        let told = moved(&mut goes, |link, epoch| (link, epoch) == ("east-west", 2)).unwrap();
+        assert_eq!(told.status_code(), Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert!(told.message().unwrap().contains("\"east-west\""));
+        assert_eq!(header(&told, CONNECTION).as_deref(), Some("close"));
+        for headers in [stays, goes] {
+            assert!(!headers.keys().any(|name| name.as_str().starts_with("x-switchback")), "{headers:?}");
+        }
+    }
+
+    fn refused_in(epoch: u64) -> HeaderMap {
+        let writer = Some(Writer { domain: "west.example.com".into(), both_read_only: false });
+        let detail = ErrorDetail { link: "east-west".into(), writer, epoch, ..Default::default() };
+        let refused = grpc::refusal(Code::FailedPrecondition, "READ_ONLY", "read-only", Some(detail));
+        super::refused(&refused).headers().unwrap().clone()
     }
 
     #[test]
