@@ -87,8 +87,9 @@ class Lab:
     def bucket(self):
         return self.system("east")["s3"]["bucket"]
 
-    def keys(self, system, prefix=""):
-        pages = self.s3(system).get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+    def keys(self, system, prefix="", bucket=None):
+        paginator = self.s3(system).get_paginator("list_objects_v2")
+        pages = paginator.paginate(Bucket=bucket or self.bucket, Prefix=prefix)
         return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", [])}
 
     def read(self, system, key):
