@@ -1,0 +1,20 @@
+"""One process that lives through a failover, as a server that uses an SDK does.
+
+It is told on its standard input what to do next, a word a line, and answers `done` or what went wrong,
+in one line of JSON. Its SDK keeps its connections and whatever it knows of names in between.
+"""
+
+import json
+import sys
+import traceback
+
+
+def live(phases):
+    """Does what it is told until nobody says anything more."""
+    for line in sys.stdin:
+        try:
+            phases[line.strip()]()
+            answer = "done"
+        except Exception:  # noqa: BLE001: whatever it is, the test prints it
+            answer = traceback.format_exc()
+        print(json.dumps(answer), flush=True)
