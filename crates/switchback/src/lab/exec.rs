@@ -37,11 +37,22 @@ pub fn exec(lab: &Lab, command: &[OsString]) -> anyhow::Result<()> {
         text += &format!("nameserver {}\n", system.address);
     }
     let file = lab.dir.join("resolv.conf");
-    fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+    provide(&file, &text).with_context(|| format!("write {}", file.display()))?;
     enter(&file)?;
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
     let error = Command::new(program).args(arguments).env("SWITCHBACK_LAB", &lab.dir).exec();
     Err(error).with_context(|| format!("run {}", program.display()))
+}
+
+/// Puts `text` into `file`, which other clients of the lab read at this moment: one that found it empty would ask
+/// name servers of the machine, or none. So it is replaced whole, and left alone where it says the same.
+fn provide(file: &Path, text: &str) -> std::io::Result<()> {
+    if fs::read_to_string(file).is_ok_and(|found| found == text) {
+        return Ok(());
+    }
+    let temporary = file.with_extension(format!("conf.{}", std::process::id()));
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, file)
 }
 
 /// Enters a mount namespace in which `file` lies over the machine's resolver configuration.
@@ -65,4 +76,28 @@ fn enter(file: &Path) -> anyhow::Result<()> {
     }
     mount(Some(file), RESOLV_CONF, none, MsFlags::MS_BIND, none)
         .with_context(|| format!("put the lab's resolver over {RESOLV_CONF}; {NOT_PERMITTED}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_resolver_configuration_that_is_in_use_is_never_seen_half_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("resolv.conf");
+        let written = |text| {
+            provide(&file, text).unwrap();
+            (fs::metadata(&file).unwrap().ino(), fs::read_to_string(&file).unwrap())
+        };
+        let first = written("nameserver 127.0.10.1\n");
+        assert_eq!(written("nameserver 127.0.10.1\n"), first);
+        let reader = fs::File::open(&file).unwrap();
+        let second = written("nameserver 127.0.20.1\n");
+        assert_ne!(second.0, first.0, "whoever reads the old one reads it to its end");
+        assert_eq!(std::io::read_to_string(reader).unwrap(), first.1);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }
