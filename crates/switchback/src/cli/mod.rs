@@ -4,6 +4,7 @@ mod certificate;
 mod content;
 mod credential;
 mod dns;
+mod import;
 mod lab;
 mod link;
 mod log;
@@ -92,6 +93,8 @@ pub enum Command {
     /// S3 credentials of a tenant.
     #[command(subcommand)]
     Credential(credential::Command),
+    /// Bring a bucket of any S3 endpoint, or a folder, into a bucket of a tenant.
+    Import(Box<import::Arguments>),
     /// Pair a primary and a replica system; fail over; recover.
     #[command(subcommand)]
     Link(link::Command),
@@ -198,6 +201,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Directory(command) => content::run(Kind::Directory, command, &context()?).await,
         Command::Namespace(command) => namespace::run(command, &context()?).await,
         Command::Credential(command) => credential::run(command, &context()?).await,
+        Command::Import(arguments) => Box::pin(import::run(*arguments, format)).await,
         Command::Link(command) => Box::pin(link::run(command, &context()?)).await,
         Command::Certificate(command) => certificate::run(command, &context()?).await,
         Command::Dns(command) => dns::run(command, &context()?).await,
@@ -232,6 +236,8 @@ mod tests {
             "link pause a --tenant acme",
             "link resume a --tenant acme",
             "--output json certificate upload file.pem",
+            "import /srv/photos photos --endpoint http://a --access-key k --secret-key s --delete --plan",
+            "import s3://old/2024/ photos --endpoint http://a --access-key k --secret-key s --source-endpoint https://b",
             "log --follow --link a -o json",
         ] {
             let words = std::iter::once("switchback").chain(line.split(' '));

@@ -9,6 +9,7 @@ pub mod command;
 pub mod content;
 pub mod dns;
 pub mod event;
+pub mod import;
 pub mod lab;
 pub mod link;
 pub mod report;

@@ -1,0 +1,146 @@
+//! `switchback import`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use crate::import::{Address, Bucket, Folder, Import, Keys, Remote, Source};
+use crate::output::Format;
+
+const AFTER_HELP: &str = "\
+Repeat the command to go on with what broke off or failed, and later to bring what has changed since: the journal
+knows what was brought. An object that the bucket's own clients wrote, changed or deleted is left as it is and named,
+unless --overwrite is given. Exit code 1: something failed; each object is named with its reason.
+
+  switchback import s3://photos --source-endpoint https://old.example.com photos --endpoint https://acme.east.example.com
+  switchback import /srv/photos photos --endpoint https://acme.east.example.com --delete";
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Arguments {
+    /// A folder, or `s3://BUCKET/PREFIX`; a prefix may be left out.
+    source: String,
+    /// The bucket of the tenant; it must be there.
+    bucket: String,
+    /// The tenant's S3 endpoint.
+    #[arg(long, value_name = "URL")]
+    endpoint: String,
+    /// The access key of a credential of the tenant.
+    #[arg(long, env = "SWITCHBACK_ACCESS_KEY", value_name = "KEY")]
+    access_key: String,
+    /// Its secret key; from the environment it leaves no trace in the process list.
+    #[arg(long, env = "SWITCHBACK_SECRET_KEY", hide_env_values = true, value_name = "KEY")]
+    secret_key: String,
+    /// The region that the tenant's clients sign for.
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// Put this before every key.
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// The source's S3 endpoint; AWS's own of the region when it is left out.
+    #[arg(long, value_name = "URL")]
+    source_endpoint: Option<String>,
+    /// The region that the source's clients sign for.
+    #[arg(long, default_value = "us-east-1", value_name = "REGION")]
+    source_region: String,
+    /// The source's access key; without one, requests are not signed, as a public bucket wants it.
+    #[arg(long, env = "SWITCHBACK_SOURCE_ACCESS_KEY", requires = "source_secret_key", value_name = "KEY")]
+    source_access_key: Option<String>,
+    /// Its secret key.
+    #[arg(
+        long,
+        env = "SWITCHBACK_SOURCE_SECRET_KEY",
+        hide_env_values = true,
+        requires = "source_access_key",
+        value_name = "KEY"
+    )]
+    source_secret_key: Option<String>,
+    /// Of keys that are lent for a time.
+    #[arg(long, env = "SWITCHBACK_SOURCE_SESSION_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    source_session_token: Option<String>,
+    /// Where it is kept what was brought; `BUCKET.import` here when it is left out.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Objects at once.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "NUMBER")]
+    parallel: u16,
+    /// Memory for what is in flight, in MiB.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=1_048_576), value_name = "MIB")]
+    memory: u32,
+    /// Also replace objects that were not brought by this import, or were changed since.
+    #[arg(long)]
+    overwrite: bool,
+    /// Delete what was brought and is gone from the source.
+    #[arg(long)]
+    delete: bool,
+    /// Bring nothing; count what would be.
+    #[arg(long)]
+    plan: bool,
+}
+
+pub(crate) async fn run(arguments: Arguments, format: Format) -> anyhow::Result<()> {
+    let source = source(&arguments).await?;
+    let keys =
+        Keys { access_key: arguments.access_key, secret_key: arguments.secret_key, session_token: None };
+    let target = Bucket::new(Address {
+        endpoint: arguments.endpoint.clone(),
+        region: arguments.region,
+        bucket: arguments.bucket.clone(),
+        keys: Some(keys),
+    })?;
+    target
+        .exists()
+        .await
+        .with_context(|| format!("find bucket {} at {}", arguments.bucket, arguments.endpoint))?;
+    let endpoint = arguments.endpoint.trim_end_matches('/');
+    let journal = arguments.journal.unwrap_or_else(|| PathBuf::from(format!("{}.import", arguments.bucket)));
+    let import = Import {
+        source,
+        target,
+        target_name: format!("{endpoint}/{}/{}", arguments.bucket, arguments.prefix),
+        prefix: arguments.prefix,
+        journal: journal.clone(),
+        parallel: arguments.parallel.into(),
+        memory_mib: arguments.memory,
+        overwrite: arguments.overwrite,
+        delete: arguments.delete,
+        plan: arguments.plan,
+    };
+    let done = import.run(format).await?;
+    format.print(&done);
+    if done.failed > 0 {
+        bail!(
+            "{} objects failed, each named above with its reason; repeat the command when that is mended",
+            done.failed
+        );
+    }
+    Ok(())
+}
+
+async fn source(arguments: &Arguments) -> anyhow::Result<Source> {
+    let Some(named) = arguments.source.strip_prefix("s3://") else {
+        return Ok(Source::Folder(Folder::open(Path::new(&arguments.source))?));
+    };
+    let (bucket, prefix) = named.split_once('/').unwrap_or((named, ""));
+    if bucket.is_empty() {
+        bail!("{} names no bucket; write s3://BUCKET or s3://BUCKET/PREFIX", arguments.source);
+    }
+    let keys = arguments.source_access_key.clone().zip(arguments.source_secret_key.clone());
+    let region = arguments.source_region.clone();
+    let endpoint = arguments.source_endpoint.clone();
+    let endpoint = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+    let address = Address {
+        endpoint: endpoint.clone(),
+        region,
+        bucket: bucket.to_owned(),
+        keys: keys.map(|(access_key, secret_key)| Keys {
+            access_key,
+            secret_key,
+            session_token: arguments.source_session_token.clone(),
+        }),
+    };
+    let found = Bucket::new(address)?;
+    found.exists().await.with_context(|| format!("find bucket {bucket} at {endpoint}"))?;
+    Ok(Source::Remote(Box::new(Remote::new(found, endpoint, prefix.to_owned()))))
+}

@@ -1,0 +1,136 @@
+//! A bucket of any S3 endpoint.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, EXPIRES,
+};
+use http::{HeaderMap, HeaderName};
+use tokio::sync::mpsc::Sender;
+
+use super::{Described, Listed};
+use crate::import::entry::Entry;
+use crate::import::s3::{Bucket, Failure};
+
+/// Of what a client set, what it gets back.
+const KEPT: [HeaderName; 7] = [
+    CACHE_CONTROL,
+    CONTENT_DISPOSITION,
+    CONTENT_ENCODING,
+    CONTENT_LANGUAGE,
+    CONTENT_TYPE,
+    EXPIRES,
+    HeaderName::from_static("x-amz-website-redirect-location"),
+];
+const USER_METADATA: &str = "x-amz-meta-";
+const TAGGING: HeaderName = HeaderName::from_static("x-amz-tagging");
+const TAGGING_COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
+const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
+
+/// The objects of a bucket whose keys begin with a prefix.
+#[derive(Clone)]
+pub struct Remote {
+    bucket: Bucket,
+    endpoint: String,
+    prefix: String,
+}
+
+impl Remote {
+    /// Objects of `bucket`, which is at `endpoint`, whose keys begin with `prefix`.
+    #[must_use]
+    pub fn new(bucket: Bucket, endpoint: String, prefix: String) -> Self {
+        Self { bucket, endpoint, prefix }
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}/{}", self.endpoint.trim_end_matches('/'), self.bucket.name(), self.prefix)
+    }
+
+    pub(super) async fn list(&self, sender: &Sender<Listed>) {
+        let mut token = None;
+        loop {
+            let page = match self.bucket.list(&self.prefix, token.as_deref()).await {
+                Ok(page) => page,
+                Err(failure) => return drop(sender.send(Listed::Broken(failure)).await),
+            };
+            for entry in page.entries {
+                if sender.send(Listed::Entry(entry)).await.is_err() {
+                    return;
+                }
+            }
+            // An endpoint that gives the same page for ever would be listed for ever.
+            if page.next.is_some() && page.next == token {
+                let reason = "the endpoint goes on listing with the page that it just gave".to_owned();
+                return drop(sender.send(Listed::Broken(Failure::Unusable(reason))).await);
+            }
+            token = page.next;
+            if token.is_none() {
+                return;
+            }
+        }
+    }
+
+    pub(super) async fn whole(&self, entry: &Entry) -> Result<(Described, Bytes), Failure> {
+        let (headers, bytes) = self.bucket.read(entry, None).await?;
+        Ok((self.described(entry, &headers).await?, bytes))
+    }
+
+    pub(super) async fn describe(&self, entry: &Entry) -> Result<Described, Failure> {
+        let headers = self.bucket.head(&entry.key).await?;
+        let headers =
+            headers.ok_or_else(|| Failure::Unusable("it was deleted since it was listed".into()))?;
+        self.described(entry, &headers).await
+    }
+
+    async fn described(&self, entry: &Entry, given: &HeaderMap) -> Result<Described, Failure> {
+        let mut headers = kept(given);
+        if given.get(TAGGING_COUNT).is_some_and(|count| count != "0") {
+            let tags = self.bucket.tags(&entry.key).await?;
+            let tags = tags.parse().map_err(|_| Failure::Unusable("its tags fit into no header".into()))?;
+            headers.insert(TAGGING, tags);
+        }
+        let etag_is_opaque = given.get(ENCRYPTION).is_some_and(|by| by != "AES256");
+        Ok(Described { headers, etag_is_opaque })
+    }
+
+    pub(super) async fn read(&self, entry: &Entry, range: Range<u64>) -> Result<Bytes, Failure> {
+        Ok(self.bucket.read(entry, Some(range)).await?.1)
+    }
+
+    pub(super) async fn part_size(&self, entry: &Entry) -> Result<Option<u64>, Failure> {
+        let Some(parts) = entry.parts() else { return Ok(None) };
+        let told = self.bucket.parts(&entry.key).await?;
+        Ok(told.filter(|(count, _)| *count == parts).map(|(_, size)| size))
+    }
+}
+
+fn kept(given: &HeaderMap) -> HeaderMap {
+    let kept = |name: &HeaderName| KEPT.contains(name) || name.as_str().starts_with(USER_METADATA);
+    given.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_set_is_kept_and_what_the_endpoint_adds_is_not() {
+        let given = [
+            ("content-type", "a/b"),
+            ("content-encoding", "gzip"),
+            ("expires", "Thu, 01 Jan 2099 00:00:00 GMT"),
+            ("x-amz-meta-a", "1"),
+            ("content-length", "3"),
+            ("etag", "\"e\""),
+            ("date", "today"),
+            ("x-amz-request-id", "7"),
+            ("x-amz-storage-class", "GLACIER_IR"),
+        ];
+        let headers = given.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        let kept = kept(&HeaderMap::from_iter(headers));
+        let mut names: Vec<_> = kept.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-encoding", "content-type", "expires", "x-amz-meta-a"]);
+    }
+}

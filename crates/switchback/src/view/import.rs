@@ -1,0 +1,95 @@
+//! What an import did.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::output::{Show, fields};
+use crate::time::{bytes, duration};
+
+/// One run of an import.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ImportView {
+    /// The folder, or the endpoint, bucket and prefix.
+    pub source: String,
+    /// The endpoint, bucket and prefix.
+    pub target: String,
+    /// Nothing was moved: what is due was counted.
+    pub plan: bool,
+    /// Objects that are due; of a plan only.
+    pub due_objects: u64,
+    /// Their bytes; of a plan only.
+    pub due_bytes: u64,
+    /// Objects that the source lists.
+    pub listed: u64,
+    /// Of these, those that were there from an earlier run.
+    pub unchanged: u64,
+    /// Of these, those that were moved.
+    pub objects: u64,
+    /// What arrived, that of objects which failed in the end included.
+    pub bytes: u64,
+    /// Objects that were deleted since the source has them no more.
+    pub deleted: u64,
+    /// Objects that failed.
+    pub failed: u64,
+    /// The first thousand of them.
+    pub failures: Vec<FailedView>,
+    /// From begin to end.
+    pub elapsed_ms: u64,
+}
+
+/// An object that failed.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailedView {
+    /// In the source.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Show for ImportView {
+    fn show(&self) -> String {
+        if self.plan {
+            let due = format!("{} objects, {}", self.due_objects, bytes(self.due_bytes));
+            return fields(&[("from", self.source.clone()), ("to", self.target.clone()), ("due", due)]);
+        }
+        let time = Duration::from_millis(self.elapsed_ms);
+        let rate = bytes((self.bytes as f64 / time.as_secs_f64().max(0.001)) as u64);
+        let unless_none = |count: u64| if count == 0 { String::new() } else { format!("{count} objects") };
+        fields(&[
+            ("from", self.source.clone()),
+            ("to", self.target.clone()),
+            ("listed", format!("{} objects", self.listed)),
+            ("unchanged", unless_none(self.unchanged)),
+            (
+                "moved",
+                format!("{} objects, {} in {} ({rate}/s)", self.objects, bytes(self.bytes), duration(time)),
+            ),
+            ("deleted", unless_none(self.deleted)),
+            ("failed", unless_none(self.failed)),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_see_what_was_done_and_nothing_of_what_was_not() {
+        let view = ImportView {
+            listed: 3,
+            objects: 2,
+            bytes: 2048,
+            failed: 1,
+            elapsed_ms: 2000,
+            ..Default::default()
+        };
+        assert_eq!(
+            view.show(),
+            "listed     3 objects\nmoved      2 objects, 2.00 KiB in 2.0 s (1.00 KiB/s)\nfailed     1 objects\n"
+        );
+        let plan = ImportView { plan: true, due_objects: 7, due_bytes: 1024, ..view };
+        assert_eq!(plan.show(), "due   7 objects, 1.00 KiB\n");
+    }
+}
