@@ -33,6 +33,9 @@ use crate::record::{BlobId, Segment};
 /// Bytes written at a time. A writer holds two of these: one filling, one on its way to the disk.
 const PIECE_BYTES: usize = 4 << 20;
 
+/// Bytes that come in smaller pieces than this are copied together.
+const GATHER_BYTES: usize = 64 << 10;
+
 /// Bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
 
@@ -112,7 +115,7 @@ impl Blobs {
             store: self.store.clone(),
             blob,
             size: 0,
-            piece: BytesMut::new(),
+            piece: Piece::default(),
             upload: None,
             in_flight: None,
         }
@@ -187,9 +190,12 @@ fn read_file(
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_BYTES);
         let start = range.start;
         let (file, piece) = blocking("read", move || {
-            let mut piece = vec![0; length];
+            let mut piece = Vec::with_capacity(length);
             file.seek(SeekFrom::Start(start))?;
-            file.read_exact(&mut piece)?;
+            let read = file.by_ref().take(length as u64).read_to_end(&mut piece)?;
+            if read < length {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
             Ok((file, piece))
         })
         .await?;
@@ -197,12 +203,44 @@ fn read_file(
     })
 }
 
+/// Bytes on their way to the disk together. Large ones are taken as they came; small ones are gathered,
+/// because each is a call to the disk and keeps alive the buffer that it came in.
+#[derive(Default)]
+struct Piece {
+    whole: Vec<Bytes>,
+    small: BytesMut,
+    bytes: usize,
+}
+
+impl Piece {
+    fn push(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        if bytes.len() < GATHER_BYTES {
+            self.small.extend_from_slice(&bytes);
+        } else {
+            self.end_small();
+            self.whole.push(bytes);
+        }
+    }
+
+    fn end_small(&mut self) {
+        if !self.small.is_empty() {
+            self.whole.push(std::mem::take(&mut self.small).freeze());
+        }
+    }
+
+    fn into_payload(mut self) -> PutPayload {
+        self.end_small();
+        self.whole.into_iter().collect()
+    }
+}
+
 /// A blob that is being written. Dropped before it is finished, it leaves nothing that counts.
 pub struct BlobWriter {
     store: Arc<LocalFileSystem>,
     blob: BlobId,
     size: u64,
-    piece: BytesMut,
+    piece: Piece,
     upload: Option<Box<dyn MultipartUpload>>,
     in_flight: Option<JoinHandle<object_store::Result<()>>>,
 }
@@ -223,16 +261,16 @@ impl BlobWriter {
     /// Appends bytes; waits for the disk when it falls behind. After an error only dropping is left.
     pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.size += bytes.len() as u64;
-        self.piece.extend_from_slice(&bytes);
-        while self.piece.len() >= PIECE_BYTES {
-            let piece = self.piece.split_to(PIECE_BYTES).freeze();
+        self.piece.push(bytes);
+        if self.piece.bytes >= PIECE_BYTES {
+            let piece = std::mem::take(&mut self.piece);
             self.send(piece).await?;
         }
         Ok(())
     }
 
     /// Starts to write one piece, after the one before it is written.
-    async fn send(&mut self, piece: Bytes) -> Result<()> {
+    async fn send(&mut self, piece: Piece) -> Result<()> {
         self.settle().await?;
         let upload = match &mut self.upload {
             Some(upload) => upload,
@@ -241,7 +279,7 @@ impl BlobWriter {
                 self.upload.insert(begun.map_err(|error| failed("create", error))?)
             }
         };
-        self.in_flight = Some(tokio::spawn(upload.put_part(PutPayload::from_bytes(piece))));
+        self.in_flight = Some(tokio::spawn(upload.put_part(piece.into_payload())));
         Ok(())
     }
 
@@ -253,12 +291,12 @@ impl BlobWriter {
 
     /// Makes the blob durable (file and folder) and says what to name in the commit.
     pub async fn finish(mut self) -> Result<Segment> {
-        let rest = std::mem::take(&mut self.piece).freeze();
+        let rest = std::mem::take(&mut self.piece);
         if self.upload.is_none() {
-            let put = self.store.put(&location(self.blob), PutPayload::from_bytes(rest)).await;
+            let put = self.store.put(&location(self.blob), rest.into_payload()).await;
             put.map_err(|error| failed("write", error))?;
         } else {
-            if !rest.is_empty() {
+            if rest.bytes > 0 {
                 self.send(rest).await?;
             }
             self.settle().await?;
