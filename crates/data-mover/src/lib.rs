@@ -126,8 +126,10 @@ pub async fn serve(
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX),
     );
+    let limits = flow::limit::limits();
     let peers = listeners.replication.into_iter().map(|listener| {
-        switchback_kit::tls::serve(listener, identity.clone(), replication.clone(), stop.clone())
+        let (identity, routes) = (identity.clone(), replication.clone());
+        switchback_kit::tls::serve_with(listener, identity, routes, &limits, stop.clone())
     });
     let serving = async {
         tokio::try_join!(

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use switchback_kit::tls::{Dial, Expect, IdentityWatch, Limits};
+use switchback_kit::tls::{Dial, Expect, IdentityWatch};
 use switchback_model::{Content, ContentId, Epoch, FeedId, LinkId};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::Desired;
 use crate::flow::agree::{Directions, PeerHead};
-use crate::flow::limit::CONTACT_TIME;
+use crate::flow::limit::{CONTACT_TIME, LINK_BATCHES_MAX, limits};
 use crate::progress::{Horizon, Meter};
 use crate::retry::Retries;
 use crate::rpc::pending::Listed;
@@ -28,6 +28,8 @@ pub(crate) struct Link {
     observed: Mutex<Observed>,
     flows: Mutex<BTreeMap<ContentId, Arc<Flow>>>,
     bulk: Mutex<Option<Dial>>,
+    /// Batches that may be on their way besides one of each content.
+    pub(crate) batches: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -146,6 +148,7 @@ impl Link {
             observed: Mutex::new(Observed { known_epoch, ..Observed::default() }),
             flows: Mutex::default(),
             bulk: Mutex::default(),
+            batches: Arc::new(Semaphore::new(LINK_BATCHES_MAX)),
             desired: watch::Sender::new(Arc::new(desired)),
         };
         link.follow_desired();
@@ -292,7 +295,7 @@ impl Link {
     pub(crate) fn dial(&self, identity: &IdentityWatch) -> Dial {
         let desired = self.desired();
         let expect = Expect::Incarnation(desired.peer_system, desired.peer_incarnation);
-        switchback_kit::tls::channel(&desired.peer_address, identity, expect, &Limits::default())
+        switchback_kit::tls::channel(&desired.peer_address, identity, expect, &limits())
     }
 
     fn observed(&self) -> MutexGuard<'_, Observed> {

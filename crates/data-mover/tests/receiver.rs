@@ -14,7 +14,7 @@ use switchback_proto::replication::v1::refusal::Reason;
 use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
 use switchback_proto::replication::v1::sender_message::Body;
 use switchback_proto::replication::v1::{
-    Ack, Batch, Change, Hello, LinkHeader, Noted, ReceiverMessage, Run, SenderMessage, Welcome,
+    Ack, Batch, Change, Hello, LinkHeader, Manifest, Noted, ReceiverMessage, Run, SenderMessage, Welcome,
 };
 use switchback_store::{Body as Bytes, Object, Payload, Record, RecordKey};
 use tokio::sync::mpsc;
@@ -137,6 +137,27 @@ async fn the_cursor_waits_until_the_sender_has_noted_what_was_refused() {
     sender.say(Body::Noted(Noted { batch: 1 })).await;
     let next = sender.batch(2, Vec::new(), 20).await;
     assert_eq!(next.cursor, 20);
+    pair.stop().await;
+}
+
+/// The stream is read on while a commit is on its way, so the note may be heard before its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cursor_follows_what_was_on_its_way_when_the_sender_noted_a_refusal() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.stop().await;
+    pair.steer_west(&content, 0, Way::West).await;
+
+    let (mut sender, _) = Sender::hello(&pair, &content).await;
+    assert_eq!(sender.batch(1, vec![damaged(5)], 10).await.refused.len(), 1);
+    sender.say(Body::Batch(Batch { number: 2, changes: Vec::new(), through: 20 })).await;
+    sender.say(Body::Noted(Noted { batch: 1 })).await;
+    assert!(matches!(sender.answer().await, Answer::Ack(ack) if ack.batch == 2));
+    // What is asked after the note is answered after it.
+    sender.say(Body::Manifest(Manifest::default())).await;
+    assert!(matches!(sender.answer().await, Answer::Missing(_)));
+    let (_, welcome) = Sender::hello(&pair, &content).await;
+    assert_eq!(welcome.cursor, 20);
     pair.stop().await;
 }
 

@@ -6,9 +6,11 @@ use switchback_proto::replication::v1::Change as WireChange;
 use switchback_store::{
     Body, Catalogue, Change, ChangeBatch, ChangesRequest, Error, Record, RecordKey, Result,
 };
+use tokio::task::JoinHandle;
 
 use super::limit::{BATCH_BYTES_MAX, BATCH_FOLLOWING_MAX, BATCH_RECORDS_MAX};
 use super::window::Flown;
+use crate::mover::now_unix_ms;
 
 /// A batch that has no number yet.
 #[derive(Debug, Default)]
@@ -78,29 +80,52 @@ impl Draft {
 pub struct Reader {
     content: ContentId,
     peer_feed: FeedId,
+    place: Place,
+    /// When the feed was last read, Unix ms, and its head then.
+    seen: (i64, u64),
+    /// There was more when the feed was last read.
+    has_more: bool,
+    ahead: Option<JoinHandle<Result<Stretch>>>,
+}
+
+/// How far a feed has been read.
+#[derive(Clone, Copy)]
+struct Place {
     after: u64,
     /// Configuration up to here has been given ahead of its place.
     configuration_after: u64,
-    head: u64,
+}
+
+/// What came of one read.
+struct Stretch {
+    /// None at the end of the feed.
+    draft: Option<Draft>,
+    /// Where the next read begins.
+    place: Place,
+    seen: (i64, u64),
+    /// There is more.
+    has_more: bool,
 }
 
 impl Reader {
     /// Of the feed of `content`, from the cursor of the peer whose feed is `peer_feed`.
     #[must_use]
     pub fn new(content: ContentId, peer_feed: FeedId, cursor: u64) -> Self {
-        Self { content, peer_feed, after: cursor, configuration_after: cursor, head: cursor }
+        let place = Place { after: cursor, configuration_after: cursor };
+        Self { content, peer_feed, place, seen: (0, cursor), has_more: false, ahead: None }
     }
 
-    /// The feed's head when it was last read.
+    /// When the feed was read for the last batch, Unix ms, and its head then.
     #[must_use]
-    pub fn head(&self) -> u64 {
-        self.head
+    pub fn seen(&self) -> (i64, u64) {
+        self.seen
     }
 
     /// Everything through `sequence` is on the other side by other means.
     pub fn skip_to(&mut self, sequence: u64) {
-        self.after = self.after.max(sequence);
-        self.configuration_after = self.configuration_after.max(sequence);
+        self.ahead = None;
+        self.place.after = self.place.after.max(sequence);
+        self.place.configuration_after = self.place.configuration_after.max(sequence);
     }
 
     /// The next batch; none when the feed has been read to its end. A stretch that holds nothing
@@ -109,24 +134,58 @@ impl Reader {
     /// # Errors
     /// The store failed.
     pub async fn next(&mut self, catalogue: &Catalogue) -> Result<Option<Draft>> {
-        let ahead = self.read(catalogue, self.configuration_after, true).await?;
+        let stretch = match self.ahead.take() {
+            Some(ahead) => ahead.await.unwrap_or(Err(Error::Poisoned))?,
+            None => self.read(catalogue).await?,
+        };
+        (self.place, self.seen, self.has_more) = (stretch.place, stretch.seen, stretch.has_more);
+        Ok(stretch.draft)
+    }
+
+    /// Begins to read the batch after the last one, if there is one, while that is on its way.
+    pub(crate) fn read_ahead(&mut self, catalogue: &Catalogue) {
+        if self.has_more && self.ahead.is_none() {
+            self.ahead = Some(tokio::spawn(self.read(catalogue)));
+        }
+    }
+
+    fn read(&self, catalogue: &Catalogue) -> impl Future<Output = Result<Stretch>> + Send + use<> {
+        let (catalogue, content) = (catalogue.clone(), self.content);
+        let (peer_feed, place) = (self.peer_feed, self.place);
+        blocking(move || place.read(&catalogue, content, peer_feed))
+    }
+}
+
+impl Place {
+    fn read(self, catalogue: &Catalogue, content: ContentId, peer_feed: FeedId) -> Result<Stretch> {
+        let request = |after, configuration_only| ChangesRequest {
+            exclude: Some(peer_feed),
+            after,
+            configuration_only,
+            changes_max: BATCH_RECORDS_MAX,
+            bytes_max: BATCH_BYTES_MAX,
+        };
+        let at_unix_ms = now_unix_ms();
+        let ahead = catalogue.changes(content, &request(self.configuration_after, true))?;
         if !ahead.changes.is_empty() {
             let mut draft = Draft::default();
             ahead.changes.iter().for_each(|change| draft.push(change.sequence, &change.record));
-            self.configuration_after = ahead.changes.last().map_or(ahead.through, |last| last.sequence);
-            return Ok(Some(draft));
+            let configuration_after = ahead.changes.last().map_or(ahead.through, |last| last.sequence);
+            let place = Self { configuration_after, ..self };
+            // Nothing was seen of the rest of the feed.
+            return Ok(Stretch { draft: Some(draft), place, seen: (0, self.after), has_more: true });
         }
-        let batch = self.read(catalogue, self.after, false).await?;
-        self.head = batch.head;
+        let batch = catalogue.changes(content, &request(self.after, false))?;
+        let seen = (at_unix_ms, batch.head);
         if batch.through <= self.after {
-            return Ok(None);
+            return Ok(Stretch { draft: None, place: self, seen, has_more: false });
         }
         let draft = self.draft(&batch);
-        self.after = draft.through;
-        Ok(Some(draft))
+        let place = Self { after: draft.through, ..self };
+        Ok(Stretch { has_more: place.after < batch.head, draft: Some(draft), place, seen })
     }
 
-    fn draft(&self, batch: &ChangeBatch) -> Draft {
+    fn draft(self, batch: &ChangeBatch) -> Draft {
         let mut draft = Draft::progress(batch.through);
         for Change { sequence, record } in &batch.changes {
             let given = record.key.is_configuration() && *sequence <= self.configuration_after;
@@ -140,18 +199,6 @@ impl Reader {
             }
         }
         draft
-    }
-
-    async fn read(&self, catalogue: &Catalogue, after: u64, configuration_only: bool) -> Result<ChangeBatch> {
-        let request = ChangesRequest {
-            exclude: Some(self.peer_feed),
-            after,
-            configuration_only,
-            changes_max: BATCH_RECORDS_MAX,
-            bytes_max: BATCH_BYTES_MAX,
-        };
-        let (catalogue, content) = (catalogue.clone(), self.content);
-        blocking(move || catalogue.changes(content, &request)).await
     }
 }
 

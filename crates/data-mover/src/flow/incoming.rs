@@ -10,8 +10,10 @@ use switchback_proto::mover::record::v1::{Partial, PartialBlob};
 use switchback_proto::replication::v1::{Demand, ReceiverMessage, receiver_message};
 use switchback_store::{BlobId, BlobWriter, Object, Segment};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::body::{ContentHasher, plan_pieces};
+use super::limit::PIECES_ENDING_MAX;
 use crate::mover::{Mover, now_unix_ms};
 
 /// A partial body is not resumed when its lease ends sooner than this: it could end in the middle.
@@ -53,18 +55,47 @@ pub(crate) struct IncomingBody {
     size: u64,
     offset: u64,
     written: Vec<Segment>,
+    /// Pieces that came after those written and are being made durable.
+    ending: VecDeque<Ending>,
+    /// A note of what is written that is being made durable; one at a time, and the last ones may be
+    /// left out: what is not noted is sent again.
+    noting: Option<JoinHandle<Result<(), switchback_kit::durable::Error>>>,
     left: VecDeque<(BlobId, u64)>,
     writer: Option<BlobWriter>,
     /// Absent after a resumption: the bytes before it are read back at the end.
     hasher: Option<Box<ContentHasher>>,
-    lease: i64,
+    /// Until when its blobs are promised; none before [`lease`].
+    lease: Option<i64>,
     /// False when another body of the same bytes is already remembered as partial.
     remembered: bool,
 }
 
+/// One piece that is being made durable.
+struct Ending {
+    blob: BlobId,
+    size: u64,
+    done: JoinHandle<switchback_store::Result<Segment>>,
+}
+
+/// Promises the blobs of those bodies that begin anew, all in one commit: nothing is written to a blob
+/// before that.
+pub(crate) async fn lease<'a>(
+    mover: &Mover,
+    bodies: impl Iterator<Item = &'a mut IncomingBody>,
+) -> Result<(), Error> {
+    let mut fresh: Vec<_> = bodies.filter(|body| body.lease.is_none()).collect();
+    let blobs: Vec<_> = fresh.iter().flat_map(|body| body.left.iter().map(|(blob, _)| *blob)).collect();
+    if blobs.is_empty() {
+        return Ok(());
+    }
+    let lease = i64::try_from(mover.catalogue.lease_blobs(blobs).await?).unwrap_or(i64::MAX);
+    fresh.iter_mut().for_each(|body| body.lease = Some(lease));
+    Ok(())
+}
+
 impl IncomingBody {
-    /// Goes on with what is here of this body, or begins anew.
-    pub(crate) async fn begin(
+    /// Goes on with what is here of this body, or begins anew; see [`lease`].
+    pub(crate) fn begin(
         mover: &Mover,
         content: ContentId,
         object: &Object,
@@ -75,35 +106,27 @@ impl IncomingBody {
             partial.leased_unix_ms - now_unix_ms() > LEASE_LEFT_MIN_MS
                 && partial.blobs.iter().map(|blob| blob.size).sum::<u64>() == object.size
         });
-        let body = match resumable {
+        Ok(match resumable {
             Some(partial) => Self::resume(content, object, &partial),
-            None => Self::fresh(mover, content, object, remembered).await?,
-        };
-        Ok(body)
+            None => Self::fresh(content, object, remembered),
+        })
     }
 
-    async fn fresh(
-        mover: &Mover,
-        content: ContentId,
-        object: &Object,
-        remembered: bool,
-    ) -> Result<Self, Error> {
-        let left: VecDeque<_> =
-            plan_pieces(object.size).into_iter().map(|size| (BlobId::random(), size)).collect();
-        let blobs = left.iter().map(|(blob, _)| *blob).collect();
-        let lease = i64::try_from(mover.catalogue.lease_blobs(blobs).await?).unwrap_or(i64::MAX);
-        Ok(Self {
+    fn fresh(content: ContentId, object: &Object, remembered: bool) -> Self {
+        Self {
             content,
             hash: object.content_hash,
             size: object.size,
             offset: 0,
             written: Vec::new(),
-            left,
+            ending: VecDeque::new(),
+            noting: None,
+            left: plan_pieces(object.size).into_iter().map(|size| (BlobId::random(), size)).collect(),
             writer: None,
             hasher: Some(Box::new(ContentHasher::of(object))),
-            lease,
+            lease: None,
             remembered,
-        })
+        }
     }
 
     fn resume(content: ContentId, object: &Object, partial: &Partial) -> Self {
@@ -122,9 +145,11 @@ impl IncomingBody {
             offset: written.iter().map(|segment| segment.size).sum(),
             hasher: written.is_empty().then(|| Box::new(ContentHasher::of(object))),
             written,
+            ending: VecDeque::new(),
+            noting: None,
             left: blobs[whole..].iter().copied().collect(),
             writer: None,
-            lease: partial.leased_unix_ms,
+            lease: Some(partial.leased_unix_ms),
             remembered: true,
         }
     }
@@ -141,6 +166,11 @@ impl IncomingBody {
 
     pub(crate) fn is_whole(&self) -> bool {
         self.offset == self.size
+    }
+
+    /// Bytes that came and are not durable yet.
+    pub(crate) fn unflushed(&self) -> u64 {
+        self.ending.iter().map(|piece| piece.size).sum()
     }
 
     /// Takes the next bytes; waits for the disk when it falls behind.
@@ -165,13 +195,47 @@ impl IncomingBody {
         Ok(())
     }
 
+    /// A piece has all its bytes: it becomes durable while the next one comes.
     async fn end_piece(&mut self, mover: &Mover) -> Result<(), Error> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
-        self.written.push(writer.finish().await?);
-        self.left.pop_front();
+        let Some((blob, size)) = self.left.pop_front() else { return Ok(()) };
+        self.ending.push_back(Ending { blob, size, done: tokio::spawn(writer.finish()) });
+        if self.ending.len() >= PIECES_ENDING_MAX {
+            self.await_piece().await?;
+        }
+        while self.ending.front().is_some_and(|piece| piece.done.is_finished()) {
+            self.await_piece().await?;
+        }
         // A body of one piece has nothing to resume.
-        if self.remembered && self.written.len() + self.left.len() > 1 {
-            mover.memory.put_partial(self.content, &self.hash, &self.partial()).await?;
+        if self.remembered && self.written.len() + self.ending.len() + self.left.len() > 1 {
+            self.note(mover).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the oldest piece is durable.
+    async fn await_piece(&mut self) -> Result<(), Error> {
+        if let Some(piece) = self.ending.pop_front() {
+            self.written.push(piece.done.await.map_err(|_| switchback_store::Error::Poisoned)??);
+        }
+        Ok(())
+    }
+
+    /// Notes what is written, unless the note before is still being made.
+    async fn note(&mut self, mover: &Mover) -> Result<(), Error> {
+        if self.written.is_empty() || self.noting.as_ref().is_some_and(|noting| !noting.is_finished()) {
+            return Ok(());
+        }
+        self.await_note().await?;
+        let (memory, content, hash, partial) =
+            (mover.memory.clone(), self.content, self.hash, self.partial());
+        self.noting = Some(tokio::spawn(async move { memory.put_partial(content, &hash, &partial).await }));
+        Ok(())
+    }
+
+    async fn await_note(&mut self) -> Result<(), Error> {
+        if let Some(noting) = self.noting.take() {
+            noting.await.map_err(|_| switchback_store::Error::Poisoned)??;
         }
         Ok(())
     }
@@ -179,25 +243,32 @@ impl IncomingBody {
     fn partial(&self) -> Partial {
         let written = self.written.iter().map(|segment| (segment.blob, segment.size));
         let blobs = written
+            .chain(self.ending.iter().map(|piece| (piece.blob, piece.size)))
             .chain(self.left.iter().copied())
             .map(|(blob, size)| PartialBlob { blob_id: blob.as_bytes().to_vec().into(), size })
             .collect();
         let written = u32::try_from(self.written.len()).unwrap_or(u32::MAX);
-        Partial { blobs, written, leased_unix_ms: self.lease }
+        Partial { blobs, written, leased_unix_ms: self.lease.unwrap_or_default() }
     }
 
-    /// Compares the whole body with its hash. None: it is damaged, and what was written is given
-    /// up. While much is read back the sender hears from us now and then.
+    /// Compares the whole body with its hash, and waits until it is durable. None: it is damaged, and
+    /// what was written is given up. A body that was resumed is read back, into `fresh`; meanwhile the
+    /// sender hears from us now and then.
     pub(crate) async fn verify(
         mut self,
         mover: &Mover,
-        object: &Object,
+        fresh: ContentHasher,
         alive: &Alive,
     ) -> Result<Option<Vec<Segment>>, Error> {
+        while !self.ending.is_empty() {
+            self.await_piece().await?;
+        }
+        // A note that came later than the record would stay.
+        self.await_note().await?;
         let hasher = match self.hasher.take() {
             Some(hasher) => hasher,
             None => {
-                let mut hasher = Box::new(ContentHasher::of(object));
+                let mut hasher = Box::new(fresh);
                 for segment in &self.written {
                     alive.tell().await;
                     let mut bytes = mover.blobs.read(segment.blob, 0..segment.size).await?;
@@ -217,7 +288,7 @@ impl IncomingBody {
     }
 
     /// Forgets the body and lets its blobs be swept.
-    pub(crate) async fn give_up(self, mover: &Mover) -> Result<(), Error> {
+    async fn give_up(self, mover: &Mover) -> Result<(), Error> {
         let blobs = self.written.iter().map(|segment| segment.blob);
         let blobs = blobs.chain(self.left.iter().map(|(blob, _)| *blob)).collect();
         if self.remembered {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use switchback_kit::tls::Limits;
+
 /// Epochs and heads are exchanged this often.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -25,17 +27,56 @@ pub(crate) const BATCH_BYTES_MAX: usize = 512 * 1024;
 /// with them the cursor, then come every second even at 64 MB/s.
 pub(crate) const BATCH_FOLLOWING_MAX: u64 = 64 << 20;
 
-/// Batches on their way without an acknowledgement, so that the line is busy for a round trip.
-pub(crate) const WINDOW_BATCHES: usize = 8;
+/// Batches on their way without an acknowledgement, so that the line is busy for a round trip: 16 MiB
+/// of small objects, which is 1 Gb/s over 130 ms.
+pub(crate) const WINDOW_BATCHES: usize = 32;
+
+/// The same with a receiver that does not say how many it takes.
+pub(crate) const WINDOW_BATCHES_UNTOLD: usize = 8;
+
+/// Batches on their way on one link, of all its contents together: 64 MiB. Each content may have one
+/// besides, so that none stands still because others are busy.
+pub(crate) const LINK_BATCHES_MAX: usize = 128;
+
+/// Records, and bytes of small bodies, that a receiver makes durable in one commit, unless a single
+/// batch has more: commits of its own clients wait no longer than for one full batch.
+pub(crate) const COMMIT_RECORDS_MAX: usize = BATCH_RECORDS_MAX;
+pub(crate) const COMMIT_BYTES_MAX: u64 = 4 << 20;
+
+/// Bytes on their way on one connection between movers, and on one of its streams: the window of
+/// batches fits into a stream's.
+const STREAM_BYTES: u32 = 20 << 20;
+const CONNECTION_BYTES: u32 = 64 << 20;
+
+/// Of the connections between movers.
+pub(crate) fn limits() -> Limits {
+    Limits {
+        stream_window_bytes: STREAM_BYTES,
+        connection_window_bytes: CONNECTION_BYTES,
+        ..Limits::default()
+    }
+}
 
 /// Bytes of one chunk of a body; equal to the frame, see the facts on gRPC.
 pub(crate) const CHUNK_BYTES: u64 = 256 * 1024;
+
+/// Chunks of a body that are read before they are sent.
+pub(crate) const CHUNKS_AHEAD: usize = 4;
 
 /// Messages between a flow and its stream: two chunks, one on its way and one ready.
 pub(crate) const QUEUE: usize = 2;
 
 /// A receiver cuts a body into blobs of at least this size and resumes after the last whole one.
 pub(crate) const PIECE_BYTES_MIN: u64 = 8 << 20;
+
+/// Pieces of one body that are being made durable while the next one comes: the disk is kept busy, and
+/// a piece is at most 8 MiB of memory.
+pub(crate) const PIECES_ENDING_MAX: usize = 3;
+
+/// Bodies that have come whole and are being made durable, of one flow, and their bytes that are not yet:
+/// many flushes at once cost a disk little more than one. With more the stream waits.
+pub(crate) const ENDING_MAX: usize = 32;
+pub(crate) const ENDING_BYTES_MAX: u64 = 64 << 20;
 
 /// Blobs of one body: what is known of a partial body must stay a small record.
 pub(crate) const PIECES_MAX: u64 = 1_000;

@@ -1,11 +1,12 @@
 //! The flows: what moves between two systems, and in which order.
 //!
-//! Decisions are pure and stand apart ([`agree`], [`window`], `body`), as does what a batch is made of
+//! Decisions are pure and stand apart ([`agree`], [`window`], `arrival`, `body`), as does what a batch is made of
 //! ([`feed`], [`compare`]): those four are public for who moves batches without these tasks. Tasks carry them out: `exchange`
 //! tells epochs and heads, `session` (opened by `sender`) and `receiver` are the two ends of one
 //! content's stream, and `supervisor` starts and stops them as the link manager's wishes change.
 
 pub mod agree;
+mod arrival;
 mod body;
 pub mod compare;
 pub(crate) mod exchange;

@@ -1,55 +1,70 @@
-//! A body on its way out, chunk by chunk.
-
-use std::collections::VecDeque;
+//! A body on its way out, chunk by chunk. The disk reads ahead of the line.
 
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use switchback_proto::replication::v1::Chunk;
-use switchback_store::{Blobs, Result, Segment};
+use switchback_store::{Blobs, Error, Result, Segment};
+use tokio::sync::mpsc;
 
-use super::limit::CHUNK_BYTES;
+use super::limit::{CHUNK_BYTES, CHUNKS_AHEAD};
 
 /// What is left to send of one body.
 pub(crate) struct OutgoingBody {
     pub(crate) batch: u64,
     pub(crate) index: u32,
     offset: u64,
+    end: u64,
     /// Blobs that are not begun, with the byte to begin at.
-    left: VecDeque<(Segment, u64)>,
-    reading: Option<BoxStream<'static, Result<Bytes>>>,
+    left: Vec<(Segment, u64)>,
+    reading: Option<mpsc::Receiver<Result<Bytes>>>,
 }
 
 impl OutgoingBody {
     /// The bytes of `segments` from `offset` on.
     pub(crate) fn new(batch: u64, index: u32, segments: &[Segment], offset: u64) -> Self {
         let mut skip = offset;
-        let mut left = VecDeque::new();
+        let mut left = Vec::new();
         for segment in segments {
             if skip >= segment.size {
                 skip -= segment.size;
             } else {
-                left.push_back((*segment, std::mem::take(&mut skip)));
+                left.push((*segment, std::mem::take(&mut skip)));
             }
         }
-        Self { batch, index, offset, left, reading: None }
+        let end = segments.iter().map(|segment| segment.size).sum();
+        Self { batch, index, offset, end, left, reading: None }
     }
 
     /// The next chunk; none when the body has been sent.
     pub(crate) async fn next(&mut self, blobs: &Blobs) -> Result<Option<Chunk>> {
-        loop {
-            if let Some(reading) = &mut self.reading {
-                if let Some(bytes) = reading.next().await {
-                    let bytes = bytes?;
-                    debug_assert!(bytes.len() as u64 <= CHUNK_BYTES, "the store reads in such pieces");
-                    let chunk = Chunk { batch: self.batch, index: self.index, offset: self.offset, bytes };
-                    self.offset += chunk.bytes.len() as u64;
-                    return Ok(Some(chunk));
-                }
-                self.reading = None;
+        let reading = self.reading.get_or_insert_with(|| {
+            let (chunks, reading) = mpsc::channel(CHUNKS_AHEAD);
+            tokio::spawn(read(blobs.clone(), std::mem::take(&mut self.left), chunks));
+            reading
+        });
+        let Some(bytes) = reading.recv().await.transpose()? else {
+            // A reader that ended early has failed.
+            return if self.offset < self.end { Err(Error::Poisoned) } else { Ok(None) };
+        };
+        debug_assert!(bytes.len() as u64 <= CHUNK_BYTES, "the store reads in such pieces");
+        let chunk = Chunk { batch: self.batch, index: self.index, offset: self.offset, bytes };
+        self.offset += chunk.bytes.len() as u64;
+        Ok(Some(chunk))
+    }
+}
+
+/// Reads to the end, to an error, or until nobody wants to know.
+async fn read(blobs: Blobs, left: Vec<(Segment, u64)>, chunks: mpsc::Sender<Result<Bytes>>) {
+    for (segment, from) in left {
+        let mut bytes = match blobs.read(segment.blob, from..segment.size).await {
+            Ok(bytes) => bytes,
+            Err(error) => return drop(chunks.send(Err(error)).await),
+        };
+        while let Some(piece) = bytes.next().await {
+            let failed = piece.is_err();
+            if chunks.send(piece).await.is_err() || failed {
+                return;
             }
-            let Some((segment, from)) = self.left.pop_front() else { return Ok(None) };
-            self.reading = Some(blobs.read(segment.blob, from..segment.size).await?);
         }
     }
 }

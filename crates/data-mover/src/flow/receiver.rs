@@ -1,31 +1,34 @@
 //! The receiving end of one content's stream.
 //!
-//! Batches are applied in their order, each with the cursor in one durable commit, and only then
-//! acknowledged. While refused changes are not yet on the sender's durable retry list, the cursor
+//! Batches are applied in their order, with the cursor in the same durable commit, and only then
+//! acknowledged. The stream is read on while the disk works: what came during one commit goes into
+//! the next, and bodies are made durable several at a time. While refused changes are not yet on the sender's durable retry list, the cursor
 //! stands still: a crash on either side then loses none of them.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use switchback_kit::tls::Peer;
 use switchback_model::{ContentId, FeedId, Hlc};
 use switchback_proto::replication::v1::receiver_message::Body as Answer;
 use switchback_proto::replication::v1::refusal::Reason;
 use switchback_proto::replication::v1::sender_message::Body;
 use switchback_proto::replication::v1::{
-    Ack, Batch, BodyDemand, Chunk, Demand, Hello, Manifest, ReceiverMessage, Refusal, RefusedChange,
-    SenderMessage, Welcome,
+    Ack, Batch, BodyDemand, Chunk, Demand, Hello, Manifest, ReceiverMessage, Refusal, SenderMessage, Welcome,
 };
-use switchback_store::{Applied, Body as StoreBody, Change, Cursor, Record, Sender};
+use switchback_store::{Body as StoreBody, Change, Cursor, Receipt, Record, Segment, Sender};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
+use super::arrival::{Arrived, Arriving, Group};
 use super::body::ContentHasher;
 use super::exchange::{find_link, obey, refusal};
 use super::feed::blocking;
 use super::incoming::{self, Alive, IncomingBody};
-use super::limit::{HELLO_TIME, WINDOW_BATCHES};
+use super::limit::{ENDING_BYTES_MAX, ENDING_MAX, HELLO_TIME, WINDOW_BATCHES};
 use crate::convert::{
     content_from_wire, digest_to_wire, lineage_from_wire, parting_from_wire, parting_to_wire,
 };
@@ -156,6 +159,7 @@ async fn welcome(
         ranges: ranges.into_iter().map(digest_to_wire).collect(),
         clock: mover.catalogue.clock()?.0,
         parting: parting.map(parting_to_wire),
+        batches_max: u32::try_from(WINDOW_BATCHES).unwrap_or(u32::MAX),
     };
     let receiver = Receiver {
         mover: Arc::clone(mover),
@@ -165,6 +169,9 @@ async fn welcome(
         stop,
         content: content.id,
         arriving: VecDeque::new(),
+        committing: None,
+        ending: JoinSet::new(),
+        unflushed: 0,
         not_noted: BTreeSet::new(),
         through: cursor,
         answers: answers.clone(),
@@ -186,32 +193,30 @@ struct Receiver {
     sender: Sender,
     stop: CancellationToken,
     content: ContentId,
-    /// Batches in order; the first one is applied as soon as its bodies are whole.
+    /// Batches in order; the first ones are made durable as soon as their bodies are whole.
     arriving: VecDeque<Arriving>,
+    /// The batches that are being made durable. What comes meanwhile waits and goes together.
+    committing: Option<Committing>,
+    /// Bodies that came and are being made durable.
+    ending: JoinSet<Ending>,
+    /// Their bytes that are not durable yet, at most.
+    unflushed: u64,
     /// Batches with refused changes that the sender has not noted yet.
     not_noted: BTreeSet<u64>,
-    /// How far the feed has been given, whether or not the cursor may follow.
+    /// How far the feed has been given and applied, whether or not the cursor may follow.
     through: u64,
     answers: mpsc::Sender<ReceiverMessage>,
 }
 
-/// A batch that is not applied yet.
-struct Arriving {
-    number: u64,
-    through: u64,
-    changes: Vec<Arrived>,
-    /// Bodies that were demanded, in the order they will come.
-    bodies: VecDeque<(usize, IncomingBody)>,
+/// One commit on its way.
+struct Committing {
+    group: Group,
+    done: BoxFuture<'static, switchback_store::Result<Receipt>>,
 }
 
-/// One change of it.
-struct Arrived {
-    change: Change,
-    /// Why it cannot be applied.
-    refused: Option<String>,
-    /// The sender keeps it on its own list: nothing is to be said about it.
-    withdrawn: bool,
-}
+/// What came of a body: its batch, its change, the bytes that were not durable yet, and where it is; `None`
+/// if it is damaged.
+type Ending = (u64, usize, u64, Result<Option<Vec<Segment>>, incoming::Error>);
 
 impl Receiver {
     async fn run(&mut self, inbound: &mut Streaming<SenderMessage>, welcome: Welcome) -> Ended {
@@ -219,9 +224,18 @@ impl Receiver {
             return ended;
         }
         self.flow.state().receiving_trouble.clear();
+        let ended = self.receive(inbound).await;
+        // What the store was given it may have made durable; that is told if somebody still listens.
+        match self.settle().await {
+            Ok(()) => ended,
+            Err(failed) => failed,
+        }
+    }
+
+    async fn receive(&mut self, inbound: &mut Streaming<SenderMessage>) -> Ended {
         let mut desired = self.link.watch_desired();
         loop {
-            let message = tokio::select! {
+            let done = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ended::Closed,
                 () = self.mover.shutdown.cancelled() => return Ended::Closed,
@@ -233,19 +247,29 @@ impl Receiver {
                     let text = "the other system does not take this content now";
                     return Ended::Refused(refusal(&header, Reason::NotReceiving, text));
                 }
-                message = inbound.message() => message,
+                receipt = durable(&mut self.committing) => self.committed(receipt).await,
+                Some(ending) = self.ending.join_next() => self.body_ended(ending),
+                message = inbound.message(), if self.has_room() => {
+                    let Ok(Some(SenderMessage { body: Some(body) })) = message else { return Ended::Closed };
+                    self.take(body).await
+                }
             };
-            let Ok(Some(SenderMessage { body: Some(body) })) = message else { return Ended::Closed };
-            if let Err(ended) = self.take(body).await {
+            if let Err(ended) = done {
                 return ended;
             }
+            self.commit_next();
         }
+    }
+
+    /// The disk keeps up with what comes.
+    fn has_room(&self) -> bool {
+        self.ending.len() < ENDING_MAX && self.unflushed < ENDING_BYTES_MAX
     }
 
     async fn take(&mut self, body: Body) -> Result<(), Ended> {
         match body {
-            Body::Batch(batch) => self.batch(batch).await?,
-            Body::Chunk(chunk) => self.chunk(chunk).await?,
+            Body::Batch(batch) => self.batch(batch).await,
+            Body::Chunk(chunk) => self.chunk(chunk).await,
             Body::BodyFailed(failed) => {
                 let arriving = self.find(failed.batch)?;
                 let index = failed.index as usize;
@@ -253,17 +277,20 @@ impl Receiver {
                 change.withdrawn = true;
                 // What came of it stays, to be resumed.
                 arriving.bodies.retain(|(wanted, _)| *wanted != index);
+                Ok(())
             }
             Body::Noted(noted) => {
+                // What is on its way to the disk was to leave the cursor where it is.
+                self.settle().await?;
                 self.not_noted.remove(&noted.batch);
                 if self.not_noted.is_empty() {
                     self.move_cursor().await?;
                 }
+                Ok(())
             }
-            Body::Manifest(manifest) => self.manifest(manifest).await?,
-            Body::Hello(_) => return Err(Ended::Protocol("a second hello")),
+            Body::Manifest(manifest) => self.manifest(manifest).await,
+            Body::Hello(_) => Err(Ended::Protocol("a second hello")),
         }
-        self.apply_ready().await
     }
 
     fn find(&mut self, number: u64) -> Result<&mut Arriving, Ended> {
@@ -282,20 +309,16 @@ impl Receiver {
     }
 
     async fn batch(&mut self, batch: Batch) -> Result<(), Ended> {
-        if self.arriving.len() >= WINDOW_BATCHES {
+        let committing = self.committing.as_ref().map_or(0, |committing| committing.group.batches.len());
+        if self.arriving.len() + committing >= WINDOW_BATCHES {
             return Err(Ended::Protocol("more batches than the window holds"));
         }
-        let mut arriving = Arriving {
-            number: batch.number,
-            through: batch.through,
-            changes: Vec::with_capacity(batch.changes.len()),
-            bodies: VecDeque::new(),
-        };
+        let mut arriving = Arriving { number: batch.number, through: batch.through, ..Arriving::default() };
         for (index, change) in batch.changes.into_iter().enumerate() {
             let mut record = Record::from_bytes(&change.record)?;
             let mut refused = None;
             if change.body_follows {
-                if let Some(body) = self.body(&mut record).await? {
+                if let Some(body) = self.body(&arriving, &mut record)? {
                     arriving.bodies.push_back((index, body));
                 }
             } else if !is_sound_inline(&record) {
@@ -304,6 +327,7 @@ impl Receiver {
             let change = Change { sequence: change.sequence, record };
             arriving.changes.push(Arrived { change, refused, withdrawn: false });
         }
+        incoming::lease(&self.mover, arriving.bodies.iter_mut().map(|(_, body)| body)).await?;
         let demand = |(index, body): &(usize, IncomingBody)| BodyDemand {
             index: u32::try_from(*index).unwrap_or(u32::MAX),
             offset: body.offset(),
@@ -313,11 +337,12 @@ impl Receiver {
             self.say(Answer::Demand(Demand { batch: batch.number, bodies })).await?;
         }
         self.arriving.push_back(arriving);
-        self.end_bodies().await
+        self.end_bodies(self.arriving.len() - 1);
+        Ok(())
     }
 
     /// Where the body of a record comes from: none when it is here already, under the same key.
-    async fn body(&mut self, record: &mut Record) -> Result<Option<IncomingBody>, Ended> {
+    fn body(&self, batch: &Arriving, record: &mut Record) -> Result<Option<IncomingBody>, Ended> {
         let here = self.mover.catalogue.record(self.content, &record.key)?;
         let Some(object) = record.as_object_mut() else { return Ok(None) };
         let same = here.as_ref().and_then(Record::as_object).filter(|here| {
@@ -329,88 +354,103 @@ impl Receiver {
             return Ok(None);
         }
         let hash = object.content_hash;
-        let twin = |arriving: &Arriving| arriving.bodies.iter().any(|(_, body)| body.is_of(&hash));
-        let remembered = !self.arriving.iter().any(twin);
-        Ok(Some(IncomingBody::begin(&self.mover, self.content, object, remembered).await?))
+        let remembered = !self.arriving.iter().chain([batch]).any(|arriving| arriving.awaits(&hash));
+        Ok(Some(IncomingBody::begin(&self.mover, self.content, object, remembered)?))
     }
 
     async fn chunk(&mut self, chunk: Chunk) -> Result<(), Ended> {
         let mover = Arc::clone(&self.mover);
         let (index, length) = (chunk.index as usize, chunk.bytes.len() as u64);
-        let body = self.find(chunk.batch)?.bodies.front_mut();
+        let place = self.arriving.iter().position(|arriving| arriving.number == chunk.batch);
+        let place = place.ok_or(Ended::Protocol("no such batch"))?;
+        let body = self.arriving[place].bodies.front_mut();
         let body = body.filter(|(wanted, _)| *wanted == index).map(|(_, body)| body);
         let body = body.ok_or(Ended::Protocol("a chunk that was not demanded"))?;
         body.write(&mover, chunk.offset, chunk.bytes).await?;
         self.flow.state().received.add(Instant::now(), 0, length);
-        self.end_bodies().await
+        self.end_bodies(place);
+        Ok(())
     }
 
-    /// Judges the bodies that are whole.
-    async fn end_bodies(&mut self) -> Result<(), Ended> {
-        let (mover, answers) = (Arc::clone(&self.mover), self.answers.clone());
-        for arriving in &mut self.arriving {
-            while arriving.bodies.front().is_some_and(|(_, body)| body.is_whole()) {
-                let Some((index, body)) = arriving.bodies.pop_front() else { break };
-                let arrived = &mut arriving.changes[index];
-                let Some(object) = arrived.change.record.as_object_mut() else { continue };
-                let alive = Alive { answers: answers.clone(), batch: arriving.number };
-                match Box::pin(body.verify(&mover, object, &alive)).await? {
-                    Some(segments) => object.body = StoreBody::Segments(segments),
-                    None => arrived.refused = Some("the bytes do not match the content hash".into()),
-                }
-            }
+    /// Judges the bodies of a batch that are whole, and makes them durable, while others come.
+    fn end_bodies(&mut self, place: usize) {
+        let arriving = &mut self.arriving[place];
+        while arriving.bodies.front().is_some_and(|(_, body)| body.is_whole()) {
+            let Some((index, body)) = arriving.bodies.pop_front() else { break };
+            let Some(object) = arriving.changes[index].change.record.as_object() else { continue };
+            let (mover, number, unflushed) = (Arc::clone(&self.mover), arriving.number, body.unflushed());
+            let alive = Alive { answers: self.answers.clone(), batch: number };
+            let hasher = ContentHasher::of(object);
+            arriving.ending.push((index, object.content_hash));
+            self.unflushed += unflushed;
+            self.ending.spawn(async move {
+                (number, index, unflushed, Box::pin(body.verify(&mover, hasher, &alive)).await)
+            });
+        }
+    }
+
+    fn body_ended(&mut self, ending: Result<Ending, JoinError>) -> Result<(), Ended> {
+        let (number, index, unflushed, body) = ending.map_err(|_| switchback_store::Error::Poisoned)?;
+        self.unflushed -= unflushed;
+        let body = body?;
+        let arriving = self.find(number)?;
+        arriving.ending.retain(|(ended, _)| *ended != index);
+        let arrived = &mut arriving.changes[index];
+        match (body, arrived.change.record.as_object_mut()) {
+            (Some(segments), Some(object)) => object.body = StoreBody::Segments(segments),
+            (Some(_), None) => {}
+            (None, _) => arrived.refused = Some("the bytes do not match the content hash".into()),
         }
         Ok(())
     }
 
-    async fn apply_ready(&mut self) -> Result<(), Ended> {
-        while self.arriving.front().is_some_and(|arriving| arriving.bodies.is_empty()) {
-            let Some(arriving) = self.arriving.pop_front() else { break };
-            self.apply(arriving).await?;
+    /// Begins to make durable what is whole, one commit at a time.
+    fn commit_next(&mut self) {
+        if self.committing.is_some() {
+            return;
         }
-        Ok(())
+        let Some((group, changes)) = Group::gather(&mut self.arriving) else { return };
+        let may_move = self.not_noted.is_empty() && group.through > 0;
+        let through = may_move.then_some(group.through);
+        let (mover, content, sender) = (Arc::clone(&self.mover), self.content, self.sender.clone());
+        let done = async move { mover.catalogue.apply(content, sender, changes, through).await };
+        self.committing = Some(Committing { group, done: Box::pin(done) });
     }
 
-    async fn apply(&mut self, arriving: Arriving) -> Result<(), Ended> {
-        self.through = self.through.max(arriving.through);
-        let mut refused = Vec::new();
-        let (mut places, mut changes) = (Vec::new(), Vec::new());
-        let mut hashes = Vec::new();
-        for (index, arrived) in (0..).zip(arriving.changes) {
-            if let Some(reason) = arrived.refused {
-                refused.push(RefusedChange { index, reason });
-            } else if !arrived.withdrawn {
-                if let Some(object) = arrived.change.record.as_object()
-                    && object.body.segments().len() > 1
-                {
-                    hashes.push(object.content_hash);
-                }
-                places.push((index, inline_size(&arrived.change.record)));
-                changes.push(arrived.change);
-            }
+    /// Waits for the commit that is on its way.
+    async fn settle(&mut self) -> Result<(), Ended> {
+        if self.committing.is_none() {
+            return Ok(());
         }
-        let may_move = self.not_noted.is_empty() && refused.is_empty() && arriving.through > 0;
-        let through = may_move.then_some(arriving.through);
-        let receipt = self.mover.catalogue.apply(self.content, self.sender.clone(), changes, through).await?;
+        let receipt = durable(&mut self.committing).await;
+        self.committed(receipt).await
+    }
+
+    async fn committed(&mut self, receipt: switchback_store::Result<Receipt>) -> Result<(), Ended> {
+        let Some(Committing { mut group, .. }) = self.committing.take() else { return Ok(()) };
+        let receipt = receipt?;
+        let mut results = receipt.results.into_iter();
         let (mut objects, mut bytes) = (0, 0);
-        for ((index, size), result) in places.into_iter().zip(&receipt.results) {
-            if let Some(reason) = reason_of(result) {
-                refused.push(RefusedChange { index, reason });
-            } else {
-                (objects, bytes) = (objects + 1, bytes + size);
+        for batch in &mut group.batches {
+            let (some, size) = batch.settle(&mut results);
+            (objects, bytes) = (objects + some, bytes + size);
+            self.through = self.through.max(batch.through);
+            if !batch.refused.is_empty() {
+                self.not_noted.insert(batch.number);
             }
         }
         // Only now that a record names the blobs are they no longer remembered as partial.
-        for hash in hashes {
+        for hash in group.hashes {
             self.mover.memory.remove_partial(self.content, &hash).await.map_err(incoming::Error::from)?;
-        }
-        if !refused.is_empty() {
-            self.not_noted.insert(arriving.number);
         }
         self.flow.state().received.add(Instant::now(), objects, bytes);
         self.mover.bells.ring(self.content);
         self.link.ring();
-        self.say(Answer::Ack(Ack { batch: arriving.number, cursor: receipt.cursor, refused })).await
+        for batch in group.batches {
+            let (cursor, refused) = (receipt.cursor, batch.refused);
+            self.say(Answer::Ack(Ack { batch: batch.number, cursor, refused })).await?;
+        }
+        Ok(())
     }
 
     /// All that was refused is on the sender's list: the cursor follows what was given.
@@ -424,15 +464,11 @@ impl Receiver {
     }
 }
 
-/// Why a change that was given was not applied, for the operator; none when it was.
-fn reason_of(result: &Applied) -> Option<String> {
-    match result {
-        Applied::Stored | Applied::Ignored | Applied::Won { .. } | Applied::Lost { .. } => None,
-        Applied::Quarantined { ahead_ms } => Some(format!(
-            "its time is {} s ahead of the other system's clock: compare the clocks of the two systems",
-            ahead_ms / 1_000
-        )),
-        Applied::LeaseExpired => Some("its bytes were given up before they were named".into()),
+/// What came of the commit that is on its way; for ever when there is none.
+async fn durable(committing: &mut Option<Committing>) -> switchback_store::Result<Receipt> {
+    match committing {
+        Some(committing) => (&mut committing.done).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -443,11 +479,4 @@ fn is_sound_inline(record: &Record) -> bool {
     let mut hasher = ContentHasher::of(object);
     hasher.update(bytes);
     bytes.len() as u64 == object.size && hasher.finish() == object.content_hash
-}
-
-fn inline_size(record: &Record) -> u64 {
-    match record.as_object().map(|object| &object.body) {
-        Some(StoreBody::Inline(bytes)) => bytes.len() as u64,
-        Some(StoreBody::Segments(_)) | None => 0,
-    }
 }

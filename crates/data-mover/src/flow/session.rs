@@ -16,7 +16,7 @@ use switchback_proto::replication::v1::{
     Ack, Batch, BodyFailed, Demand, Noted, ReceiverMessage, SenderMessage, Welcome,
 };
 use switchback_store::Lineage;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::compare::{Comparison, Next};
 use super::feed::{Draft, Reader, by_key};
@@ -46,6 +46,8 @@ pub(crate) struct Session<'a> {
     feed: FeedId,
     peer_feed: FeedId,
     window: Window,
+    /// For each batch on its way, its share of what the link may have on its way.
+    turns: VecDeque<Option<OwnedSemaphorePermit>>,
     reader: Reader,
     comparison: Option<Comparison>,
     /// Answers that the receiver waits for.
@@ -92,7 +94,8 @@ impl<'a> Session<'a> {
             outbound,
             feed,
             peer_feed,
-            window: Window::default(),
+            window: Window::of(welcome.batches_max),
+            turns: VecDeque::new(),
             reader: Reader::new(flow.content.id, peer_feed, welcome.cursor),
             comparison: None,
             answers: VecDeque::new(),
@@ -181,7 +184,12 @@ impl<'a> Session<'a> {
             Some(comparison) => comparison.has_work(),
             None => self.may_have_more,
         };
-        !self.answers.is_empty() || !self.bodies.is_empty() || (self.window.is_open() && feed)
+        !self.answers.is_empty() || !self.bodies.is_empty() || (self.is_open() && feed)
+    }
+
+    /// Another batch may leave. Where the link has enough on its way, one of each content still may.
+    fn is_open(&self) -> bool {
+        self.window.is_open() && (self.window.is_empty() || self.link.batches.available_permits() > 0)
     }
 
     /// What time alone brings. False: sending is not wished any more, or a repair is due.
@@ -241,6 +249,7 @@ impl<'a> Session<'a> {
 
     async fn acknowledged(&mut self, ack: Ack) -> Result<(), Ended> {
         let flying = self.window.land(ack.batch).map_err(words)?;
+        self.turns.pop_front();
         let mut failures = Vec::new();
         for refused in &ack.refused {
             let change =
@@ -327,7 +336,7 @@ impl<'a> Session<'a> {
                 Err(error) => return self.body_failed(&words(error)).await.map(Some),
             }
         }
-        if !self.window.is_open() {
+        if !self.is_open() {
             return Ok(None);
         }
         self.next_batch().await
@@ -375,8 +384,10 @@ impl<'a> Session<'a> {
         match self.reader.next(&self.mover.catalogue).await.map_err(words)? {
             Some(draft) => {
                 let mut state = self.flow.state();
-                state.horizon.sample(now_unix_ms(), self.reader.head());
+                let (at_unix_ms, head) = self.reader.seen();
+                state.horizon.sample(at_unix_ms, head);
                 drop(state);
+                self.reader.read_ahead(&self.mover.catalogue);
                 Ok(Some(self.launch(draft)))
             }
             None => {
@@ -403,6 +414,7 @@ impl<'a> Session<'a> {
     fn launch(&mut self, draft: Draft) -> Body {
         let (changes, flown, through) = draft.into_parts();
         let number = self.window.launch(flown);
+        self.turns.push_back(Arc::clone(&self.link.batches).try_acquire_owned().ok());
         Body::Batch(Batch { number, changes, through })
     }
 }

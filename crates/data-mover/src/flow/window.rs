@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use switchback_model::Version;
 use switchback_store::{RecordKey, Segment};
 
-use super::limit::WINDOW_BATCHES;
+use super::limit::{WINDOW_BATCHES, WINDOW_BATCHES_UNTOLD};
 
 /// One change on its way.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,17 +37,32 @@ pub struct Flying {
 pub struct OutOfOrder;
 
 /// Batches in order of their numbers, which have no gaps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Window {
     flying: VecDeque<Flying>,
     last: u64,
+    batches_max: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { flying: VecDeque::new(), last: 0, batches_max: WINDOW_BATCHES }
+    }
 }
 
 impl Window {
+    /// For a receiver that takes so many batches at once; 0: it does not say.
+    #[must_use]
+    pub fn of(batches_max: u32) -> Self {
+        let told = usize::try_from(batches_max).unwrap_or(usize::MAX);
+        let batches_max = if told == 0 { WINDOW_BATCHES_UNTOLD } else { told.min(WINDOW_BATCHES) };
+        Self { batches_max, ..Self::default() }
+    }
+
     /// Another batch may leave.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.flying.len() < WINDOW_BATCHES
+        self.flying.len() < self.batches_max
     }
 
     /// Nothing is on its way.
@@ -106,14 +121,16 @@ mod tests {
 
     #[test]
     fn no_more_than_the_window_is_on_its_way() {
-        let mut window = Window::default();
-        for number in 1..=WINDOW_BATCHES as u64 {
+        for (told, batches) in [(0, WINDOW_BATCHES_UNTOLD), (2, 2), (u32::MAX, WINDOW_BATCHES)] {
+            let mut window = Window::of(told);
+            for number in 1..=batches as u64 {
+                assert!(window.is_open());
+                assert_eq!(window.launch(vec![change("a")]), number);
+            }
+            assert!(!window.is_open());
+            window.land(1).unwrap();
             assert!(window.is_open());
-            assert_eq!(window.launch(vec![change("a")]), number);
         }
-        assert!(!window.is_open());
-        window.land(1).unwrap();
-        assert!(window.is_open());
     }
 
     #[test]
