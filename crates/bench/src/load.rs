@@ -1,0 +1,159 @@
+//! The objects that are moved: their bytes follow from their keys, so that nothing has to be kept to
+//! compare them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use tokio::task::JoinSet;
+
+use crate::client::{Client, Place};
+
+/// Bytes made at a time.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// Some objects of one size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    pub(crate) name: &'static str,
+    pub(crate) count: u64,
+    /// Bytes of each.
+    pub(crate) size: u64,
+    /// Clients that write or read at once.
+    pub(crate) clients: usize,
+}
+
+impl Work {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.count * self.size
+    }
+
+    fn key(&self, number: u64) -> String {
+        format!("{}/{number:06}", self.name)
+    }
+}
+
+/// The bytes of an object in its `edition`, which no compression makes small.
+fn pieces(key: &str, edition: u64, size: u64) -> impl Iterator<Item = Bytes> + Send + use<> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(key.as_bytes()).update(&edition.to_le_bytes());
+    let mut source = hasher.finalize_xof();
+    (0..size.div_ceil(PIECE_BYTES)).map(move |piece| {
+        let length = PIECE_BYTES.min(size - piece * PIECE_BYTES);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        source.fill(&mut bytes);
+        Bytes::from(bytes)
+    })
+}
+
+fn body(key: &str, edition: u64, size: u64) -> BoxStream<'static, Bytes> {
+    futures::stream::iter(pieces(key, edition, size)).boxed()
+}
+
+fn hash(key: &str, edition: u64, size: u64) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    pieces(key, edition, size).for_each(|piece| {
+        hasher.update(&piece);
+    });
+    hasher.finalize()
+}
+
+/// Writes the objects from number `from` on; answers how long it took.
+pub(crate) async fn write(place: &Place, work: Work, from: u64, edition: u64) -> anyhow::Result<Duration> {
+    each(place, work, from, move |mut client, key, size| async move {
+        client.put(&key, size, body(&key, edition, size)).await.map(|()| client)
+    })
+    .await
+}
+
+/// Reads all objects back and compares their hashes with those of what was written; `edition` says
+/// for each number which edition it is in.
+pub(crate) async fn verify(
+    place: &Place,
+    work: Work,
+    edition: impl Fn(&str) -> u64 + Clone + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    each(place, work, 0, move |mut client, key, size| {
+        let edition = edition(&key);
+        async move {
+            let mut hasher = blake3::Hasher::new();
+            client
+                .get(&key, |piece| {
+                    hasher.update(piece);
+                })
+                .await?;
+            ensure!(
+                hasher.finalize() == hash(&key, edition, size),
+                "{key} has other bytes than were written"
+            );
+            Ok(client)
+        }
+    })
+    .await
+    .map(drop)
+}
+
+/// The number in a key.
+pub(crate) fn number(key: &str) -> u64 {
+    key.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(u64::MAX)
+}
+
+async fn each<F, D>(place: &Place, work: Work, from: u64, act: F) -> anyhow::Result<Duration>
+where
+    F: Fn(Client, String, u64) -> D + Clone + Send + 'static,
+    D: Future<Output = anyhow::Result<Client>> + Send + 'static,
+{
+    let since = Instant::now();
+    let next = Arc::new(AtomicU64::new(from));
+    let mut clients = JoinSet::new();
+    for _ in 0..work.clients {
+        let (mut client, next, act) = (Client::connect(place).await?, Arc::clone(&next), act.clone());
+        clients.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= work.count {
+                    return anyhow::Ok(());
+                }
+                client = act(client, work.key(number), work.size).await?;
+            }
+        });
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.context("a client")??;
+    }
+    Ok(since.elapsed())
+}
+
+/// The same objects as files in `folder`.
+pub(crate) fn files(folder: &Path, work: Work) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    std::fs::create_dir_all(folder.join(work.name))?;
+    for number in 0..work.count {
+        let key = work.key(number);
+        let mut file = std::fs::File::create(folder.join(&key))?;
+        for piece in pieces(&key, 0, work.size) {
+            file.write_all(&piece)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_an_object_follow_from_its_key_and_edition() {
+        let of = |key: &str, edition| pieces(key, edition, PIECE_BYTES + 5).collect::<Vec<_>>().concat();
+        assert_eq!(of("a/000001", 0).len() as u64, PIECE_BYTES + 5);
+        assert_eq!(of("a/000001", 0), of("a/000001", 0));
+        assert_ne!(of("a/000001", 0), of("a/000002", 0));
+        assert_ne!(of("a/000001", 0), of("a/000001", 1));
+        assert_eq!((number("a/000012"), number("a")), (12, u64::MAX));
+    }
+}

@@ -1,0 +1,337 @@
+//! `bench mover`: how fast a link moves objects.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use switchback::output::{emit, table};
+
+use crate::figure::{count, median, megabytes, rate, say, short};
+use crate::limit::{self, Limits};
+use crate::load::{self, Work, number};
+use crate::peer::{self, Rclone};
+use crate::site::{Sites, Through};
+
+/// What is measured.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Rounds; medians are shown.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Parts to measure; default: all.
+    #[arg(long, value_enum, num_args = 1..)]
+    only: Vec<Part>,
+    /// Divides the numbers of objects, for a quick look.
+    #[arg(long, default_value_t = 1)]
+    divide: u64,
+    /// The lab's addresses are 127.N.10.1 and 127.N.20.1.
+    #[arg(long, default_value_t = 143)]
+    subnet: u8,
+    /// Where the systems keep their data; default: the folder for temporary files.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// First copies, beside other tools.
+    Copies,
+    /// A link that objects are written to all the time.
+    Steady,
+    /// What changed of much.
+    Changes,
+    /// A first copy over a line with a round trip of 100 ms.
+    Far,
+}
+
+impl Arguments {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
+    fn small(&self) -> Work {
+        Work { name: "small", count: 20_000 / self.divide, size: 4 << 10, clients: 32 }
+    }
+
+    fn medium(&self) -> Work {
+        Work { name: "medium", count: 500 / self.divide, size: 1 << 20, clients: 8 }
+    }
+
+    fn large(&self) -> Work {
+        Work { name: "large", count: 3.min(24 / self.divide), size: 512 << 20, clients: 2 }
+    }
+
+    fn folder(&self) -> anyhow::Result<tempfile::TempDir> {
+        let made = match &self.dir {
+            Some(dir) => tempfile::tempdir_in(dir),
+            None => tempfile::tempdir(),
+        };
+        made.context("make a folder for the systems")
+    }
+}
+
+/// Measures, and prints the tables.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let since = Instant::now();
+    let (mut copies, mut flows, mut changes, mut far) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 0..arguments.rounds.max(1) {
+        if arguments.wants(Part::Copies) || arguments.wants(Part::Steady) {
+            let folder = arguments.folder()?;
+            let sites = Sites::start(folder.path(), arguments.subnet, Through::Direct).await?;
+            if arguments.wants(Part::Copies) {
+                for work in [arguments.small(), arguments.medium(), arguments.large()] {
+                    let copy = copy(&sites, folder.path(), work).await?;
+                    say(since, format!("round {round}: {copy:?}"));
+                    copies.push(copy);
+                }
+            }
+            if arguments.wants(Part::Steady) {
+                let flow = steady(&sites, arguments.small()).await?;
+                say(since, format!("round {round}: {flow:?}"));
+                flows.push(flow);
+            }
+            sites.stop().await?;
+        }
+        if arguments.wants(Part::Far) {
+            let folder = arguments.folder()?;
+            let sites = Sites::start(folder.path(), arguments.subnet, Through::Relay).await?;
+            for work in [arguments.small(), arguments.medium()] {
+                let measured = distant(&sites, work).await?;
+                say(since, format!("round {round}: {measured:?}"));
+                far.push(measured);
+            }
+            sites.stop().await?;
+        }
+    }
+    if arguments.wants(Part::Changes) {
+        let folder = arguments.folder()?;
+        let sites = Sites::start(folder.path(), arguments.subnet, Through::Relay).await?;
+        changes = changed(&sites, folder.path(), &arguments, since).await?;
+        sites.stop().await?;
+    }
+    print_copies(&arguments, &copies);
+    print_flows(&flows);
+    print_changes(&changes);
+    print_far(&arguments, &far);
+    Ok(())
+}
+
+/// One first copy and what stood beside it.
+#[derive(Debug)]
+struct FirstCopy {
+    work: &'static str,
+    ours: Duration,
+    rclone: Option<Duration>,
+    rsync: Option<Duration>,
+    limits: Limits,
+    /// The most that the two movers have had so far, in MB.
+    memory: f64,
+}
+
+async fn copy(sites: &Sites, folder: &Path, work: Work) -> anyhow::Result<FirstCopy> {
+    let limits = limit::measure(folder).await?;
+    sites.suspend().await?;
+    load::write(&sites.primary, work, 0, 0).await?;
+    let ours = sites.resume().await?;
+    let memory = sites.mover_memory("east")?.max(sites.mover_memory("west")?);
+    load::verify(&sites.replica, work, |_| 0).await.context("on the replica")?;
+    let rclone = if peer::has("rclone") {
+        let rclone = Rclone::new(folder, &sites.primary, &sites.other)?;
+        Some(rclone.sync(work.name).await?)
+    } else {
+        None
+    };
+    let rsync = if peer::has("rsync") {
+        let (from, to) = (folder.join("files"), folder.join("copied"));
+        load::files(&from, work)?;
+        let took = peer::rsync(&from.join(work.name), &to).await?;
+        std::fs::remove_dir_all(&from)?;
+        std::fs::remove_dir_all(&to)?;
+        Some(took)
+    } else {
+        None
+    };
+    Ok(FirstCopy { work: work.name, ours, rclone, rsync, limits, memory })
+}
+
+/// A link that is written to.
+#[derive(Debug)]
+struct Flow {
+    written: Duration,
+    lag: Duration,
+}
+
+async fn steady(sites: &Sites, work: Work) -> anyhow::Result<Flow> {
+    let work = Work { name: "steady", ..work };
+    let written = load::write(&sites.primary, work, 0, 0).await?;
+    let since = Instant::now();
+    sites.in_sync().await?;
+    let lag = since.elapsed();
+    load::verify(&sites.replica, work, |_| 0).await.context("on the replica")?;
+    Ok(Flow { written, lag })
+}
+
+/// A first copy with and without a delay.
+#[derive(Debug)]
+struct Distant {
+    work: &'static str,
+    near: Duration,
+    far: Duration,
+}
+
+async fn distant(sites: &Sites, work: Work) -> anyhow::Result<Distant> {
+    let mut took = Vec::new();
+    for (edition, latency_ms) in [(0, 0), (1, 50)] {
+        sites.suspend().await?;
+        load::write(&sites.primary, work, 0, edition).await?;
+        sites.delay(latency_ms).await?;
+        took.push(sites.resume().await?);
+        sites.delay(0).await?;
+    }
+    Ok(Distant { work: work.name, near: took[0], far: took[1] })
+}
+
+/// Some of many objects changed.
+#[derive(Debug)]
+struct Changed {
+    of: u64,
+    changed: u64,
+    ours: Vec<f64>,
+    /// Sent for each byte that changed.
+    sent: Vec<f64>,
+    rclone: Vec<f64>,
+}
+
+async fn changed(
+    sites: &Sites,
+    folder: &Path,
+    arguments: &Arguments,
+    since: Instant,
+) -> anyhow::Result<Vec<Changed>> {
+    let many = 100_000 / arguments.divide;
+    let work = |count| Work { name: "many", count, size: 4 << 10, clients: 32 };
+    let (mut rows, mut written, mut edition) = (Vec::new(), 0, 0);
+    for (of, changed) in [(many / 10, many / 1_000), (many / 10, many / 100), (many, many / 100)] {
+        load::write(&sites.primary, work(of), written, 0).await?;
+        written = of;
+        sites.in_sync().await?;
+        let rclone = if peer::has("rclone") {
+            let rclone = Rclone::new(folder, &sites.primary, &sites.other)?;
+            rclone.sync("many").await?;
+            Some(rclone)
+        } else {
+            None
+        };
+        let mut row = Changed { of, changed, ours: Vec::new(), sent: Vec::new(), rclone: Vec::new() };
+        for _ in 0..arguments.rounds.max(1) {
+            edition += 1;
+            sites.suspend().await?;
+            load::write(&sites.primary, work(changed), 0, edition).await?;
+            let before = sites.relayed().await?;
+            row.ours.push(sites.resume().await?.as_secs_f64());
+            let sent = sites.relayed().await? - before;
+            row.sent.push(count(sent) / count(work(changed).bytes()));
+            if let Some(rclone) = &rclone {
+                row.rclone.push(rclone.sync("many").await?.as_secs_f64());
+            }
+        }
+        say(since, format!("{row:?}"));
+        rows.push(row);
+    }
+    // The last rewrites were the same ones of more than those before.
+    let edition_of = move |key: &str| if number(key) < many / 100 { edition } else { 0 };
+    load::verify(&sites.replica, work(many), edition_of).await.context("on the replica")?;
+    Ok(rows)
+}
+
+fn print_copies(arguments: &Arguments, copies: &[FirstCopy]) {
+    let mut rows = Vec::new();
+    for work in [arguments.small(), arguments.medium(), arguments.large()] {
+        let mine: Vec<_> = copies.iter().filter(|copy| copy.work == work.name).collect();
+        if mine.is_empty() {
+            continue;
+        }
+        let of = |number: &dyn Fn(&FirstCopy) -> f64| median(mine.iter().map(|copy| number(copy)).collect());
+        let ours = of(&|copy| rate(megabytes(work.bytes()), copy.ours));
+        let ratio = |peer: fn(&FirstCopy) -> Option<Duration>| {
+            short(of(&|copy| {
+                peer(copy).map_or(f64::NAN, |took| took.as_secs_f64() / copy.ours.as_secs_f64())
+            }))
+        };
+        let limit = |copy: &FirstCopy| copy.limits.disk.min(copy.limits.tls);
+        rows.push(vec![
+            format!("{} x {}", work.count, switchback::time::bytes(work.size)),
+            short(of(&|copy| rate(count(work.count), copy.ours))),
+            short(ours),
+            ratio(|copy| copy.rclone),
+            ratio(|copy| copy.rsync),
+            short(of(&|copy| rate(megabytes(work.bytes()), copy.ours) / limit(copy))),
+            short(of(&|copy| copy.limits.disk)),
+            short(of(&|copy| copy.limits.tls)),
+            short(of(&|copy| copy.limits.flushes)),
+            short(of(&|copy| copy.memory)),
+        ]);
+    }
+    let head = [
+        "first copy",
+        "objects/s",
+        "MB/s",
+        "x rclone",
+        "x rsync",
+        "of limit",
+        "disk MB/s",
+        "TLS MB/s",
+        "flushes/s",
+        "memory MB",
+    ];
+    emit(&format!("\n{}", table(&head, rows, "")));
+}
+
+fn print_flows(flows: &[Flow]) {
+    if flows.is_empty() {
+        return;
+    }
+    let lag = median(flows.iter().map(|flow| flow.lag.as_secs_f64() * 1e3).collect());
+    let took = median(flows.iter().map(|flow| flow.written.as_secs_f64()).collect());
+    emit(&format!(
+        "\nsteady flow: written in {} s with the link on; equal {} ms after the last write was acknowledged\n",
+        short(took),
+        short(lag)
+    ));
+}
+
+fn print_changes(changes: &[Changed]) {
+    let row = |row: &Changed| {
+        let ours = median(row.ours.clone());
+        vec![
+            format!("{} of {}", row.changed, row.of),
+            short(ours * 1e3),
+            short(median(row.sent.clone())),
+            short(median(row.rclone.clone()) / ours),
+        ]
+    };
+    if !changes.is_empty() {
+        let head = ["changed", "equal after ms", "bytes sent / changed", "x rclone"];
+        emit(&format!("\n{}", table(&head, changes.iter().map(row).collect(), "")));
+    }
+}
+
+fn print_far(arguments: &Arguments, far: &[Distant]) {
+    let mut rows = Vec::new();
+    for work in [arguments.small(), arguments.medium()] {
+        let mine: Vec<_> = far.iter().filter(|one| one.work == work.name).collect();
+        if mine.is_empty() {
+            continue;
+        }
+        let of = |took: fn(&Distant) -> Duration| {
+            median(mine.iter().map(|one| rate(megabytes(work.bytes()), took(one))).collect())
+        };
+        let (near, far) = (of(|one| one.near), of(|one| one.far));
+        let name = format!("{} x {}", work.count, switchback::time::bytes(work.size));
+        rows.push(vec![name, short(near), short(far), short(far / near)]);
+    }
+    if !rows.is_empty() {
+        let head = ["through the relay", "MB/s", "MB/s at 100 ms", "ratio"];
+        emit(&format!("\n{}", table(&head, rows, "")));
+    }
+}

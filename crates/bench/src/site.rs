@@ -1,0 +1,184 @@
+//! Two systems to measure with, `east` and `west`, and one tenant on a link between them. West has
+//! a second tenant of its own, on no link, for other tools to copy to.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use switchback::client::{Operator, request_id};
+use switchback::lab::control::{self, Request, Way};
+use switchback::lab::layout::{Lab, Place as LabPlace, TENANT};
+use switchback::lab::supervise::{self, Leash, Tie};
+use switchback::lab::{process::Name, setup};
+use switchback::system::init::Ports;
+use switchback::system::service::Service;
+use switchback_proto::link::v1 as link;
+use switchback_proto::model::v1::{Content, ContentKind};
+use switchback_proto::store::v1 as store;
+
+use crate::client::Place;
+
+/// Between two looks: below what is measured.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// West's tenant that is on no link.
+const OTHER_TENANT: &str = "other";
+
+/// How the systems reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// As two systems would.
+    Direct,
+    /// Through the lab's relay, which counts bytes and can delay them, and costs a processor.
+    Relay,
+}
+
+/// The two systems, running.
+pub(crate) struct Sites {
+    lab: Lab,
+    /// Its end is the end of the processes.
+    leash: Leash,
+    east: Operator,
+    /// The tenant on the link, on its primary.
+    pub(crate) primary: Place,
+    /// The same on its replica.
+    pub(crate) replica: Place,
+    /// The tenant on no link, on the replica's system.
+    pub(crate) other: Place,
+}
+
+impl Sites {
+    /// Starts two systems in `folder`.
+    pub(crate) async fn start(folder: &Path, subnet: u8, way: Through) -> anyhow::Result<Self> {
+        let ports = Ports { dns: setup::dns_port(subnet), ..Ports::default() };
+        let dir = folder.join("lab");
+        let mut lab = setup::create(&LabPlace { dir, subnet, ports })?;
+        if way == Through::Direct {
+            lead_past_the_relay(&mut lab)?;
+        }
+        let mut leash = Leash::new();
+        setup::start(&mut lab, &mut Tie::Leashed(&mut leash)).await?;
+        setup::exchange_certificates(&lab).await?;
+        setup::create_tenant(&mut lab).await?;
+        setup::create_link(&lab).await?;
+        let east = Operator::open(&lab.system("east")?.config)?;
+        let west = Operator::open(&lab.system("west")?.config)?;
+        let place = |name: &str| -> anyhow::Result<Place> {
+            let s3 = &lab.system(name)?.s3;
+            Ok(Place {
+                url: s3.url.clone(),
+                region: s3.region.clone(),
+                bucket: s3.bucket.clone(),
+                access_key: s3.access_key.clone(),
+                secret_key: s3.secret_key.clone(),
+            })
+        };
+        let (primary, replica) = (place("east")?, place("west")?);
+        let other = other_tenant(&west, &replica).await?;
+        Ok(Self { lab, leash, east, primary, replica, other })
+    }
+
+    /// Drains and ends everything.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        supervise::stop_all(&mut self.lab).await?;
+        drop(self.leash);
+        Ok(())
+    }
+
+    /// Nothing flows from now on.
+    pub(crate) async fn suspend(&self) -> anyhow::Result<()> {
+        let id = request_id();
+        let command = link::LinkCommand { request_id: id.clone(), plan: false, link: TENANT.into() };
+        self.east.command(&id, self.east.links().suspend_link(command)).await.context("suspend the link")?;
+        Ok(())
+    }
+
+    /// Lets everything flow; answers the time until both sides say, by digest, that they hold the same.
+    pub(crate) async fn resume(&self) -> anyhow::Result<Duration> {
+        self.until("behind", |link| !link.in_sync).await?;
+        let id = request_id();
+        let command = link::LinkCommand { request_id: id.clone(), plan: false, link: TENANT.into() };
+        let since = Instant::now();
+        self.east.command(&id, self.east.links().resume_link(command)).await.context("resume the link")?;
+        self.in_sync().await?;
+        Ok(since.elapsed())
+    }
+
+    /// Waits until both sides say that they hold the same.
+    pub(crate) async fn in_sync(&self) -> anyhow::Result<()> {
+        self.until("in sync", |link| link.in_sync && link.healthy).await.map(drop)
+    }
+
+    async fn until(&self, wanted: &str, is: impl Fn(&link::Link) -> bool) -> anyhow::Result<link::Link> {
+        let since = Instant::now();
+        loop {
+            let request = link::GetLinkRequest { link: TENANT.into() };
+            let said = self.east.ask(self.east.links().get_link(request)).await;
+            if let Some(link) = said.ok().and_then(|answer| answer.link).filter(|link| is(link)) {
+                return Ok(link);
+            }
+            ensure!(since.elapsed() < PATIENCE, "the link is not {wanted} after {} s", PATIENCE.as_secs());
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Bytes that went from east to west through the relay so far.
+    pub(crate) async fn relayed(&self) -> anyhow::Result<u64> {
+        let said = control::ask(&self.lab.relay.control, &Request::Status).await?;
+        Ok(said.ways.iter().filter(|way| way.way == Way::EastWest).map(|way| way.bytes).sum())
+    }
+
+    /// Delays what passes through the relay, both ways.
+    pub(crate) async fn delay(&self, latency_ms: u64) -> anyhow::Result<()> {
+        let slow = Request::Slow { way: None, latency_ms, bytes_per_second: 0 };
+        control::ask(&self.lab.relay.control, &slow).await.map(drop)
+    }
+
+    /// The most memory that a system's mover has had, in MB.
+    pub(crate) fn mover_memory(&self, system: &str) -> anyhow::Result<f64> {
+        let process = self.lab.system(system)?.process(Service::DataMover)?;
+        let name = Name { pid: process.pid, started: process.started };
+        ensure!(name.runs(), "the mover of {system} has ended");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+        let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kibibytes * 1024.0 / 1e6)
+    }
+}
+
+/// Each system is told to the other by its own address instead of the relay's.
+fn lead_past_the_relay(lab: &mut Lab) -> anyhow::Result<()> {
+    let routes = lab.relay.routes.clone();
+    for system in lab.systems.values_mut() {
+        let mut config = std::fs::read_to_string(&system.config)?;
+        for route in &routes {
+            config = config.replace(&route.listen, &route.target);
+            if system.peer == route.listen {
+                system.peer.clone_from(&route.target);
+            }
+        }
+        std::fs::write(&system.config, config)?;
+    }
+    lab.save()
+}
+
+async fn other_tenant(west: &Operator, like: &Place) -> anyhow::Result<Place> {
+    let id = request_id();
+    let content =
+        Content { kind: ContentKind::Tenant.into(), name: OTHER_TENANT.into(), ..Default::default() };
+    let request = store::CreateContentRequest {
+        request_id: id.clone(),
+        kind: ContentKind::Tenant.into(),
+        name: OTHER_TENANT.into(),
+        description: "for other tools".into(),
+    };
+    west.command(&id, west.store().create_content(request)).await?;
+    let request = store::CreateCredentialRequest { content: Some(content.clone()), ..Default::default() };
+    let credential = west.ask(west.store().create_credential(request)).await?.credential;
+    let credential = credential.context("west made no credential")?;
+    let bucket = "copies".to_owned();
+    let request = store::CreateNamespaceRequest { content: Some(content), name: bucket.clone() };
+    west.ask(west.store().create_namespace(request)).await?;
+    Ok(Place { bucket, access_key: credential.access_key, secret_key: credential.secret_key, ..like.clone() })
+}

@@ -1,0 +1,126 @@
+//! `bench store`: what the store does in one process, at growing numbers of objects.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::Context;
+use bytes::Bytes;
+use switchback::output::{emit, table};
+use switchback_model::{ContentId, ContentKind, SiteId};
+use switchback_store::{Body, Catalogue, Conditions, ListRequest, Object, Options};
+use tokio::task::JoinSet;
+
+use crate::figure::{count, median, rate, say, short};
+
+/// Writers at once.
+const WRITERS: usize = 64;
+/// Bytes of each object.
+const OBJECT_BYTES: usize = 1024;
+/// Pages and objects that are read for a median.
+const READS: u64 = 200;
+const NAMESPACE: &str = "photos";
+
+/// What is measured.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Numbers of objects, growing.
+    #[arg(long, num_args = 1.., default_values_t = [10_000, 100_000, 1_000_000])]
+    objects: Vec<u64>,
+    /// Where the store is; default: the folder for temporary files.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// Measures, and prints the table.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let folder = match &arguments.dir {
+        Some(dir) => tempfile::tempdir_in(dir),
+        None => tempfile::tempdir(),
+    };
+    let folder = folder.context("make a folder for the store")?;
+    let (path, since) = (folder.path().join("catalogue"), Instant::now());
+    let open = || Catalogue::open(&path, Options::new(SiteId(1))).context("open the store");
+    let mut catalogue = open()?;
+    let content = catalogue.create_content(ContentKind::Tenant, "acme", "").await?.id;
+    catalogue.create_namespace(content, NAMESPACE).await?;
+    let (mut rows, mut written) = (Vec::new(), 0);
+    for &objects in &arguments.objects {
+        let commits = fill(&catalogue, content, written, objects).await?;
+        written = objects;
+        let page = read(objects, |place| list(&catalogue, content, place))?;
+        let get = read(objects, |place| {
+            catalogue.object(content, NAMESPACE, &key(place), true).map(drop).map_err(Into::into)
+        })?;
+        drop(catalogue);
+        let opening = Instant::now();
+        catalogue = open()?;
+        let opened = opening.elapsed().as_secs_f64() * 1e3;
+        let row =
+            [count(objects), commits, page, get, opened, memory("VmRSS:")?, memory("VmHWM:")?].map(short);
+        say(since, row.join("  "));
+        rows.push(row.to_vec());
+    }
+    let head =
+        ["objects", "commits/s", "page of 1,000 ms", "get ms", "start ms", "after start MB", "at most MB"];
+    emit(&format!("\n{}", table(&head, rows, "")));
+    Ok(())
+}
+
+fn key(number: u64) -> String {
+    format!("{:03}/{number:09}", number % 997)
+}
+
+/// Writes the objects from number `from` on, each its own commit; answers commits a second.
+async fn fill(catalogue: &Catalogue, content: ContentId, from: u64, to: u64) -> anyhow::Result<f64> {
+    let (since, next) = (Instant::now(), Arc::new(AtomicU64::new(from)));
+    let mut writers = JoinSet::new();
+    for _ in 0..WRITERS {
+        let (catalogue, next) = (catalogue.clone(), Arc::clone(&next));
+        writers.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= to {
+                    return anyhow::Ok(());
+                }
+                let mut body = vec![0; OBJECT_BYTES];
+                let mut hasher = blake3::Hasher::new();
+                hasher.update(&number.to_le_bytes()).finalize_xof().fill(&mut body);
+                let content_hash = *blake3::hash(&body).as_bytes();
+                let (size, body) = (OBJECT_BYTES as u64, Body::Inline(Bytes::from(body)));
+                let object = Object { size, content_hash, body, ..Object::default() };
+                catalogue.put_object(content, NAMESPACE, &key(number), object, Conditions::default()).await?;
+            }
+        });
+    }
+    while let Some(ended) = writers.join_next().await {
+        ended.context("a writer")??;
+    }
+    Ok(rate(count(to - from), since.elapsed()))
+}
+
+/// Milliseconds of one read, the median of many at places all over.
+fn read(objects: u64, read: impl Fn(u64) -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let mut took = Vec::new();
+    for number in 0..READS {
+        let since = Instant::now();
+        read(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % objects)?;
+        took.push(since.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(median(took))
+}
+
+fn list(catalogue: &Catalogue, content: ContentId, place: u64) -> anyhow::Result<()> {
+    let request = ListRequest { start_after: key(place), keys_max: 1000, ..ListRequest::default() };
+    catalogue.list(content, NAMESPACE, &request)?;
+    Ok(())
+}
+
+/// MB of this process, as `/proc/self/status` names them.
+fn memory(what: &str) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).context("read memory")?;
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kibibytes * 1024.0 / 1e6)
+}
