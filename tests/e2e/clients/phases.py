@@ -6,7 +6,20 @@ in one line of JSON. Its SDK keeps its connections and whatever it knows of name
 
 import json
 import sys
+import time
 import traceback
+
+
+def soon(check):
+    """Connections that are still open to the old side are read from, and what they show is a little behind."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.1)
 
 
 def live(phases):

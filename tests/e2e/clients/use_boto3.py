@@ -5,7 +5,7 @@ import os
 import random
 
 import boto3
-from phases import live
+from phases import live, soon
 
 s3 = boto3.client("s3", endpoint_url=os.environ["ENDPOINT"])
 BUCKET, LARGE = "boto3-reports", 20 << 20
@@ -51,13 +51,13 @@ def after():
 
 
 def home():
-    same()
+    soon(same)
     put("home", 100)
-    same()
+    soon(same)
     bucket = boto3.resource("s3", endpoint_url=os.environ["ENDPOINT"]).Bucket(BUCKET)
     bucket.objects.filter(Prefix="on the").delete()
     del written["on the replica"]
-    same()
+    soon(same)
 
 
 live({"before": before, "after": after, "home": home})

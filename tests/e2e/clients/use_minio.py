@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from minio import Minio
 from minio.commonconfig import ComposeSource, CopySource, Tags
 from minio.deleteobjects import DeleteObject
-from phases import live
+from phases import live, soon
 
 client = Minio(
     endpoint=urlsplit(os.environ["ENDPOINT"]).netloc,
@@ -78,7 +78,7 @@ def after():
 
 
 def home():
-    same()
+    soon(same)
     put("home", 3)
     url = client.presigned_get_object(bucket_name=BUCKET, object_name="home")
     with urllib.request.urlopen(url, timeout=20) as answer:
@@ -86,7 +86,7 @@ def home():
     gone = [DeleteObject(name=name) for name in ("composed", "copy")]
     assert not list(client.remove_objects(bucket_name=BUCKET, delete_object_list=gone))
     del written["composed"], written["copy"]
-    same()
+    soon(same)
     for name in list(written):
         client.remove_object(bucket_name=BUCKET, object_name=name)
     client.remove_bucket(bucket_name=BUCKET)
