@@ -20,7 +20,9 @@ import http.client
 import io
 import json
 import os
+import pathlib
 import random
+import re
 import socket
 import sys
 import time
@@ -35,6 +37,8 @@ from botocore.exceptions import ClientError
 
 MIB = 1024 * 1024
 CHECKS = []
+CALLED = set()
+README = pathlib.Path(__file__).parents[2] / "README.md"
 
 
 def check(function):
@@ -79,7 +83,7 @@ class Client:
         keys = {"access_key": options.access_key, "secret_key": options.secret_key} | changes.pop("keys", {})
         style = {"addressing_style": options.addressing}
         config = Config(s3=style, retries={"mode": "standard", "max_attempts": 3}, **changes)
-        return boto3.client(
+        client = boto3.client(
             "s3",
             endpoint_url=options.endpoint,
             region_name=options.region,
@@ -87,6 +91,8 @@ class Client:
             aws_secret_access_key=keys["secret_key"],
             config=config,
         )
+        client.meta.events.register("before-call.s3", lambda model, **_: CALLED.add(model.name))
+        return client
 
 
 @check
@@ -1311,6 +1317,17 @@ def empty_buckets_are_removed(c):
     refused("NoSuchBucket", 404, c.s3.head_bucket, Bucket=c.bucket)
     names = [bucket["Name"] for bucket in c.s3.list_buckets()["Buckets"]]
     assert c.bucket not in names and c.other not in names
+
+
+@check
+def every_operation_that_the_readme_tells_of_was_called(c):
+    table = README.read_text(encoding="utf-8").split("\n## S3\n")[1].split("\n## ")[0]
+    rows = [line.split(" | ")[1] for line in table.splitlines() if line.startswith("| ") and " | " in line]
+    told = {name for row in rows for name in re.findall("`([A-Za-z0-9]+)`", row)}
+    assert "GetObject" in told
+    # No SDK sends a browser's form; it has a check of its own.
+    missing = told - CALLED - {"PostObject"}
+    assert not missing, missing
 
 
 def connect_to(address):

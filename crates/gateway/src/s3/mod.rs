@@ -126,6 +126,10 @@ macro_rules! operations {
                 $function(self, request).await
             })*
         }
+
+        /// What is offered.
+        #[cfg(test)]
+        const OFFERED: &[&str] = &[$(stringify!($name)),*];
     };
 }
 
@@ -184,4 +188,29 @@ operations! {
     put_object_tagging => tagging::put: PutObjectTaggingInput => PutObjectTaggingOutput;
     get_object_tagging => tagging::get: GetObjectTaggingInput => GetObjectTaggingOutput;
     delete_object_tagging => tagging::delete: DeleteObjectTaggingInput => DeleteObjectTaggingOutput;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::OFFERED;
+
+    /// As S3 names it.
+    fn name_of(function: &str) -> String {
+        let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+        function.split('_').map(capital).collect()
+    }
+
+    #[test]
+    fn the_readme_tells_of_what_is_offered_and_of_nothing_else() {
+        let text = include_str!("../../../../README.md");
+        let table = text.split_once("\n## S3\n").unwrap().1.split_once("\n## ").unwrap().0;
+        let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1));
+        let told: BTreeSet<_> =
+            rows.flat_map(|row| row.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+        // A form is put as an object is.
+        let forms = std::iter::once("PostObject".to_owned());
+        assert_eq!(told, OFFERED.iter().map(|name| name_of(name)).chain(forms).collect());
+    }
 }
