@@ -31,6 +31,7 @@ mod codec;
 mod commit;
 mod compare;
 mod configure;
+mod content_hash;
 mod digest;
 mod engine;
 mod error;
@@ -63,6 +64,7 @@ pub use catalogue::{
 pub use check::{CheckRequest, Checked, Finding, check};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use compare::{VersionsPage, VersionsRequest};
+pub use content_hash::ContentHasher;
 pub use error::{Error, ReadOnly, Result};
 pub use expiry::expire_uploads;
 pub use feed::{

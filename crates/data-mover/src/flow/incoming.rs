@@ -8,11 +8,11 @@ use futures::StreamExt;
 use switchback_model::ContentId;
 use switchback_proto::mover::record::v1::{Partial, PartialBlob};
 use switchback_proto::replication::v1::{Demand, ReceiverMessage, receiver_message};
-use switchback_store::{BlobId, BlobWriter, Object, Segment};
+use switchback_store::{BlobId, BlobWriter, ContentHasher, Object, Segment};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::body::{ContentHasher, plan_pieces};
+use super::body::plan_pieces;
 use super::limit::PIECES_ENDING_MAX;
 use crate::mover::{Mover, now_unix_ms};
 

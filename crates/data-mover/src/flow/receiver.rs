@@ -17,14 +17,13 @@ use switchback_proto::replication::v1::sender_message::Body;
 use switchback_proto::replication::v1::{
     Ack, Batch, BodyDemand, Chunk, Demand, Hello, Manifest, ReceiverMessage, Refusal, SenderMessage, Welcome,
 };
-use switchback_store::{Body as StoreBody, Change, Cursor, Receipt, Record, Segment, Sender};
+use switchback_store::{Body as StoreBody, Change, ContentHasher, Cursor, Receipt, Record, Segment, Sender};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use super::arrival::{Arrived, Arriving, Group};
-use super::body::ContentHasher;
 use super::exchange::{find_link, obey, refusal};
 use super::feed::blocking;
 use super::incoming::{self, Alive, IncomingBody};

@@ -5,7 +5,8 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use crate::blob;
-use crate::record::BlobId;
+use crate::content_hash::ContentHasher;
+use crate::record::{BlobId, Object};
 
 /// Bytes read at a time.
 const READ_BYTES: u64 = 1 << 20;
@@ -30,49 +31,14 @@ pub(super) fn pieces(root: &Path, blob: BlobId) -> impl Iterator<Item = io::Resu
     })
 }
 
-/// [`crate::Object::content_hash`] of an object with these bytes: of a multipart object, that of its parts'
-/// hashes.
+/// The hash of an object that has these bytes.
 pub(super) fn hash(
-    part_sizes: &[u64],
+    object: &Object,
     pieces: impl IntoIterator<Item = io::Result<Vec<u8>>>,
 ) -> io::Result<[u8; 32]> {
-    let (mut parts, mut part) = (blake3::Hasher::new(), blake3::Hasher::new());
-    let mut ends = part_sizes.iter().copied();
-    let mut left = ends.next();
+    let mut hasher = ContentHasher::of(object);
     for piece in pieces {
-        let mut piece = &piece?[..];
-        while let Some(rest) = left.filter(|rest| *rest <= piece.len() as u64) {
-            // At most a piece's length.
-            let (end, next) = piece.split_at(usize::try_from(rest).unwrap_or(piece.len()));
-            part.update(end);
-            parts.update(part.finalize().as_bytes());
-            part.reset();
-            (piece, left) = (next, ends.next());
-        }
-        part.update(piece);
-        left = left.map(|rest| rest - piece.len() as u64);
+        hasher.update(&piece?);
     }
-    let whole = if part_sizes.is_empty() { part } else { parts };
-    Ok(*whole.finalize().as_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn pieces_and_parts_may_end_anywhere(
-            parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..9), 1..5),
-            piece in 1..9_usize,
-        ) {
-            let hashes: Vec<_> = parts.iter().flat_map(|part| *blake3::hash(part).as_bytes()).collect();
-            let sizes: Vec<_> = parts.iter().map(|part| part.len() as u64).collect();
-            let bytes = parts.concat();
-            let pieces = || bytes.chunks(piece).map(|piece| Ok(piece.to_vec()));
-            prop_assert_eq!(hash(&sizes, pieces()).unwrap(), *blake3::hash(&hashes).as_bytes());
-            prop_assert_eq!(hash(&[], pieces()).unwrap(), *blake3::hash(&bytes).as_bytes());
-        }
-    }
+    Ok(hasher.finish())
 }

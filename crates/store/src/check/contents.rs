@@ -16,8 +16,8 @@ use crate::record::{Body, Object, Payload, Record, RecordKey};
 pub(super) fn check(look: &mut Look<'_>) -> Result<()> {
     let clock = look.clock()?;
     let mut known = BTreeMap::new();
-    let rows: Vec<_> = look.view.prefix(Family::Meta, b"c").collect::<Result<_>>()?;
-    for (row, value) in rows {
+    for row in look.view.prefix(Family::Meta, b"c") {
+        let (row, value) = row?;
         let id = ContentId::from_slice(&row[1..]);
         let place = format!("content {}", hex::encode(&row[1..]));
         let Some(content) = look.readable(&place, ContentRow::decode(&value))? else { continue };
@@ -108,8 +108,7 @@ impl Content {
     fn check(&self, look: &mut Look<'_>) -> Result<()> {
         let id = self.row.content.id;
         let mut recount = Recount::default();
-        let rows = look.view.prefix(Family::Record, &id.0);
-        for row in rows {
+        for row in look.view.prefix(Family::Record, &id.0) {
             let (row, value) = row?;
             look.checked.records += 1;
             recount.records += 1;
@@ -190,11 +189,11 @@ impl Content {
             look.report(place, format!("{size} bytes of {} are here", object.size));
         } else if look.request.read {
             let hash = match &object.body {
-                Body::Inline(_) => body::hash(&object.part_sizes, [Ok(inline.unwrap_or_default())]),
+                Body::Inline(_) => body::hash(object, [Ok(inline.unwrap_or_default())]),
                 Body::Segments(segments) => {
                     let root = &look.request.blobs;
                     let pieces = segments.iter().flat_map(|segment| body::pieces(root, segment.blob));
-                    body::hash(&object.part_sizes, pieces)
+                    body::hash(object, pieces)
                 }
             };
             match hash {

@@ -128,26 +128,28 @@ async fn store() -> Store {
     let large = vec![7; 3 << 20];
     put("large", object(&large, Body::Segments(vec![blob(&catalogue, &blobs, &large).await]))).await;
 
-    let upload = catalogue.create_upload(id, NAMESPACE, Upload { key: "parts".into(), ..Upload::default() });
-    let upload = upload.await.unwrap();
-    for number in [1, 2] {
-        let bytes = vec![u8::try_from(number).unwrap(); 5 << 20];
-        let part = Part {
-            number,
-            size: bytes.len() as u64,
-            etag: "etag".into(),
-            content_hash: *blake3::hash(&bytes).as_bytes(),
-            segments: vec![blob(&catalogue, &blobs, &bytes).await],
-            ..Part::default()
-        };
-        catalogue.put_part(id, NAMESPACE, "parts", upload.id, part).await.unwrap();
+    // An empty part is a part all the same.
+    for (key, sizes) in [("parts", [5 << 20, 5 << 20]), ("empty-parts", [0, 0])] {
+        let upload = catalogue.create_upload(id, NAMESPACE, Upload { key: key.into(), ..Upload::default() });
+        let upload = upload.await.unwrap();
+        for (number, size) in (1..).zip(sizes) {
+            let bytes = vec![u8::try_from(number).unwrap(); size];
+            let part = Part {
+                number,
+                size: bytes.len() as u64,
+                etag: "etag".into(),
+                content_hash: *blake3::hash(&bytes).as_bytes(),
+                segments: if size == 0 { vec![] } else { vec![blob(&catalogue, &blobs, &bytes).await] },
+                ..Part::default()
+            };
+            catalogue.put_part(id, NAMESPACE, key, upload.id, part).await.unwrap();
+        }
+        let parts = [1, 2].map(|number| CompletedPart { number, etag: "etag".into() }).to_vec();
+        let completion = Completion { parts, etag: "etag".into(), checksums: Vec::new() };
+        let completed =
+            catalogue.complete_upload(id, NAMESPACE, key, upload.id, completion, Conditions::default());
+        completed.await.unwrap();
     }
-    let parts = [1, 2].map(|number| CompletedPart { number, etag: "etag".into() }).to_vec();
-    let completion = Completion { parts, etag: "etag".into(), checksums: Vec::new() };
-    catalogue
-        .complete_upload(id, NAMESPACE, "parts", upload.id, completion, Conditions::default())
-        .await
-        .unwrap();
 
     let open = catalogue.create_upload(id, NAMESPACE, Upload { key: "open".into(), ..Upload::default() });
     let open = open.await.unwrap();
@@ -188,8 +190,8 @@ fn a_sound_store_has_nothing_to_report() {
     let store = run(store());
     let (checked, findings) = store.check(true);
     assert_eq!(findings, []);
-    // inline, disputed and its loser, two versions, large, parts.
-    assert_eq!((checked.contents, checked.objects, checked.blobs, checked.orphans), (2, 7, 4, 0));
+    // inline, disputed and its loser, two versions, large, two in parts.
+    assert_eq!((checked.contents, checked.objects, checked.blobs, checked.orphans), (2, 8, 4, 0));
     assert_eq!(store.check(false), (checked, findings));
 }
 
