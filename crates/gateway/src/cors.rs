@@ -11,7 +11,7 @@ mod rules;
 use std::sync::Arc;
 
 use http::header::{
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HOST, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use s3s::{Body, S3Result, s3_error};
@@ -20,7 +20,7 @@ use tonic::Code;
 pub(crate) use self::rules::{Asked, Rules};
 use crate::auth::{Caller, Keys, Place};
 use crate::believed::Believed;
-use crate::host::Domains;
+use crate::host::{Domains, host_of};
 use crate::query;
 use crate::s3::setting;
 use crate::status::refused;
@@ -67,9 +67,7 @@ impl Cors {
     /// Whose bucket is meant: by the host's name, or by who signed. A preflight is not signed, unless it is
     /// for a presigned URL.
     async fn place<B>(&self, request: &Request<B>) -> Option<Place> {
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| request.uri().host()).unwrap_or_default();
-        let named = self.domains.named(host);
+        let named = self.domains.named(host_of(request).unwrap_or_default());
         let bucket = match named.bucket {
             Some(bucket) => bucket,
             None => query::path_decoded(request.uri().path().trim_start_matches('/').split('/').next()?)?,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::stream;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::cors::{Cors, Crossing};
 use crate::epochs::{Epochs, Seen};
 use crate::guard::Guards;
-use crate::host::Domains;
+use crate::host::{Domains, host_of};
 use crate::intake::{Intake, Unread};
 use crate::origin::Origin;
 use crate::s3::Gateway;
@@ -124,7 +124,7 @@ impl Edge {
         let origin = Origin::of(peer, request.headers(), &self.proxies);
         request.extensions_mut().insert(origin);
         let (method, version) = (request.method().clone(), request.version());
-        let by_name = self.is_by_name(&request);
+        let host = host_of(&request).map(str::to_owned);
         // A stream of HTTP/2 ends by itself, whatever was to come on it.
         let unread = if version == Version::HTTP_2 { Unread::default() } else { unread };
         let crossing = self.cors.crossing(&request).await;
@@ -134,8 +134,9 @@ impl Edge {
             Ok(response) => response,
             Err(error) => refusal(error),
         };
+        let is_by_name = || host.as_deref().is_some_and(|host| self.domains.named(host).tenant.is_some());
         let has_moved = |link: &str, epoch| {
-            came.is_before(link, epoch) || (by_name && self.epochs.seen().is_recent(link, epoch))
+            came.is_before(link, epoch) || (is_by_name() && self.epochs.seen().is_recent(link, epoch))
         };
         if let Some(moved) = status::moved(response.headers_mut(), has_moved) {
             response = refusal(moved);
@@ -163,13 +164,6 @@ impl Edge {
             response.headers_mut().remove(CONNECTION);
         }
         Answer { response, last }
-    }
-
-    /// True when the client goes by the name of a tenant.
-    fn is_by_name<B>(&self, request: &Request<B>) -> bool {
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| request.uri().host());
-        host.is_some_and(|host| self.domains.named(host).tenant.is_some())
     }
 
     async fn admitted(

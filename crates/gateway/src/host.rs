@@ -7,6 +7,8 @@
 
 use std::sync::{Arc, RwLock};
 
+use http::Request;
+use http::header::HOST;
 use s3s::S3Result;
 use s3s::host::{S3Host, VirtualHost};
 
@@ -57,6 +59,12 @@ impl Domains {
             Some(Ok((bucket, tenant))) => Named { tenant: Some(tenant.into()), bucket: Some(bucket.into()) },
         }
     }
+}
+
+/// The host that a request is for: what HTTP/1.1 says in a header HTTP/2 may say in the address.
+pub(crate) fn host_of<B>(request: &Request<B>) -> Option<&str> {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    host.or_else(|| request.uri().host())
 }
 
 impl S3Host for Domains {
