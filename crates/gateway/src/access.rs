@@ -21,7 +21,8 @@ use switchback_kit::world::time::wall;
 use switchback_model::Right;
 
 use crate::auth::{Caller, Keys};
-use crate::guard::{Guard, Guards, Verdict};
+use crate::buckets::{Buckets, Set};
+use crate::guard::{Guard, Verdict};
 use crate::host::Domains;
 use crate::operation::{BYPASS, Kind, Operation};
 use crate::origin::Origin;
@@ -31,7 +32,7 @@ use crate::policy::{Asked, Facts, resource};
 pub(crate) struct Door {
     keys: Keys,
     domains: Domains,
-    guards: Guards,
+    buckets: Buckets,
 }
 
 /// Objects that a request may not delete, although it may delete others.
@@ -103,8 +104,8 @@ macro_rules! besides {
 }
 
 impl Door {
-    pub(crate) fn new(keys: Keys, domains: Domains, guards: Guards) -> Self {
-        Self { keys, domains, guards }
+    pub(crate) fn new(keys: Keys, domains: Domains, buckets: Buckets) -> Self {
+        Self { keys, domains, buckets }
     }
 
     /// On whose behalf the request is made: of the tenant that signed it, or, unsigned, of nobody at the tenant
@@ -164,14 +165,14 @@ impl Door {
     }
 
     /// What is set of the bucket.
-    async fn guard(&self, asking: &Asking, bucket: &str) -> S3Result<Arc<Guard>> {
-        self.guards.of(&asking.caller.place(bucket)).await
+    async fn set(&self, asking: &Asking, bucket: &str) -> S3Result<Arc<Set>> {
+        self.buckets.of(&asking.caller.place(bucket)).await
     }
 
     /// Refuses what of `deeds`, all in `bucket`, is not allowed.
     async fn pass(&self, asking: &Asking, bucket: &str, deeds: &[Deed<'_>]) -> S3Result<()> {
-        let guard = self.guard(asking, bucket).await?;
-        deeds.iter().try_for_each(|deed| asking.judge(&guard, deed))
+        let set = self.set(asking, bucket).await?;
+        deeds.iter().try_for_each(|deed| asking.judge(&set.guard, deed))
     }
 
     /// What a request does beside what it is for, to one object.
@@ -281,13 +282,13 @@ impl S3Access for Door {
             S3Path::Object { bucket, key } => (Some(&**bucket), Some(&**key)),
         };
         if let Some(bucket) = bucket {
-            let guard = self.guard(&asking, bucket).await?;
+            let set = self.set(&asking, bucket).await?;
             // Where a policy has its say the body must be read first; else it is not taken in for nothing.
-            if !is_named_in_body(asking.operation, cx.s3_path()) || guard.is_silent() {
-                asking.judge(&guard, &asking.deed(bucket, key))?;
+            if !is_named_in_body(asking.operation, cx.s3_path()) || set.guard.is_silent() {
+                asking.judge(&set.guard, &asking.deed(bucket, key))?;
                 if asking.operation.action(false) == "s3:GetObjectAttributes" {
                     let action = if asking.names_version { "s3:GetObjectVersion" } else { "s3:GetObject" };
-                    asking.judge(&guard, &Deed { action, ..asking.deed(bucket, key) })?;
+                    asking.judge(&set.guard, &Deed { action, ..asking.deed(bucket, key) })?;
                 }
             }
         }
@@ -338,13 +339,13 @@ impl S3Access for Door {
         let asking = asking(request)?.clone();
         let bucket = request.input.bucket.clone();
         let bypass = Beside::bypass(request.input.bypass_governance_retention);
-        let guard = self.guard(&asking, &bucket).await?;
+        let set = self.set(&asking, &bucket).await?;
         let mut withheld = Vec::new();
         request.input.delete.objects.retain(|object| {
             let action = asking.operation.action(is_version(object.version_id.as_deref()));
             let delete = Deed { action, ..asking.deed(&bucket, Some(&object.key)) };
             let deeds = [Some(delete), bypass.is_asked.then(|| bypass.deed(&bucket, &object.key))];
-            let judged = deeds.iter().flatten().try_for_each(|deed| asking.judge(&guard, deed));
+            let judged = deeds.iter().flatten().try_for_each(|deed| asking.judge(&set.guard, deed));
             withheld.extend(judged.as_ref().err().map(|error| dto::Error {
                 code: Some(error.code().as_str().to_owned()),
                 key: Some(object.key.clone()),

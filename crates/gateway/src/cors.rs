@@ -15,22 +15,15 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use s3s::{Body, S3Result, s3_error};
-use tonic::Code;
 
 pub(crate) use self::rules::{Asked, Rules};
 use crate::auth::{Caller, Keys, Place};
-use crate::believed::Believed;
+use crate::buckets::{Buckets, Set};
 use crate::host::{Domains, host_of};
 use crate::query;
-use crate::s3::setting;
-use crate::status::refused;
-use crate::store::Store;
 
 /// Where a namespace keeps them: the XML that S3 clients send.
 pub(crate) const SETTING: &str = "cors";
-
-/// Buckets whose rules are remembered at once.
-const REMEMBERED_MAX: usize = 1024;
 
 /// What an answer depends on beside the address: caches keep one for each (RFC 9110 section 12.5.5).
 const VARIES: HeaderValue =
@@ -41,9 +34,7 @@ const VARIES: HeaderValue =
 pub(crate) struct Cors {
     keys: Keys,
     domains: Domains,
-    store: Store,
-    /// By content and namespace.
-    remembered: Believed<(String, String), Arc<Rules>>,
+    buckets: Buckets,
 }
 
 /// A request from a page of another site.
@@ -54,8 +45,8 @@ pub(crate) struct Crossing {
 }
 
 impl Cors {
-    pub(crate) fn new(keys: Keys, domains: Domains, store: Store) -> Self {
-        Self { keys, domains, store, remembered: Believed::new(REMEMBERED_MAX) }
+    pub(crate) fn new(keys: Keys, domains: Domains, buckets: Buckets) -> Self {
+        Self { keys, domains, buckets }
     }
 
     /// What `request` is, if a page of another site sent it.
@@ -102,7 +93,8 @@ impl Cors {
             ));
         };
         let headers = header(ACCESS_CONTROL_REQUEST_HEADERS);
-        let rules = self.rules(crossing.place.as_ref()).await?;
+        let set = self.set(crossing.place.as_ref()).await?;
+        let rules = set.rules()?;
         let origin = crossing.origin.to_str().unwrap_or_default();
         let Some(allowed) = rules.allow(&Asked { origin, method, headers, is_preflight: true }) else {
             return Err(s3_error!(
@@ -118,7 +110,8 @@ impl Cors {
     /// Says in `headers`, of the answer to `crossing`, what the page may see of it. Rules that cannot be had
     /// allow nothing.
     pub(crate) async fn mark(&self, crossing: &Crossing, headers: &mut HeaderMap) {
-        let Ok(rules) = self.rules(crossing.place.as_ref()).await else { return };
+        let Ok(set) = self.set(crossing.place.as_ref()).await else { return };
+        let Ok(rules) = set.rules() else { return };
         let (origin, method) = (crossing.origin.to_str().unwrap_or_default(), crossing.method.as_str());
         let allowed = rules.allow(&Asked { origin, method, headers: None, is_preflight: false });
         if let Some(allowed) = allowed {
@@ -126,21 +119,11 @@ impl Cors {
         }
     }
 
-    async fn rules(&self, place: Option<&Place>) -> S3Result<Arc<Rules>> {
-        let Some(place) = place else { return Ok(Arc::default()) };
-        let name = (format!("{}/{}", place.content.kind, place.content.name), place.namespace.clone());
-        if let Some(rules) = self.remembered.get(&name) {
-            return Ok(rules);
+    async fn set(&self, place: Option<&Place>) -> S3Result<Arc<Set>> {
+        match place {
+            Some(place) => self.buckets.of(place).await,
+            None => Ok(Arc::default()),
         }
-        let rules = match setting::get(&self.store, place.clone(), SETTING).await {
-            Ok(text) => text.map(|text| Rules::read(&text)).transpose()?.unwrap_or_default(),
-            // Whoever asks is not signed, and is not told which buckets there are.
-            Err(status) if status.code() == Code::NotFound => Rules::default(),
-            Err(status) => return Err(refused(&status)),
-        };
-        let rules = Arc::new(rules);
-        self.remembered.put(name, Arc::clone(&rules));
-        Ok(rules)
     }
 }
 

@@ -20,10 +20,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::access::Door;
 use crate::auth::Keys;
+use crate::buckets::Buckets;
 use crate::config::Config;
 use crate::cors::{Cors, Crossing};
 use crate::epochs::{Epochs, Seen};
-use crate::guard::Guards;
 use crate::host::{Domains, host_of};
 use crate::intake::{Intake, Unread};
 use crate::origin::Origin;
@@ -89,8 +89,9 @@ impl Edge {
         config: &Config,
     ) -> Self {
         let limits = config.limits;
-        let cors = Cors::new(keys.clone(), domains.clone(), gateway.store.clone());
-        let door = Door::new(keys.clone(), domains.clone(), Guards::new(gateway.store.clone()));
+        let buckets = Buckets::new(gateway.store.clone());
+        let cors = Cors::new(keys.clone(), domains.clone(), buckets.clone());
+        let door = Door::new(keys.clone(), domains.clone(), buckets);
         let mut builder = S3ServiceBuilder::new(gateway);
         builder.set_host(domains.clone());
         builder.set_auth(keys);

@@ -1,26 +1,15 @@
 //! What buckets have set about who may do what: their policies, and whether those may let strangers in.
 
-use std::sync::Arc;
-
-use s3s::S3Result;
 use s3s::dto::PublicAccessBlockConfiguration;
-use tonic::Code;
 
-use crate::auth::Place;
-use crate::believed::Believed;
 use crate::policy::{Asked, Effect, Policy};
 use crate::s3::setting;
-use crate::status::refused;
-use crate::store::Store;
 
 /// Where a namespace keeps its policy: the JSON that S3 clients send.
 pub(crate) const POLICY: &str = "policy";
 
 /// Where a namespace keeps what its policy may not do: the XML that S3 clients send.
 pub(crate) const PUBLIC_ACCESS_BLOCK: &str = "public-access-block";
-
-/// Buckets of which it is remembered at once.
-const REMEMBERED_MAX: usize = 1024;
 
 /// What is set of one bucket. By default: nothing.
 #[derive(Debug, Default)]
@@ -49,7 +38,8 @@ pub(crate) enum Verdict {
 }
 
 impl Guard {
-    fn of(bucket: &str, policy: Option<&str>, block: Option<&str>) -> Self {
+    /// What the settings of `bucket` say.
+    pub(crate) fn of(bucket: &str, policy: Option<&str>, block: Option<&str>) -> Self {
         let policy = match policy.map(|text| Policy::read(text, bucket)) {
             None => Rule::None,
             Some(Ok(policy)) => Rule::Policy(policy),
@@ -86,41 +76,6 @@ impl Guard {
     /// Whether it says nothing of anybody.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self.policy, Rule::None)
-    }
-}
-
-/// Looks up what is set of buckets.
-#[derive(Clone)]
-pub(crate) struct Guards {
-    store: Store,
-    /// By content and namespace.
-    remembered: Believed<(String, String), Arc<Guard>>,
-}
-
-impl Guards {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, remembered: Believed::new(REMEMBERED_MAX) }
-    }
-
-    /// What is set of the bucket at `place`; nothing, where there is no bucket.
-    ///
-    /// # Errors
-    /// The store does not say. Then nobody may do anything: what is denied there is not known.
-    pub(crate) async fn of(&self, place: &Place) -> S3Result<Arc<Guard>> {
-        let name = (format!("{}/{}", place.content.kind, place.content.name), place.namespace.clone());
-        if let Some(guard) = self.remembered.get(&name) {
-            return Ok(guard);
-        }
-        let settings = match setting::all(&self.store, place.clone()).await {
-            Ok(settings) => settings,
-            // Not remembered: names that strangers make up would push out those of buckets.
-            Err(status) if status.code() == Code::NotFound => return Ok(Arc::default()),
-            Err(status) => return Err(refused(&status)),
-        };
-        let text = |setting| settings.get(setting).map(String::as_str);
-        let guard = Arc::new(Guard::of(&place.namespace, text(POLICY), text(PUBLIC_ACCESS_BLOCK)));
-        self.remembered.put(name, Arc::clone(&guard));
-        Ok(guard)
     }
 }
 

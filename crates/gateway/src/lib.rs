@@ -14,6 +14,7 @@ mod access;
 mod admin;
 mod auth;
 mod believed;
+mod buckets;
 mod config;
 mod cors;
 mod edge;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use s3s::xml::{Deserialize, Deserializer, Serialize, Serializer};
-use s3s::{S3Result, s3_error};
+use s3s::{S3Error, S3Result, s3_error};
 use switchback_proto::store::v1::{GetNamespaceRequest, SetNamespaceSettingRequest};
 use tonic::Status;
 
@@ -55,6 +55,10 @@ pub(crate) fn written(value: &impl Serialize) -> S3Result<String> {
 /// # Errors
 /// Something else wrote it.
 pub(crate) fn read<T: for<'a> Deserialize<'a>>(text: &str) -> S3Result<T> {
-    T::deserialize(&mut Deserializer::new(text.as_bytes()))
-        .map_err(|_| s3_error!(InternalError, "what is set of the bucket cannot be read; set it again"))
+    T::deserialize(&mut Deserializer::new(text.as_bytes())).map_err(|_| unreadable())
+}
+
+/// What is said of a setting that something else wrote.
+pub(crate) fn unreadable() -> S3Error {
+    s3_error!(InternalError, "what is set of the bucket cannot be read; set it again")
 }
