@@ -9,7 +9,7 @@ use switchback_store::{
     Retention, RetentionMode, VERSIONING, VersionId,
 };
 
-use crate::merge::resend;
+use crate::line::resend;
 use crate::support::{EAST, NAMESPACE, System, converge, object, pair, report, run, total};
 
 use RetentionMode::{Compliance, Governance};

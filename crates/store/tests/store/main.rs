@@ -6,6 +6,7 @@ mod blobs;
 mod commits;
 mod divergence;
 mod feeds;
+mod line;
 mod listing;
 mod locks;
 mod merge;

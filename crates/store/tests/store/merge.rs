@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use switchback_model::{Hlc, Rights, SiteId, Version};
-use switchback_store::{
-    Applied, Change, Clock, Conditions, ConflictPolicy, CredentialRecord, Payload, RecordKey,
-};
+use switchback_store::{Applied, Clock, Conditions, ConflictPolicy, CredentialRecord, Payload, RecordKey};
 
+use crate::line::{Carry, Line, carry, policy};
 use crate::support::{
     ALL_EPOCHS, EAST, LINK, NAMESPACE, System, WEST, converge, object, pair, report, run, sender, total,
 };
@@ -284,77 +283,19 @@ fn the_report_is_paged() {
 /// One step of a history on two systems.
 #[derive(Clone, Debug)]
 enum Step {
-    Put {
-        east: bool,
-        key: u8,
-    },
-    Delete {
-        east: bool,
-        key: u8,
-    },
-    Send {
-        from_east: bool,
-    },
-    /// Sends everything from the start again, in reverse order.
-    Resend {
-        from_east: bool,
-    },
-    /// What one side has now is on the way to the other, in place of what was before.
-    Depart {
-        from_east: bool,
-    },
-    /// What was on the way arrives, late.
-    Arrive {
-        from_east: bool,
-    },
-    Pass {
-        east: bool,
-        ms: u64,
-    },
+    Put { east: bool, key: u8 },
+    Delete { east: bool, key: u8 },
+    Carry(Carry),
+    Pass { east: bool, ms: u64 },
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (any::<bool>(), 0u8..4).prop_map(|(east, key)| Step::Put { east, key }),
         2 => (any::<bool>(), 0u8..4).prop_map(|(east, key)| Step::Delete { east, key }),
-        2 => any::<bool>().prop_map(|from_east| Step::Send { from_east }),
-        1 => any::<bool>().prop_map(|from_east| Step::Resend { from_east }),
-        2 => any::<bool>().prop_map(|from_east| Step::Depart { from_east }),
-        2 => any::<bool>().prop_map(|from_east| Step::Arrive { from_east }),
+        7 => carry().prop_map(Step::Carry),
         2 => (any::<bool>(), 0u64..3).prop_map(|(east, ms)| Step::Pass { east, ms }),
     ]
-}
-
-fn policy() -> impl Strategy<Value = ConflictPolicy> {
-    prop_oneof![
-        Just(ConflictPolicy::NewestWins),
-        Just(ConflictPolicy::ReplicaWins),
-        Just(ConflictPolicy::KeepBoth),
-    ]
-}
-
-/// Sends everything from the start again, in reverse order.
-pub(crate) async fn resend(
-    from: &System,
-    to: &System,
-    content: &switchback_model::Content,
-    policy: ConflictPolicy,
-) {
-    let mut changes = from.changes(content, Some(to.feed(content)), 0);
-    changes.reverse();
-    arrive(from, to, content, policy, changes).await;
-}
-
-/// Applies what was on the way.
-pub(crate) async fn arrive(
-    from: &System,
-    to: &System,
-    content: &switchback_model::Content,
-    policy: ConflictPolicy,
-    changes: Vec<Change>,
-) {
-    let sender = switchback_store::Sender { policy, ..sender(from, content) };
-    to.catalogue.apply(content.id, sender, changes, None).await.unwrap();
 }
 
 proptest! {
@@ -370,7 +311,7 @@ proptest! {
             // Every body that was acknowledged, by its version, with what its write replaced.
             let mut written: BTreeMap<Version, String> = BTreeMap::new();
             let mut replaced: Vec<(SiteId, Version)> = Vec::new();
-            let mut on_the_way: BTreeMap<bool, Vec<Change>> = BTreeMap::new();
+            let mut line = Line::default();
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Put { east: at_east, key } | Step::Delete { east: at_east, key } => {
@@ -388,20 +329,7 @@ proptest! {
                             written.insert(put.await.unwrap().version, body);
                         }
                     }
-                    Step::Send { from_east: true } => drop(east.send(&content, &west, policy).await),
-                    Step::Send { from_east: false } => drop(west.send(&content, &east, policy).await),
-                    Step::Resend { from_east: true } => resend(&east, &west, &content, policy).await,
-                    Step::Resend { from_east: false } => resend(&west, &east, &content, policy).await,
-                    Step::Depart { from_east } => {
-                        let (from, to) = if from_east { (&east, &west) } else { (&west, &east) };
-                        on_the_way.insert(from_east, from.changes(&content, Some(to.feed(&content)), 0));
-                    }
-                    Step::Arrive { from_east } => {
-                        let (from, to) = if from_east { (&east, &west) } else { (&west, &east) };
-                        if let Some(changes) = on_the_way.remove(&from_east) {
-                            arrive(from, to, &content, policy, changes).await;
-                        }
-                    }
+                    Step::Carry(carry) => line.carry(carry, [&east, &west], &content, policy).await,
                     Step::Pass { east: at_east, ms } => {
                         (if at_east { &east } else { &west }).clock.advance(ms);
                     }

@@ -9,7 +9,7 @@ use switchback_store::{
     VersionsAfter, VersionsAsked,
 };
 
-use crate::merge::{arrive, resend};
+use crate::line::{Carry, Line, carry, policy};
 use crate::support::{EAST, NAMESPACE, System, converge, object, pair, report, run, total};
 
 async fn set(system: &System, content: &Content, state: &str) {
@@ -236,43 +236,13 @@ proptest! {
 
 #[derive(Clone, Debug)]
 enum Apart {
-    Put {
-        east: bool,
-        key: u8,
-    },
-    Delete {
-        east: bool,
-        key: u8,
-    },
-    DeleteVersion {
-        east: bool,
-        place: usize,
-    },
-    Tag {
-        east: bool,
-        place: usize,
-    },
-    Suspend {
-        east: bool,
-        on: bool,
-    },
-    Send {
-        from_east: bool,
-    },
-    /// Everything from the start again, in reverse order.
-    Resend {
-        from_east: bool,
-    },
-    /// What one side has now is on the way to the other, and arrives late.
-    Depart {
-        from_east: bool,
-    },
-    Arrive {
-        from_east: bool,
-    },
-    Pass {
-        east: bool,
-    },
+    Put { east: bool, key: u8 },
+    Delete { east: bool, key: u8 },
+    DeleteVersion { east: bool, place: usize },
+    Tag { east: bool, place: usize },
+    Suspend { east: bool, on: bool },
+    Carry(Carry),
+    Pass { east: bool },
 }
 
 fn apart() -> impl Strategy<Value = Apart> {
@@ -282,10 +252,7 @@ fn apart() -> impl Strategy<Value = Apart> {
         1 => (any::<bool>(), 0usize..9).prop_map(|(east, place)| Apart::DeleteVersion { east, place }),
         1 => (any::<bool>(), 0usize..9).prop_map(|(east, place)| Apart::Tag { east, place }),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(east, on)| Apart::Suspend { east, on }),
-        2 => any::<bool>().prop_map(|from_east| Apart::Send { from_east }),
-        1 => any::<bool>().prop_map(|from_east| Apart::Resend { from_east }),
-        1 => any::<bool>().prop_map(|from_east| Apart::Depart { from_east }),
-        1 => any::<bool>().prop_map(|from_east| Apart::Arrive { from_east }),
+        5 => carry().prop_map(Apart::Carry),
         2 => any::<bool>().prop_map(|east| Apart::Pass { east }),
     ]
 }
@@ -296,9 +263,7 @@ proptest! {
     #[test]
     fn versions_made_apart_all_stay_and_both_sides_agree_which_is_current(
         steps in prop::collection::vec(apart(), 1..40),
-        policy in prop_oneof![
-            Just(ConflictPolicy::NewestWins), Just(ConflictPolicy::ReplicaWins), Just(ConflictPolicy::KeepBoth),
-        ],
+        policy in policy(),
         suspends in any::<bool>(),
     ) {
         run(async {
@@ -306,7 +271,7 @@ proptest! {
             set(&east, &content, "Enabled").await;
             converge(&east, &west, &content, policy).await;
             let (mut written, mut deleted) = (BTreeMap::<Version, String>::new(), BTreeSet::new());
-            let mut on_the_way = BTreeMap::new();
+            let mut line = Line::default();
             for (number, step) in steps.into_iter().enumerate() {
                 let at = |is_east: bool| if is_east { &east } else { &west };
                 match step {
@@ -337,21 +302,7 @@ proptest! {
                         set(at(east), &content, if on { "Suspended" } else { "Enabled" }).await;
                     }
                     Apart::Suspend { .. } => {}
-                    Apart::Send { from_east } => {
-                        drop(at(from_east).send(&content, at(!from_east), policy).await);
-                    }
-                    Apart::Resend { from_east } => {
-                        resend(at(from_east), at(!from_east), &content, policy).await;
-                    }
-                    Apart::Depart { from_east } => {
-                        let to = at(!from_east).feed(&content);
-                        on_the_way.insert(from_east, at(from_east).changes(&content, Some(to), 0));
-                    }
-                    Apart::Arrive { from_east } => {
-                        if let Some(changes) = on_the_way.remove(&from_east) {
-                            arrive(at(from_east), at(!from_east), &content, policy, changes).await;
-                        }
-                    }
+                    Apart::Carry(carry) => line.carry(carry, [&east, &west], &content, policy).await,
                     Apart::Pass { east } => at(east).clock.advance(2),
                 }
             }
