@@ -6,13 +6,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use hickory_proto::rr::RecordType;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use switchback_dns::client;
 use switchback_kit::secret::Secret;
 
-use crate::peer::{Kind, PATIENCE, Secondary, eventually, processes};
+use crate::peer::{Kind, Secondary, eventually, processes, secure_question};
 use crate::{ZONE, argument};
 
 /// Where the servers are, and where the questions come from.
@@ -63,19 +63,24 @@ pub(crate) async fn start(folder: &Path, names: usize, signed: Signed) -> Vec<Se
 /// All servers with a zone of so many names.
 async fn started(folder: &Path, names: usize, signed: Signed) -> Vec<Server> {
     let ours = env!("CARGO_BIN_EXE_switchback-dns-broadcaster");
-    let mut servers =
-        vec![child("ours", &folder.join("ours"), |home| Started::ours(ours, home, names, signed)).await];
+    let mut servers = vec![
+        child("ours", &folder.join("ours"), signed, |home| Started::ours(ours, home, names, signed)).await,
+    ];
     let primary = servers[0].address;
     if let Some(program) = argument("--beside") {
         servers.push(
-            child("beside", &folder.join("beside"), |home| Started::ours(&program, home, names, signed))
-                .await,
+            child("beside", &folder.join("beside"), signed, |home| {
+                Started::ours(&program, home, names, signed)
+            })
+            .await,
         );
     }
     let only = argument("--only");
     let wanted = |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|other| other == name));
     if wanted("hickory") && signed == Signed::No {
-        servers.push(child("hickory", &folder.join("hickory"), |home| Started::hickory(home, names)).await);
+        servers.push(
+            child("hickory", &folder.join("hickory"), signed, |home| Started::hickory(home, names)).await,
+        );
     }
     for (name, kind) in
         [("nsd", Kind::Nsd), ("knot", Kind::Knot), ("bind", Kind::Bind), ("powerdns", Kind::PowerDns)]
@@ -85,8 +90,11 @@ async fn started(folder: &Path, names: usize, signed: Signed) -> Vec<Server> {
         }
         let home = folder.join(name);
         fs::create_dir_all(&home).unwrap();
-        let peer = Secondary::start(kind, &home, &[ZONE], &[primary], None).await;
-        serves(peer.address(), &|| peer.log()).await;
+        let peer = match signed {
+            Signed::No => Secondary::start(kind, &home, &[ZONE], &[primary], None).await,
+            Signed::Yes => Secondary::of_signed(kind, &home, &[ZONE], &[primary]).await,
+        };
+        serves(peer.address(), signed, &|| peer.log()).await;
         let address = peer.address();
         servers.push(Server {
             name,
@@ -100,19 +108,30 @@ async fn started(folder: &Path, names: usize, signed: Signed) -> Vec<Server> {
     servers
 }
 
-async fn child(name: &'static str, home: &Path, start: impl FnOnce(&Path) -> Started) -> Server {
+async fn child(
+    name: &'static str,
+    home: &Path,
+    signed: Signed,
+    start: impl FnOnce(&Path) -> Started,
+) -> Server {
     fs::create_dir_all(home).unwrap();
     let started = start(home);
     let address = started.address;
-    serves(address, &|| fs::read_to_string(home.join("log")).unwrap_or_default()).await;
+    serves(address, signed, &|| fs::read_to_string(home.join("log")).unwrap_or_default()).await;
     // Before anybody takes the zone from it.
     let loading = cpu(home);
     Server { name, folder: home.into(), address, grown: 0, loading, _running: Running::Child(started) }
 }
 
-async fn serves(address: SocketAddr, log: &dyn Fn() -> String) {
-    eventually("the zone is served", log, async || client::soa(address, ZONE, PATIENCE).await.ok().flatten())
-        .await;
+/// Waits for the zone, and where it is signed for its signatures: a server that was asked before it had any
+/// may remember that there are none.
+async fn serves(address: SocketAddr, signed: Signed, log: &dyn Fn() -> String) {
+    let records = if signed == Signed::Yes { 2 } else { 1 };
+    eventually("the zone is served as it is", log, async || {
+        let answer = secure_question(address, ZONE, RecordType::SOA).await?;
+        (answer.answers.len() == records).then_some(())
+    })
+    .await;
 }
 
 /// A server that is started here.
