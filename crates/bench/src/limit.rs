@@ -1,4 +1,4 @@
-//! What the machine can do at best: its disk, and TLS 1.3 between two of its processes' sockets.
+//! What the machine can do at best: its disk, the ETag's hash, and TLS 1.3 and plain TCP on loopback.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use md5::{Digest as _, Md5};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -20,8 +21,10 @@ const DISK_BYTES: u64 = 512 << 20;
 const PIECE_BYTES: usize = 1 << 20;
 /// Flushes.
 const FLUSHES: u64 = 200;
-/// Sent through TLS.
-const TLS_BYTES: u64 = 1 << 30;
+/// Sent through TLS and TCP.
+const LINE_BYTES: u64 = 1 << 30;
+/// Sent at once.
+const LINE_PIECE_BYTES: usize = 256 << 10;
 
 /// Of one moment.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,69 @@ pub(crate) async fn measure(folder: &Path) -> anyhow::Result<Limits> {
     })
     .await??;
     Ok(Limits { disk, flushes, tls: tls().await.context("TLS on loopback")? })
+}
+
+/// What bounds large bodies at an S3 server that speaks plain HTTP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainLimits {
+    /// As in [`Limits`].
+    pub(crate) disk: f64,
+    /// MB/s of MD5 on one core, of which the ETag of one PUT is made.
+    pub(crate) md5: f64,
+    /// MB/s through one TCP connection on loopback.
+    pub(crate) tcp: f64,
+}
+
+/// Measures in `folder`, which must be on the disk that the servers use.
+pub(crate) async fn measure_plain(folder: &Path) -> anyhow::Result<PlainLimits> {
+    let path = folder.join("limit");
+    let (disk, md5) = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let measured = (disk(&path)?, md5());
+        std::fs::remove_file(&path)?;
+        Ok(measured)
+    })
+    .await??;
+    Ok(PlainLimits { disk, md5, tcp: tcp().await.context("TCP on loopback")? })
+}
+
+fn md5() -> f64 {
+    let piece = vec![7; PIECE_BYTES];
+    let (since, mut hasher) = (Instant::now(), Md5::new());
+    for _ in 0..DISK_BYTES / PIECE_BYTES as u64 {
+        hasher.update(&piece);
+    }
+    std::hint::black_box(hasher.finalize());
+    rate(megabytes(DISK_BYTES), since.elapsed())
+}
+
+async fn tcp() -> anyhow::Result<f64> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let sending = tokio::spawn(async move { send(TcpStream::connect(address).await?).await });
+    let (stream, _) = listener.accept().await?;
+    let received = receive(stream).await?;
+    sending.await??;
+    Ok(received)
+}
+
+async fn send(mut stream: impl AsyncWrite + Unpin) -> anyhow::Result<()> {
+    let piece = vec![7; LINE_PIECE_BYTES];
+    for _ in 0..LINE_BYTES / piece.len() as u64 {
+        stream.write_all(&piece).await?;
+    }
+    Ok(stream.shutdown().await?)
+}
+
+/// MB/s to the end of the stream.
+async fn receive(mut stream: impl AsyncRead + Unpin) -> anyhow::Result<f64> {
+    let mut piece = vec![0; LINE_PIECE_BYTES];
+    let (mut bytes, since) = (0, Instant::now());
+    loop {
+        match stream.read(&mut piece).await? {
+            0 => return Ok(rate(megabytes(bytes), since.elapsed())),
+            some => bytes += some as u64,
+        }
+    }
 }
 
 fn disk(path: &Path) -> anyhow::Result<f64> {
@@ -92,25 +158,10 @@ async fn tls() -> anyhow::Result<f64> {
     let sending = tokio::spawn(async move {
         let stream = TcpStream::connect(address).await?;
         let connector = TlsConnector::from(Arc::new(client));
-        let mut stream = connector.connect(ServerName::try_from("bench")?, stream).await?;
-        let piece = vec![7; 256 << 10];
-        for _ in 0..TLS_BYTES / piece.len() as u64 {
-            stream.write_all(&piece).await?;
-        }
-        stream.shutdown().await?;
-        anyhow::Ok(())
+        send(connector.connect(ServerName::try_from("bench")?, stream).await?).await
     });
     let (stream, _) = listener.accept().await?;
-    let mut stream = TlsAcceptor::from(Arc::new(server)).accept(stream).await?;
-    let mut piece = vec![0; 256 << 10];
-    let (mut bytes, since) = (0, Instant::now());
-    loop {
-        match stream.read(&mut piece).await? {
-            0 => break,
-            some => bytes += some as u64,
-        }
-    }
-    let took = since.elapsed();
+    let received = receive(TlsAcceptor::from(Arc::new(server)).accept(stream).await?).await?;
     sending.await??;
-    Ok(rate(megabytes(bytes), took))
+    Ok(received)
 }

@@ -15,6 +15,7 @@ mod load;
 mod mover;
 mod peer;
 mod s3;
+mod servers;
 mod site;
 mod store;
 
@@ -28,7 +29,7 @@ use clap::Parser;
 enum Command {
     /// Two whole systems: first copies, a steady flow, and what changed of much.
     Mover(mover::Arguments),
-    /// One system's S3 gateway: small and large objects.
+    /// One system's S3 gateway beside other S3 servers: small and large objects.
     S3(s3::Arguments),
     /// The store by itself, with ever more objects.
     Store(store::Arguments),

@@ -1,6 +1,6 @@
-//! `bench s3`: clients at a gateway, beside an open S3 server on the same disk.
+//! `bench s3`: clients at a gateway, beside other S3 servers on the same disk, and beside what bounds them all.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,11 +9,12 @@ use anyhow::Context;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use switchback::output::{emit, table};
-use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Place};
 use crate::figure::{count, median, megabytes, rate, say, short};
+use crate::limit::{self, PlainLimits};
+use crate::servers;
 use crate::site::{Sites, Through};
 
 /// Clients at once, for small objects.
@@ -49,10 +50,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let sites = Sites::start(folder.path(), arguments.subnet, Through::Direct).await?;
     // West's tenant that is on no link: nothing is copied meanwhile.
     let mut servers = vec![("switchback", sites.other.clone())];
-    let moto = Moto::start(folder.path()).await?;
-    servers.extend(moto.iter().map(|moto| ("moto", moto.place.clone())));
-    let mut rounds = Vec::new();
+    let others = servers::start(folder.path()).await?;
+    servers.extend(others.iter().map(|other| (other.name, other.place.clone())));
+    let (mut rounds, mut limits) = (Vec::new(), Vec::new());
     for round in 0..arguments.rounds.max(1) {
+        limits.push(limit::measure_plain(folder.path()).await?);
         for (name, place) in &servers {
             let measured =
                 measure(place, round, arguments.objects).await.with_context(|| (*name).to_owned())?;
@@ -80,6 +82,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             of(&|round| round.large_get),
         ]);
     }
+    let limit = |of: fn(&PlainLimits) -> f64| short(median(limits.iter().map(of).collect()));
+    let (put, get) = (limit(|limits| limits.disk.min(limits.md5)), limit(|limits| limits.tcp));
+    let none = String::new;
+    rows.push(vec!["limit".to_owned(), none(), none(), none(), none(), none(), none(), put, get]);
     let head = [
         "server",
         "put/s",
@@ -171,49 +177,4 @@ where
     let at =
         |part: usize| took.get(took.len() * part / 100).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3);
     Ok(Many { rate, half: at(50), most: at(99) })
-}
-
-/// `moto`, an S3 server in Python that keeps everything in memory and flushes nothing. None when
-/// `moto_server` is not installed.
-struct Moto {
-    place: Place,
-    /// Ends with this.
-    _child: Child,
-}
-
-impl Moto {
-    async fn start(folder: &Path) -> anyhow::Result<Option<Self>> {
-        if !crate::peer::has("moto_server") {
-            return Ok(None);
-        }
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        let port = listener.local_addr()?.port();
-        drop(listener);
-        let log = std::fs::File::create(folder.join("moto.log"))?;
-        let child = Command::new("moto_server")
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .context("start moto_server")?;
-        let place = Place {
-            url: format!("http://127.0.0.1:{port}"),
-            region: "us-east-1".into(),
-            bucket: "copies".into(),
-            access_key: "bench".into(),
-            secret_key: "bench".into(),
-        };
-        let since = Instant::now();
-        loop {
-            let made = async { Client::connect(&place).await?.create_bucket().await };
-            match made.await {
-                Ok(()) => return Ok(Some(Self { place, _child: child })),
-                Err(error) if since.elapsed() > Duration::from_secs(30) => {
-                    return Err(error).context("moto_server does not answer");
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
-    }
 }
