@@ -12,6 +12,7 @@ mod copy;
 mod cors;
 mod delete;
 mod form;
+mod hashing;
 mod list;
 mod lock;
 mod metadata;

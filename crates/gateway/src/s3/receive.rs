@@ -21,7 +21,8 @@ use switchback_store::{BlobId, BlobWriter, Blobs, INLINE_MAX};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
-use super::checksum::{Claims, Digests, Hasher};
+use super::checksum::{Claims, Digests};
+use super::hashing::Hashing;
 use crate::auth::Place;
 use crate::status;
 use crate::store::{Store, answer};
@@ -111,7 +112,13 @@ impl Receiver {
         };
         let needs_blob = inline_max == 0 || length.is_some_and(|length| length > inline_max as u64);
         let blob = if needs_blob { Some(self.begin(target).await?) } else { None };
-        let mut taken = Taken { hasher: claims.hasher(), head: BytesMut::new(), size: 0, inline_max, blob };
+        let mut taken = Taken {
+            hashing: Hashing::new(claims.hasher()),
+            head: BytesMut::new(),
+            size: 0,
+            inline_max,
+            blob,
+        };
         let mut stream = std::pin::pin!(stream);
         loop {
             let next = tokio::time::timeout(self.idle_time, stream.next()).await;
@@ -128,7 +135,7 @@ impl Receiver {
                 length.unwrap_or(0)
             ));
         }
-        let (size, digests) = (taken.size, taken.hasher.finish());
+        let (size, digests) = (taken.size, taken.hashing.finish().await?);
         claims.verify(&digests)?;
         let (body, blob) = match taken.blob {
             None => (store::Body { inline: taken.head.freeze(), segments: Vec::new() }, None),
@@ -145,7 +152,7 @@ impl Receiver {
         if taken.size > BODY_BYTES_MAX {
             return Err(too_large());
         }
-        taken.hasher.update(&bytes);
+        taken.hashing.update(bytes.clone()).await?;
         if let Some(writing) = &mut taken.blob {
             writing.lease.renew(&self.store).await;
             return writing.writer.write(bytes).await.map_err(status::blob_failed);
@@ -193,7 +200,7 @@ impl Received {
 
 /// What has come of a body so far.
 struct Taken {
-    hasher: Hasher,
+    hashing: Hashing,
     /// The first bytes, while they are few enough to travel inline.
     head: BytesMut,
     inline_max: usize,
