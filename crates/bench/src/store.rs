@@ -1,6 +1,6 @@
 //! `bench store`: what the store does in one process, at growing numbers of objects.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -9,10 +9,12 @@ use anyhow::Context;
 use bytes::Bytes;
 use switchback::output::{emit, table};
 use switchback_model::{ContentId, ContentKind, SiteId};
-use switchback_store::{Body, Catalogue, Conditions, ListRequest, Object, Options};
+use switchback_store::{
+    Body, Catalogue, ChangesRequest, Conditions, ListRequest, Object, Options, VersionsRequest,
+};
 use tokio::task::JoinSet;
 
-use crate::figure::{count, median, rate, say, short};
+use crate::figure::{count, median, megabytes, rate, say, short};
 
 /// Writers at once.
 const WRITERS: usize = 64;
@@ -20,6 +22,9 @@ const WRITERS: usize = 64;
 const OBJECT_BYTES: usize = 1024;
 /// Pages and objects that are read for a median.
 const READS: u64 = 200;
+/// Common prefixes of a page, and changes or keys of a page, as a flow takes them.
+const FOLDERS: usize = 100;
+const CHANGES: usize = 1000;
 const NAMESPACE: &str = "photos";
 
 /// What is measured.
@@ -50,20 +55,49 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let commits = fill(&catalogue, content, written, objects).await?;
         written = objects;
         let page = read(objects, |place| list(&catalogue, content, place))?;
+        let folders = read(objects, |place| folders(&catalogue, content, place))?;
         let get = read(objects, |place| {
             catalogue.object(content, NAMESPACE, &key(place), true).map(drop).map_err(Into::into)
         })?;
+        let caught_up = timed(|| catch_up(&catalogue, content, objects / 100))?;
+        let digest = timed(|| catalogue.digest(content).map(drop).map_err(Into::into))?;
+        let range = timed(|| compare(&catalogue, content))?;
         drop(catalogue);
         let opening = Instant::now();
         catalogue = open()?;
         let opened = opening.elapsed().as_secs_f64() * 1e3;
-        let row =
-            [count(objects), commits, page, get, opened, memory("VmRSS:")?, memory("VmHWM:")?].map(short);
+        let row = [
+            count(objects),
+            commits,
+            page,
+            folders,
+            get,
+            caught_up,
+            digest,
+            range,
+            opened,
+            memory("VmRSS:")?,
+            memory("VmHWM:")?,
+            megabytes(on_disk(&path)?),
+        ]
+        .map(short);
         say(since, row.join("  "));
         rows.push(row.to_vec());
     }
-    let head =
-        ["objects", "commits/s", "page of 1,000 ms", "get ms", "start ms", "after start MB", "at most MB"];
+    let head = [
+        "objects",
+        "commits/s",
+        "page ms",
+        "folders ms",
+        "get ms",
+        "feed 1% ms",
+        "digest ms",
+        "range ms",
+        "start ms",
+        "started MB",
+        "at most MB",
+        "disk MB",
+    ];
     emit(&format!("\n{}", table(&head, rows, "")));
     Ok(())
 }
@@ -109,6 +143,68 @@ fn read(objects: u64, read: impl Fn(u64) -> anyhow::Result<()>) -> anyhow::Resul
         took.push(since.elapsed().as_secs_f64() * 1e3);
     }
     Ok(median(took))
+}
+
+/// A page of what stands before the first slash: a seek for each.
+fn folders(catalogue: &Catalogue, content: ContentId, place: u64) -> anyhow::Result<()> {
+    let request = ListRequest {
+        delimiter: "/".into(),
+        start_after: key(place)[..3].into(),
+        keys_max: FOLDERS,
+        ..ListRequest::default()
+    };
+    catalogue.list(content, NAMESPACE, &request)?;
+    Ok(())
+}
+
+/// Reads the last `changes` of the feed, as a flow does that was cut for so long.
+fn catch_up(catalogue: &Catalogue, content: ContentId, changes: u64) -> anyhow::Result<()> {
+    let head = catalogue.content(content)?.head.sequence;
+    let mut after = head.saturating_sub(changes);
+    while after < head {
+        let request = ChangesRequest {
+            after,
+            exclude: None,
+            changes_max: CHANGES,
+            bytes_max: usize::MAX,
+            configuration_only: false,
+        };
+        after = catalogue.changes(content, &request)?.through;
+    }
+    Ok(())
+}
+
+/// Lists what is in one digest range of the 256, as a comparison does that found it to differ.
+fn compare(catalogue: &Catalogue, content: ContentId) -> anyhow::Result<()> {
+    let mut ranges = [false; 256];
+    ranges[7] = true;
+    let mut after = None;
+    loop {
+        let request =
+            VersionsRequest { ranges: &ranges, after: after.as_ref(), through: None, keys_max: CHANGES };
+        after = catalogue.versions(content, &request)?.through;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Milliseconds of one piece of work.
+fn timed(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let since = Instant::now();
+    work()?;
+    Ok(since.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Bytes of the files in a folder and beneath.
+fn on_disk(folder: &Path) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.metadata()?;
+        bytes += if kind.is_dir() { on_disk(&entry.path())? } else { kind.len() };
+    }
+    Ok(bytes)
 }
 
 fn list(catalogue: &Catalogue, content: ContentId, place: u64) -> anyhow::Result<()> {
