@@ -172,13 +172,15 @@ async fn other_tenant(west: &Operator, like: &Place) -> anyhow::Result<Place> {
         kind: ContentKind::Tenant.into(),
         name: OTHER_TENANT.into(),
         description: "for other tools".into(),
+        ..Default::default()
     };
     west.command(&id, west.store().create_content(request)).await?;
     let request = store::CreateCredentialRequest { content: Some(content.clone()), ..Default::default() };
     let credential = west.ask(west.store().create_credential(request)).await?.credential;
     let credential = credential.context("west made no credential")?;
     let bucket = "copies".to_owned();
-    let request = store::CreateNamespaceRequest { content: Some(content), name: bucket.clone() };
+    let request =
+        store::CreateNamespaceRequest { content: Some(content), name: bucket.clone(), ..Default::default() };
     west.ask(west.store().create_namespace(request)).await?;
     Ok(Place { bucket, access_key: credential.access_key, secret_key: credential.secret_key, ..like.clone() })
 }

@@ -62,6 +62,7 @@ impl Service {
             kind: ContentKind::Tenant.into(),
             name: name.into(),
             description: "a tenant".into(),
+            ..Default::default()
         };
         self.client.create_content(request).await.map(|answer| answer.into_inner().content.unwrap())
     }
@@ -97,7 +98,11 @@ async fn what_was_written_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut service = Service::start(folder.path()).await;
     let content = service.create("r1", "acme").await.unwrap().content.unwrap();
-    let namespace = CreateNamespaceRequest { content: Some(content.clone()), name: "photos".into() };
+    let namespace = CreateNamespaceRequest {
+        content: Some(content.clone()),
+        name: "photos".into(),
+        ..Default::default()
+    };
     service.client.create_namespace(namespace).await.unwrap();
     service.put(&content, "a/1", b"one").await;
     service.put(&content, "a/2", b"two").await;
@@ -218,7 +223,11 @@ async fn refusals_carry_the_reason_that_the_gateway_switches_on() {
     };
     let nowhere = service.client.lease_blob(lease).await.unwrap_err();
     assert_eq!(reason(&nowhere), "NO_SUCH_NAMESPACE");
-    let namespace = CreateNamespaceRequest { content: Some(content.clone()), name: "photos".into() };
+    let namespace = CreateNamespaceRequest {
+        content: Some(content.clone()),
+        name: "photos".into(),
+        ..Default::default()
+    };
     service.client.create_namespace(namespace.clone()).await.unwrap();
     assert_eq!(reason(&service.client.create_namespace(namespace).await.unwrap_err()), "NAMESPACE_EXISTS");
     let reserved = service.client.put_object(put(&content, ".lost+found/x", b"x")).await.unwrap_err();
@@ -245,7 +254,8 @@ async fn an_abandoned_upload_is_aborted_by_the_sweep_and_one_that_is_younger_is_
     let folder = tempfile::tempdir().unwrap();
     let mut service = Service::start(folder.path()).await;
     let content = service.create("", "acme").await.unwrap().content;
-    let namespace = CreateNamespaceRequest { content: content.clone(), name: "photos".into() };
+    let namespace =
+        CreateNamespaceRequest { content: content.clone(), name: "photos".into(), ..Default::default() };
     service.client.create_namespace(namespace).await.unwrap();
     let upload = Upload { key: "film".into(), ..Upload::default() };
     let begun =

@@ -248,8 +248,19 @@ impl Catalogue {
 
     /// Makes a tenant or a directory. A directory comes with its one namespace, of its own name.
     pub async fn create_content(&self, kind: ContentKind, name: &str, description: &str) -> Result<Content> {
+        self.create_content_with(kind, name, description, BTreeMap::new()).await
+    }
+
+    /// The same, of a directory whose namespace is to have these settings from the first.
+    pub async fn create_content_with(
+        &self,
+        kind: ContentKind,
+        name: &str,
+        description: &str,
+        settings: BTreeMap<String, String>,
+    ) -> Result<Content> {
         let (name, description) = (name.to_owned(), description.to_owned());
-        self.commit(move |batch| configure::create_content(batch, kind, &name, &description)).await
+        self.commit(move |batch| configure::create_content(batch, kind, &name, &description, &settings)).await
     }
 
     /// Removes empty content that is on no link.
@@ -290,8 +301,18 @@ impl Catalogue {
 
     /// Makes a namespace in a tenant.
     pub async fn create_namespace(&self, content: ContentId, name: &str) -> Result<NamespaceRecord> {
+        self.create_namespace_with(content, name, BTreeMap::new()).await
+    }
+
+    /// The same, with these settings from the first.
+    pub async fn create_namespace_with(
+        &self,
+        content: ContentId,
+        name: &str,
+        settings: BTreeMap<String, String>,
+    ) -> Result<NamespaceRecord> {
         let name = name.to_owned();
-        self.commit(move |batch| configure::create_namespace(batch, content, &name)).await
+        self.commit(move |batch| configure::create_namespace(batch, content, &name, &settings)).await
     }
 
     /// Removes an empty namespace, and what uploads are open in it.
@@ -579,7 +600,7 @@ mod tests {
             let (folder, catalogue) = open();
             let failed = catalogue
                 .commit(|batch| {
-                    configure::create_content(batch, ContentKind::Tenant, "alpha", "")?;
+                    configure::create_content(batch, ContentKind::Tenant, "alpha", "", &BTreeMap::new())?;
                     Err::<(), _>(Error::Corrupt { what: "test" })
                 })
                 .await;

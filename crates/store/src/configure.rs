@@ -57,8 +57,14 @@ pub(crate) fn create_content(
     kind: ContentKind,
     name: &str,
     description: &str,
+    settings: &Settings,
 ) -> Result<Content> {
     check_label("name", name, false)?;
+    if kind == ContentKind::Tenant && !settings.is_empty() {
+        let reason = "a tenant is made without any: its namespaces have settings";
+        return Err(Error::Invalid { what: "settings", reason });
+    }
+    check_new_settings(settings)?;
     if name == DEFAULT_TENANT {
         return Err(Error::Reserved { what: format!("the name {DEFAULT_TENANT:?}") });
     }
@@ -66,18 +72,30 @@ pub(crate) fn create_content(
     if batch.row(Family::Meta, &key::content_name(kind, name))?.is_some() {
         return Err(Error::ContentExists { kind, name: name.into() });
     }
-    make_content(batch, kind, name, description)
+    make_content(batch, kind, name, description, settings)
 }
 
 /// Makes the reserved tenant, whose namespaces are the directories, if it is not there.
 pub(crate) fn ensure_default_tenant(batch: &mut Batch<'_>) -> Result<()> {
     if batch.row(Family::Meta, &key::content_name(ContentKind::Tenant, DEFAULT_TENANT))?.is_none() {
-        make_content(batch, ContentKind::Tenant, DEFAULT_TENANT, "owner of the directories")?;
+        make_content(
+            batch,
+            ContentKind::Tenant,
+            DEFAULT_TENANT,
+            "owner of the directories",
+            &Settings::new(),
+        )?;
     }
     Ok(())
 }
 
-fn make_content(batch: &mut Batch<'_>, kind: ContentKind, name: &str, description: &str) -> Result<Content> {
+fn make_content(
+    batch: &mut Batch<'_>,
+    kind: ContentKind,
+    name: &str,
+    description: &str,
+    settings: &Settings,
+) -> Result<Content> {
     let content = Content { kind, name: name.into(), id: ContentId(crate::random::bytes()) };
     let now = batch.now_unix_ms;
     let mut row = empty_content(content.clone(), AccessRecord::unlinked(), now);
@@ -91,7 +109,7 @@ fn make_content(batch: &mut Batch<'_>, kind: ContentKind, name: &str, descriptio
     };
     batch.write_local(content.id, RecordKey::Tenant, None, Payload::Tenant(tenant))?;
     if kind == ContentKind::Directory {
-        write_namespace(batch, content.id, name)?;
+        write_namespace(batch, content.id, name, settings)?;
     }
     Ok(content)
 }
@@ -128,15 +146,21 @@ fn has_namespaces(batch: &Batch<'_>, id: ContentId) -> Result<bool> {
     Ok(false)
 }
 
-pub(crate) fn create_namespace(batch: &mut Batch<'_>, id: ContentId, name: &str) -> Result<NamespaceRecord> {
+pub(crate) fn create_namespace(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    name: &str,
+    settings: &Settings,
+) -> Result<NamespaceRecord> {
     check_writable(batch, id)?;
     check_label("namespace name", name, true)?;
+    check_new_settings(settings)?;
     check_has_own_namespaces(batch, id)?;
     batch.check_room()?;
     if check_namespace(batch, id, name).is_ok() {
         return Err(Error::NamespaceExists);
     }
-    write_namespace(batch, id, name)
+    write_namespace(batch, id, name, settings)
 }
 
 /// A directory is its one namespace, and the reserved tenant's namespaces are the directories.
@@ -148,9 +172,14 @@ fn check_has_own_namespaces(batch: &mut Batch<'_>, id: ContentId) -> Result<()> 
     Ok(())
 }
 
-fn write_namespace(batch: &mut Batch<'_>, id: ContentId, name: &str) -> Result<NamespaceRecord> {
+fn write_namespace(
+    batch: &mut Batch<'_>,
+    id: ContentId,
+    name: &str,
+    settings: &Settings,
+) -> Result<NamespaceRecord> {
     let namespace =
-        NamespaceRecord { name: name.into(), created_unix_ms: batch.now_unix_ms, settings: BTreeMap::new() };
+        NamespaceRecord { name: name.into(), created_unix_ms: batch.now_unix_ms, settings: settings.clone() };
     let key = RecordKey::Namespace(name.into());
     let old = batch.stored(id, &key)?;
     batch.write_local(id, key, old, Payload::Namespace(namespace.clone()))?;
@@ -173,6 +202,36 @@ pub(crate) fn delete_namespace(batch: &mut Batch<'_>, id: ContentId, name: &str)
 /// Longer than any that S3 knows: bucket policies have 20 KiB, rules of CORS 64.
 const SETTINGS_BYTES_MAX: usize = 256 * 1024;
 
+/// Settings of a namespace, by name.
+pub(crate) type Settings = BTreeMap<String, String>;
+
+/// Refuses one setting that nobody could heed.
+fn check_setting(setting: &str, value: Option<&str>) -> Result<()> {
+    versioning::check_setting(setting, value)
+}
+
+/// Refuses more of them than a record is to hold.
+fn check_settings_room(settings: &Settings) -> Result<()> {
+    let bytes = |(name, value): (&String, &String)| name.len() + value.len();
+    if settings.iter().map(bytes).sum::<usize>() > SETTINGS_BYTES_MAX {
+        return Err(Error::Invalid {
+            what: "settings",
+            reason: "all settings of a namespace together have at most 256 KiB",
+        });
+    }
+    Ok(())
+}
+
+/// Refuses what a namespace cannot be made with.
+fn check_new_settings(settings: &Settings) -> Result<()> {
+    for (setting, value) in settings {
+        check_setting(setting, Some(value))?;
+    }
+    let made = NamespaceRecord { settings: settings.clone(), ..NamespaceRecord::default() };
+    lock::check_settings(&NamespaceRecord::default(), &made)?;
+    check_settings_room(settings)
+}
+
 pub(crate) fn set_namespace_setting(
     batch: &mut Batch<'_>,
     id: ContentId,
@@ -182,7 +241,7 @@ pub(crate) fn set_namespace_setting(
 ) -> Result<()> {
     check_writable(batch, id)?;
     check_namespace(batch, id, name)?;
-    versioning::check_setting(setting, value.as_deref())?;
+    check_setting(setting, value.as_deref())?;
     let key = RecordKey::Namespace(name.into());
     let old = batch.stored(id, &key)?;
     let before = match old.as_ref().map(|old| &old.record.payload) {
@@ -203,15 +262,9 @@ pub(crate) fn set_namespace_setting(
         return Ok(());
     }
     lock::check_settings(&before, &namespace)?;
-    let bytes = |(name, value): (&String, &String)| name.len() + value.len();
     if namespace.settings.len() >= before.settings.len() {
         batch.check_room()?;
-        if namespace.settings.iter().map(bytes).sum::<usize>() > SETTINGS_BYTES_MAX {
-            return Err(Error::Invalid {
-                what: "settings",
-                reason: "all settings of a namespace together have at most 256 KiB",
-            });
-        }
+        check_settings_room(&namespace.settings)?;
     }
     batch.write_local(id, key, old, Payload::Namespace(namespace)).map(|_| ())
 }

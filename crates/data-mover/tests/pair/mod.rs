@@ -173,6 +173,7 @@ impl System {
             kind: ContentKind::Tenant.into(),
             name: name.into(),
             description: String::new(),
+            ..Default::default()
         };
         let made = self.store().create_content(request).await.unwrap().into_inner();
         let content = made.content.unwrap().content.unwrap();
@@ -239,7 +240,11 @@ impl System {
     }
 
     pub async fn create_namespace(&self, content: &Content, name: &str) {
-        let request = CreateNamespaceRequest { content: Some(content.clone()), name: name.into() };
+        let request = CreateNamespaceRequest {
+            content: Some(content.clone()),
+            name: name.into(),
+            ..Default::default()
+        };
         self.store().create_namespace(request).await.unwrap();
     }
 

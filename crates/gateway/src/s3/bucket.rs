@@ -1,5 +1,7 @@
 //! Buckets: a tenant's namespaces; of the reserved tenant, the directories.
 
+use std::collections::BTreeMap;
+
 use futures::{StreamExt, TryStreamExt, stream};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
@@ -84,10 +86,12 @@ pub(super) async fn create(
     {
         return Err(s3_error!(InvalidLocationConstraint, "the region of this system is {}", gateway.region));
     }
-    let caller = caller(&request)?;
-    match caller.tenant() {
+    let is_locked = input.object_lock_enabled_for_bucket == Some(true);
+    let settings = if is_locked { lock::settings(ObjectLock::default()) } else { BTreeMap::new() };
+    match caller(&request)?.tenant() {
         Some(tenant) => {
-            let call = CreateNamespaceRequest { content: Some(tenant.clone()), name: input.bucket.clone() };
+            let (content, name) = (Some(tenant.clone()), input.bucket.clone());
+            let call = CreateNamespaceRequest { content, name, settings };
             answer(gateway.store.client().create_namespace(call)).await.map_err(refused)?;
         }
         None => {
@@ -96,12 +100,10 @@ pub(super) async fn create(
                 kind: ContentKind::Directory.into(),
                 name: input.bucket.clone(),
                 description: String::new(),
+                settings,
             };
             answer(gateway.store.client().create_content(call)).await.map_err(refused)?;
         }
-    }
-    if input.object_lock_enabled_for_bucket == Some(true) {
-        lock::enable(gateway, caller.place(&input.bucket), ObjectLock::default()).await?;
     }
     Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) }))
 }

@@ -1,5 +1,7 @@
 //! Object lock: of buckets, a setting; of versions, with the version. Enforced by the store, in the commit.
 
+use std::collections::BTreeMap;
+
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use switchback_proto::store::v1::set_lock_request::Change;
@@ -74,11 +76,10 @@ pub(super) fn told(lock: &store::Lock) -> (Option<(String, Timestamp)>, Option<O
     (retention, lock.legal_hold.then_some(on))
 }
 
-/// Enables the lock of a bucket, and its versioning, which it needs.
-pub(super) async fn enable(gateway: &Gateway, place: Place, lock: ObjectLock) -> S3Result<()> {
-    let enabled = Versioning::Enabled.setting().map(str::to_owned);
-    setting::set(gateway, place.clone(), VERSIONING, enabled).await?;
-    setting::set(gateway, place, OBJECT_LOCK, Some(lock.setting())).await
+/// What a bucket with a lock has set: the lock, and versioning, which it needs.
+pub(super) fn settings(lock: ObjectLock) -> BTreeMap<String, String> {
+    let versioning = Versioning::Enabled.setting().map(|enabled| (VERSIONING.to_owned(), enabled.to_owned()));
+    versioning.into_iter().chain([(OBJECT_LOCK.to_owned(), lock.setting())]).collect()
 }
 
 /// `PutObjectLockConfiguration`. A bucket must be versioned first, as S3 has it.

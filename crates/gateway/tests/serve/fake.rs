@@ -24,6 +24,8 @@ pub(crate) enum Commits {
     ReadOnly(Writer),
     /// Done, and the answer lost.
     Unanswered,
+    /// This one is done, and no other: it is read-only then, with this writer.
+    Last(Writer),
 }
 
 #[derive(Default)]
@@ -63,6 +65,11 @@ impl FakeStore {
             Commits::Unanswered => {
                 write(&mut state);
                 Err(Status::unknown("transport error"))
+            }
+            Commits::Last(writer) => {
+                write(&mut state);
+                state.commits = Commits::ReadOnly(writer);
+                Ok(())
             }
         }
     }
@@ -107,8 +114,11 @@ impl StoreService for FakeStore {
         &self,
         request: Request<CreateNamespaceRequest>,
     ) -> Answer<CreateNamespaceResponse> {
-        let name = request.into_inner().name;
-        self.commit(|state| state.namespaces.extend([(name, 0)]))?;
+        let CreateNamespaceRequest { name, settings, .. } = request.into_inner();
+        self.commit(|state| {
+            state.namespaces.extend([(name, 0)]);
+            state.settings.extend(settings);
+        })?;
         Ok(Response::new(CreateNamespaceResponse::default()))
     }
 

@@ -279,6 +279,20 @@ async fn a_commit_whose_answer_was_lost_is_no_success_and_its_blob_stays() {
 }
 
 #[tokio::test]
+async fn a_bucket_has_its_lock_from_the_first_or_is_not_there() {
+    let site = Site::start().await;
+    let locked = [("x-amz-bucket-object-lock-enabled", "true")];
+    let url = || site.bucket().create_bucket(&keys()).sign(SIGNED);
+    site.set(Commits::Last(Writer { domain: "west.example.com".into(), both_read_only: false }));
+    let made = site.send(Method::PUT, url(), &locked, b"").await;
+    assert_eq!(made.status, StatusCode::OK, "{}", made.text());
+    let settings = site.store.0.lock().unwrap().settings.clone();
+    assert_eq!(settings.get("object-lock").map(String::as_str), Some("Enabled"));
+    assert_eq!(settings.get("versioning").map(String::as_str), Some("Enabled"));
+    assert_eq!(site.send(Method::PUT, url(), &locked, b"").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
 async fn strangers_and_requests_at_another_tenants_name_are_refused() {
     let site = Site::start().await;
     let anonymous = site.bucket().object_url("cat.jpg");

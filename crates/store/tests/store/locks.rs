@@ -95,6 +95,33 @@ fn a_locked_version_is_kept_from_who_may_not_delete_it() {
 }
 
 #[test]
+fn a_namespace_is_made_with_its_lock_or_not_at_all() {
+    run(async {
+        let system = System::new(EAST);
+        let content = system.tenant("alpha").await;
+        let settings = |versioning: &str, lock: &str| {
+            let pairs = [(VERSIONING, versioning), (OBJECT_LOCK, lock)];
+            pairs
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect()
+        };
+        let head = || system.catalogue.content(content.id).unwrap().head.sequence;
+        let before = head();
+        let make = |settings| system.catalogue.create_namespace_with(content.id, "locked", settings);
+        make(settings("Enabled", "Enabled")).await.unwrap();
+        assert_eq!(head(), before + 1, "one change: nobody sees it without");
+        for (versioning, lock) in [("", "Enabled"), ("Suspended", "Enabled"), ("Enabled", "On"), ("On", "")] {
+            let refused =
+                system.catalogue.create_namespace_with(content.id, "other", settings(versioning, lock));
+            refused.await.unwrap_err();
+        }
+        assert!(system.catalogue.namespace(content.id, "other").is_err());
+    });
+}
+
+#[test]
 fn what_is_written_without_a_word_gets_the_default_retention() {
     run(async {
         let system = System::new(EAST);

@@ -85,8 +85,13 @@ pub(crate) async fn run(kind: ContentKind, command: Command, context: &Context) 
     match command {
         Command::Create { name, description, identified } => {
             let request_id = identified.id();
-            let request =
-                CreateContentRequest { request_id: request_id.clone(), kind: kind.into(), name, description };
+            let request = CreateContentRequest {
+                request_id: request_id.clone(),
+                kind: kind.into(),
+                name,
+                description,
+                ..Default::default()
+            };
             let answer = operator.command(&request_id, store.create_content(request)).await?;
             context.format.print(&ContentView::from(answer.content.unwrap_or_default()));
         }

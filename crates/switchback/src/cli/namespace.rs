@@ -38,7 +38,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<(
     let mut store = operator.store();
     match command {
         Command::Create { name, tenant: owner } => {
-            let request = CreateNamespaceRequest { content: Some(tenant(&owner)), name };
+            let request =
+                CreateNamespaceRequest { content: Some(tenant(&owner)), name, ..Default::default() };
             let answer = operator.ask(store.create_namespace(request)).await?;
             let namespace = NamespaceView::from(answer.namespace.unwrap_or_default());
             context.format.print(&NamespacesView { namespaces: vec![namespace] });

@@ -158,6 +158,7 @@ pub async fn create_tenant(lab: &mut Lab) -> anyhow::Result<()> {
         kind: crate::cli::Kind::Tenant.into(),
         name: TENANT.into(),
         description: "of the lab".into(),
+        ..Default::default()
     };
     operator.command(&id, operator.store().create_content(request)).await?;
     let request = store::CreateCredentialRequest {
@@ -167,7 +168,11 @@ pub async fn create_tenant(lab: &mut Lab) -> anyhow::Result<()> {
     };
     let credential = operator.ask(operator.store().create_credential(request)).await?.credential;
     let credential = credential.context("east made no credential")?;
-    let request = store::CreateNamespaceRequest { content: Some(tenant(TENANT)), name: NAMESPACE.into() };
+    let request = store::CreateNamespaceRequest {
+        content: Some(tenant(TENANT)),
+        name: NAMESPACE.into(),
+        ..Default::default()
+    };
     operator.ask(operator.store().create_namespace(request)).await?;
     let domain = lab.system(SYSTEMS[0])?.domain.clone();
     for system in lab.systems.values_mut() {

@@ -126,9 +126,11 @@ impl Operator {
             kind: ContentKind::Tenant.into(),
             name: NAME.into(),
             description: String::new(),
+            ..Default::default()
         };
         ask(self.store.create_content(request)).await?;
-        let request = CreateNamespaceRequest { content: Some(tenant()), name: NAMESPACE.into() };
+        let request =
+            CreateNamespaceRequest { content: Some(tenant()), name: NAMESPACE.into(), ..Default::default() };
         ask(self.store.create_namespace(request)).await?;
         let request = CreateCredentialRequest { content: Some(tenant()), ..Default::default() };
         let credential =

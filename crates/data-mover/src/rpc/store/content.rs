@@ -26,7 +26,8 @@ impl StoreRpc {
         }
         let what = format!("create {kind}:{}", r.name);
         let repeated = self.note(&r.request_id, &what).await?;
-        let content = match self.catalogue.create_content(kind, &r.name, &r.description).await {
+        let made = self.catalogue.create_content_with(kind, &r.name, &r.description, r.settings);
+        let content = match made.await {
             Ok(content) => {
                 self.bells.ring(content.id);
                 content
@@ -80,7 +81,8 @@ impl StoreRpc {
         r: CreateNamespaceRequest,
     ) -> Answer<CreateNamespaceResponse> {
         let content = resolve(&self.catalogue, r.content.as_ref())?;
-        self.committed(content, self.catalogue.create_namespace(content, &r.name).await)?;
+        let made = self.catalogue.create_namespace_with(content, &r.name, r.settings).await;
+        self.committed(content, made)?;
         let status = self.catalogue.namespace(content, &r.name).map_err(boxed)?;
         Ok(CreateNamespaceResponse { namespace: Some(namespace(&status)) })
     }
