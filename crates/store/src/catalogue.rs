@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::engine::{Engine, Family, Rows as _, View};
 use crate::error::Result;
 use crate::feed::{Change, Receipt, Sender};
+use crate::lifecycle::{self, Acted, Due, LifecyclePage, LifecycleRequest};
 use crate::lock::LockChange;
 use crate::multipart::Place;
 use crate::record::{BlobId, CredentialRecord, Divergence, NamespaceRecord, Object, RecordKey};
@@ -200,6 +201,12 @@ impl Catalogue {
     /// Resolves when a write or flush has failed. That is final: exit the process.
     pub async fn poisoned(&self) {
         self.inner.writer.poisoned().await;
+    }
+
+    /// The highest hybrid logical time that was known when this run of the store began; 0 of a new store.
+    #[must_use]
+    pub fn began(&self) -> Hlc {
+        self.inner.run.1
     }
 
     /// What is durable now.
@@ -434,6 +441,31 @@ impl Catalogue {
             commit::set_lock(batch, content, &namespace, &key, version, change, bypass_governance)
         })
         .await
+    }
+
+    // Lifecycle.
+
+    /// One page of what is due in a namespace by its rules. A read: nothing is done about it.
+    pub fn look_for_due(
+        &self,
+        content: ContentId,
+        namespace: &str,
+        request: &LifecycleRequest<'_>,
+    ) -> Result<LifecyclePage> {
+        lifecycle::look(&self.view(), content, namespace, request)
+    }
+
+    /// Deletes what a page found due, all in one commit, but for what was changed or locked since. `None`,
+    /// and nothing was done: the rules of the namespace are no longer the text `setting`.
+    pub async fn expire(
+        &self,
+        content: ContentId,
+        namespace: &str,
+        setting: &str,
+        due: Vec<Due>,
+    ) -> Result<Option<Acted>> {
+        let (namespace, setting) = (namespace.to_owned(), setting.to_owned());
+        self.commit(move |batch| lifecycle::act(batch, content, &namespace, &setting, &due)).await
     }
 
     // Multipart uploads.

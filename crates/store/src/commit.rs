@@ -214,7 +214,7 @@ pub(crate) fn delete_object(
 }
 
 /// Leaves a tombstone in place of a version, if it is there. True for a delete marker.
-fn take_away(batch: &mut Batch<'_>, id: ContentId, name: RecordKey, bypass: bool) -> Result<bool> {
+pub(crate) fn take_away(batch: &mut Batch<'_>, id: ContentId, name: RecordKey, bypass: bool) -> Result<bool> {
     let Some(old) = batch.stored(id, &name)?.filter(|old| !old.record.is_deleted()) else {
         return Ok(false);
     };

@@ -16,7 +16,7 @@ use crate::lineage::Lineage;
 use crate::record::{
     CredentialRecord, DEFAULT_TENANT, NAME_MAX, NamespaceRecord, Payload, RecordKey, TenantRecord,
 };
-use crate::{lock, versioning};
+use crate::{lifecycle, lock, versioning};
 
 /// A content's row before it holds anything.
 pub(crate) fn empty_content(content: Content, access: AccessRecord, now_unix_ms: u64) -> ContentRow {
@@ -199,7 +199,8 @@ pub(crate) fn delete_namespace(batch: &mut Batch<'_>, id: ContentId, name: &str)
     batch.write_local(id, key, old, Payload::Deleted).map(|_| ())
 }
 
-/// Longer than any that S3 knows: bucket policies have 20 KiB, rules of CORS 64.
+/// Longer than any that S3 knows: bucket policies have 20 KiB, rules of CORS 64; a thousand rules of a lifecycle
+/// take about 100.
 const SETTINGS_BYTES_MAX: usize = 256 * 1024;
 
 /// Settings of a namespace, by name.
@@ -207,7 +208,8 @@ pub(crate) type Settings = BTreeMap<String, String>;
 
 /// Refuses one setting that nobody could heed.
 fn check_setting(setting: &str, value: Option<&str>) -> Result<()> {
-    versioning::check_setting(setting, value)
+    versioning::check_setting(setting, value)?;
+    lifecycle::check_setting(setting, value)
 }
 
 /// Refuses more of them than a record is to hold.

@@ -9,6 +9,7 @@
 //!   what loses is kept and reported (`join`, `apply`, `loser`).
 //! - A feed holds the latest change of each key: a reader pays for what changed (`history`).
 //! - Digests change with what they are of, so that equal means proven equal (`digest`).
+//! - What is due by a namespace's rules is deleted as it was seen, or not at all (`lifecycle`).
 //! - A blob that a record names, or a lease covers, is not swept (`sweep`).
 //! - Whether all of this holds on a disk can be looked at, while nothing has it open (`check`).
 //!
@@ -40,6 +41,7 @@ mod feed;
 mod history;
 mod join;
 mod key;
+mod lifecycle;
 mod lineage;
 mod listing;
 mod lock;
@@ -70,6 +72,10 @@ pub use expiry::expire_uploads;
 pub use feed::{
     Applied, CHANGES_MAX, Change, ChangeBatch, ChangesRequest, ConflictPolicy, Pending, Receipt, Sender,
     Systems,
+};
+pub use lifecycle::{
+    Acted, Due, Expiration, Expiry, FilterForm, LIFECYCLE, Lifecycle, LifecycleError, LifecycleFilter,
+    LifecyclePage, LifecyclePlace, LifecycleRequest, LifecycleRule, NoncurrentExpiration, Standing, Subject,
 };
 pub use lineage::{Lineage, Parting, Run};
 pub use listing::{LIST_MAX, ListRequest, Listing, ObjectEntry};

@@ -6,6 +6,7 @@ mod blobs;
 mod commits;
 mod divergence;
 mod feeds;
+mod lifecycle;
 mod line;
 mod listing;
 mod locks;
