@@ -21,6 +21,8 @@ struct Raw {
     sweep_interval_seconds: u64,
     #[serde(default = "multipart_expiry_seconds")]
     multipart_expiry_seconds: u64,
+    #[serde(default = "lifecycle_interval_seconds")]
+    lifecycle_interval_seconds: u64,
 }
 
 /// One address or several.
@@ -41,6 +43,10 @@ fn sweep_interval_seconds() -> u64 {
 
 fn multipart_expiry_seconds() -> u64 {
     7 * 24 * 60 * 60
+}
+
+fn lifecycle_interval_seconds() -> u64 {
+    24 * 60 * 60
 }
 
 /// What the service needs to know.
@@ -66,6 +72,8 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// A multipart upload without activity for longer is aborted.
     pub multipart_expiry: Duration,
+    /// Namespaces that have lifecycle rules are looked through this often.
+    pub lifecycle_interval: Duration,
 }
 
 impl Config {
@@ -91,6 +99,10 @@ impl Config {
             let reason = "multipart_expiry_seconds: must be at least 1; a day or more spares slow clients";
             return Err(source.refuse("data_mover", reason).into());
         }
+        if raw.lifecycle_interval_seconds == 0 {
+            let reason = "lifecycle_interval_seconds: must be at least 1; objects come due once a day, at midnight UTC";
+            return Err(source.refuse("data_mover", reason).into());
+        }
         let replication_listen = match raw.replication_listen {
             Listen::One(address) => vec![address],
             Listen::Many(addresses) => addresses,
@@ -110,6 +122,7 @@ impl Config {
             cache_bytes: raw.cache_bytes,
             sweep_interval: Duration::from_secs(raw.sweep_interval_seconds),
             multipart_expiry: Duration::from_secs(raw.multipart_expiry_seconds),
+            lifecycle_interval: Duration::from_secs(raw.lifecycle_interval_seconds),
         })
     }
 }

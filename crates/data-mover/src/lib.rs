@@ -18,6 +18,7 @@ mod config;
 mod convert;
 mod desired;
 pub mod flow;
+mod lifecycle;
 mod link;
 mod memory;
 mod mover;
@@ -112,6 +113,7 @@ pub async fn serve(
     let mover = Mover::new(catalogue.clone(), blobs, memory, bells, identity.clone(), stop.clone())?;
     mover.resume().context("resume flows")?;
     mover.tasks.spawn(sweep::run(Arc::clone(&mover), config.sweep_interval, config.multipart_expiry));
+    mover.tasks.spawn(lifecycle::run(Arc::clone(&mover), config.lifecycle_interval));
 
     let internal = Routes::new(
         StoreServiceServer::new(store)

@@ -35,6 +35,8 @@ pub(crate) struct Link {
 #[derive(Default)]
 struct Observed {
     heard: Option<Instant>,
+    /// What the peer's wall clock showed then, in Unix milliseconds.
+    peer_unix_ms: u64,
     /// Streams on which the two movers exchange heartbeats, whoever dialled.
     streams: usize,
     peer_epoch: Epoch,
@@ -221,10 +223,11 @@ impl Link {
         Directions { sends: desired.sends(content), receives: desired.receives(content) }
     }
 
-    /// A heartbeat of the peer was obeyed.
-    pub(crate) fn heard(&self, epoch: Epoch) {
+    /// A heartbeat of the peer was obeyed, which it made when its clock showed `peer_unix_ms`.
+    pub(crate) fn heard(&self, epoch: Epoch, peer_unix_ms: u64) {
         let mut observed = self.observed();
         observed.heard = Some(Instant::now());
+        observed.peer_unix_ms = peer_unix_ms;
         observed.peer_epoch = observed.peer_epoch.max(epoch);
         observed.trouble.clear();
     }
@@ -233,6 +236,17 @@ impl Link {
     pub(crate) fn in_contact(&self) -> bool {
         let observed = self.observed();
         observed.streams > 0 && observed.heard.is_some_and(|heard| heard.elapsed() < CONTACT_TIME)
+    }
+
+    /// What the peer's wall clock shows now, in Unix milliseconds, but for the time on the way; `None` out of
+    /// contact.
+    pub(crate) fn peer_unix_ms(&self) -> Option<u64> {
+        if !self.in_contact() {
+            return None;
+        }
+        let observed = self.observed();
+        let since = u64::try_from(observed.heard?.elapsed().as_millis()).ok()?;
+        (observed.peer_unix_ms > 0).then(|| observed.peer_unix_ms + since)
     }
 
     pub(crate) fn stream_up(self: &Arc<Self>) -> StreamUp {

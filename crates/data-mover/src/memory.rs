@@ -9,6 +9,8 @@
 //! | `absence` | link, epoch                                    | `Absence`                       |
 //! | `partial` | content, content hash                          | `Partial`                       |
 //! | `request` | a growing number                               | request id and meaning          |
+//! | `expiry`  | content, namespace                             | `LifecyclePass`                 |
+//! | `clock`   | `0`                                            | Unix milliseconds, 8 bytes      |
 //!
 //! A link's flows may name thousands of contents, and a record is small: they are kept in pieces.
 //! The receiving cursor is not here but in the store, in the same batch as what it counts.
@@ -16,7 +18,7 @@
 use prost::Message;
 use switchback_kit::durable::{Batch, Db, Error};
 use switchback_model::{ContentId, Epoch, FeedId, Incarnation, LinkId};
-use switchback_proto::mover::record::v1::{Partial, Retry, Told};
+use switchback_proto::mover::record::v1::{LifecyclePass, Partial, Retry, Told};
 use switchback_proto::mover::v1::{Absence, ApplyFlowsRequest};
 
 use crate::flow::key::KeyHash;
@@ -27,6 +29,8 @@ const FEED: &str = "feed";
 const TOLD: &str = "told";
 const ABSENCE: &str = "absence";
 const PARTIAL: &str = "partial";
+const EXPIRY: &str = "expiry";
+const CLOCK: &str = "clock";
 
 /// Bytes of a piece of a link's flows.
 const PIECE_BYTES: usize = 32 * 1024;
@@ -240,6 +244,44 @@ impl Memory {
         self.remove_keys(PARTIAL, keys.collect()).await
     }
 
+    /// The last pass over each namespace that has lifecycle rules.
+    pub(crate) fn passes(&self) -> Result<Vec<(ContentId, String, LifecyclePass)>, Error> {
+        let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let content = ContentId::from_slice(key.get(..16)?)?;
+            let namespace = String::from_utf8(key.get(16..)?.to_vec()).ok()?;
+            Some((content, namespace, LifecyclePass::decode(value.as_slice()).ok()?))
+        };
+        Ok(self.0.scan(EXPIRY)?.into_iter().filter_map(decode).collect())
+    }
+
+    pub(crate) async fn put_pass(
+        &self,
+        content: ContentId,
+        namespace: &str,
+        pass: &LifecyclePass,
+    ) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.put(EXPIRY, &pass_key(content, namespace), &pass.encode_to_vec());
+        self.0.commit_async(batch).await
+    }
+
+    pub(crate) async fn remove_passes(&self, passes: &[(ContentId, String)]) -> Result<(), Error> {
+        let keys = passes.iter().map(|(content, namespace)| pass_key(*content, namespace));
+        self.remove_keys(EXPIRY, keys.collect()).await
+    }
+
+    /// The last time that was believed, in Unix milliseconds.
+    pub(crate) fn believed_unix_ms(&self) -> Result<Option<u64>, Error> {
+        let value = self.0.get(CLOCK, b"0")?;
+        Ok(value.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes))
+    }
+
+    pub(crate) async fn put_believed(&self, unix_ms: u64) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.put(CLOCK, b"0", &unix_ms.to_be_bytes());
+        self.0.commit_async(batch).await
+    }
+
     /// The keys of a link's pieces, in order.
     fn pieces(&self, link: LinkId) -> Result<Vec<Vec<u8>>, Error> {
         let rows = self.0.scan_from(LINK, &link.0, PIECES_MAX)?;
@@ -277,6 +319,10 @@ fn feed_key(link: LinkId, content: ContentId, peer: Incarnation) -> Vec<u8> {
 
 fn absence_key(link: LinkId, epoch: Epoch) -> Vec<u8> {
     [&link.0[..], &epoch.0.to_be_bytes()].concat()
+}
+
+fn pass_key(content: ContentId, namespace: &str) -> Vec<u8> {
+    [&content.0[..], namespace.as_bytes()].concat()
 }
 
 fn partial_key(content: ContentId, hash: &[u8; 32]) -> Vec<u8> {

@@ -40,6 +40,7 @@ impl Service {
             cache_bytes: 8 << 20,
             sweep_interval: multipart_expiry.min(Duration::from_secs(10)),
             multipart_expiry,
+            lifecycle_interval: Duration::from_secs(1),
         };
         let internal = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = internal.local_addr().unwrap().to_string();

@@ -282,7 +282,7 @@ pub(crate) async fn hear(mover: &Arc<Mover>, link: &Arc<Link>, beat: &Heartbeat)
         told::hear(&mut state, now, beat.sent_unix_ms, own.map_or(0, |own| own.cursor(feed)));
     }
     // Last, so that nobody takes heads from before a cut for heads of now.
-    link.heard(Epoch(header.epoch));
+    link.heard(Epoch(header.epoch), u64::try_from(beat.sent_unix_ms).unwrap_or(0));
     if !was_in_contact || !beat.heads.is_empty() {
         link.ring();
         mover.bells.ring_status();

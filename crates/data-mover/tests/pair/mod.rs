@@ -103,6 +103,7 @@ impl System {
             cache_bytes: 8 << 20,
             sweep_interval: Duration::from_secs(1),
             multipart_expiry: Duration::from_secs(7 * 86_400),
+            lifecycle_interval: Duration::from_secs(1),
         };
         let internal = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let replication = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -246,6 +247,16 @@ impl System {
             ..Default::default()
         };
         self.store().create_namespace(request).await.unwrap();
+    }
+
+    pub async fn set(&self, content: &Content, setting: &str, value: &str) {
+        let request = SetNamespaceSettingRequest {
+            content: Some(content.clone()),
+            name: "photos".into(),
+            setting: setting.into(),
+            value: Some(value.into()),
+        };
+        self.store().set_namespace_setting(request).await.unwrap();
     }
 
     pub async fn delete_namespace(&self, content: &Content, name: &str) {
