@@ -46,10 +46,10 @@ def check(function):
     return function
 
 
-def refused(code, status, call, **arguments):
+def refused(code, status, call, *given, **arguments):
     """The call is refused with this code and status; returns the error's response."""
     try:
-        call(**arguments)
+        call(*given, **arguments)
     except ClientError as error:
         found = error.response["Error"]["Code"]
         found_status = error.response["ResponseMetadata"]["HTTPStatusCode"]
@@ -808,6 +808,94 @@ def everything_is_its_tenants_alone(c):
         ]:
             refused("NotImplemented", 501, put, **where, **more)
     refused("NoSuchKey", 404, c.s3.get_object_acl, Bucket=c.bucket, Key="absent")
+
+
+@check
+def lifecycle_rules_are_kept_and_objects_told_when_they_expire(c):
+    where = {"Bucket": c.bucket}
+
+    def put(*rules):
+        c.s3.put_bucket_lifecycle_configuration(**where, LifecycleConfiguration={"Rules": list(rules)})
+
+    midnight = datetime.datetime(2100, 1, 1, tzinfo=datetime.timezone.utc)
+    tags = [{"Key": "a", "Value": "1"}, {"Key": "b", "Value": ""}]
+    rules = [
+        {
+            "ID": "logs & more",
+            "Status": "Enabled",
+            "Filter": {"Prefix": "expiring/"},
+            "Expiration": {"Days": 3},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+        },
+        {
+            "ID": "all",
+            "Status": "Disabled",
+            "Filter": {"And": {"Prefix": "x", "Tags": tags, "ObjectSizeGreaterThan": 5, "ObjectSizeLessThan": 9}},
+            "Expiration": {"Date": midnight},
+        },
+        {
+            "ID": "versions",
+            "Status": "Enabled",
+            "Prefix": "",
+            "Expiration": {"ExpiredObjectDeleteMarker": True},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 30, "NewerNoncurrentVersions": 5},
+        },
+        {"ID": "big", "Status": "Enabled", "Filter": {"ObjectSizeGreaterThan": 10 * MIB}, "Expiration": {"Days": 1}},
+        {"ID": "tagged", "Status": "Enabled", "Filter": {"Tag": tags[0]}, "Expiration": {"Days": 1}},
+    ]
+    put(*rules)
+    told = c.s3.get_bucket_lifecycle_configuration(**where)["Rules"]
+    assert told == rules, told
+
+    def expiration(key, call=c.s3.head_object, **more):
+        return call(**where, Key=key, **more).get("Expiration")
+
+    # Three days, up to the midnight after them. What was just set is heeded within moments.
+    end = time.monotonic() + 20
+    while not expiration("expiring/k", c.s3.put_object, Body=b"x"):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    days = [(now + datetime.timedelta(days=day)).strftime("%a, %d %b %Y 00:00:00 GMT") for day in (4, 5)]
+    source = {"Bucket": c.bucket, "Key": "expiring/k"}
+    for said in (
+        expiration("expiring/k"),
+        expiration("expiring/k", c.s3.get_object),
+        expiration("expiring/copy", c.s3.copy_object, CopySource=source),
+    ):
+        assert said in [f'expiry-date="{day}", rule-id="logs%20%26%20more"' for day in days], said
+    assert expiration("kept", c.s3.put_object, Body=b"x") is None
+    said = expiration("tagged", c.s3.put_object, Body=b"x", Tagging="a=1&c=2")
+    assert said.endswith('rule-id="tagged"'), said
+    upload = c.s3.create_multipart_upload(**where, Key="expiring/parts")
+    assert upload["AbortRuleId"] == "logs%20%26%20more" and upload["AbortDate"].hour == 0, upload
+    c.s3.abort_multipart_upload(**where, Key="expiring/parts", UploadId=upload["UploadId"])
+
+    good = {"Status": "Enabled", "Filter": {}}
+    transition = {"Days": 1, "StorageClass": "GLACIER"}
+    many = [good | {"ID": str(number), "Expiration": {"Days": 1}} for number in range(1001)]
+    for code, *wrong in [
+        ("InvalidArgument", good | {"Expiration": {"Days": 0}}),
+        ("InvalidArgument", good | {"Expiration": {"Date": midnight + datetime.timedelta(hours=1)}}),
+        ("InvalidArgument", *[good | {"ID": "same", "Expiration": {"Days": 1}}] * 2),
+        ("InvalidArgument", good | {"ID": "x" * 256, "Expiration": {"Days": 1}}),
+        ("InvalidRequest", good),
+        ("InvalidRequest", good | {"Filter": {"Tag": tags[0]}, "Expiration": {"ExpiredObjectDeleteMarker": True}}),
+        ("MalformedXML", good | {"Expiration": {"Days": 1, "Date": midnight}}),
+        ("MalformedXML", good | {"Prefix": "", "Expiration": {"Days": 1}}),
+        ("MalformedXML", good | {"Status": "On", "Expiration": {"Days": 1}}),
+        ("MalformedXML", good | {"NoncurrentVersionExpiration": {"NewerNoncurrentVersions": 5}}),
+        ("MalformedXML", *many),
+        ("NotImplemented", good | {"Transitions": [transition]}),
+    ]:
+        refused(code, 501 if code == "NotImplemented" else 400, put, *wrong)
+    assert c.s3.get_bucket_lifecycle_configuration(**where)["Rules"] == rules, "what was refused changed nothing"
+    put(*many[:1000])
+    assert len(c.s3.get_bucket_lifecycle_configuration(**where)["Rules"]) == 1000
+    refused("NoSuchBucket", 404, c.s3.get_bucket_lifecycle_configuration, Bucket=f"{c.bucket}-not")
+    for _ in range(2):
+        c.s3.delete_bucket_lifecycle(**where)
+    refused("NoSuchLifecycleConfiguration", 404, c.s3.get_bucket_lifecycle_configuration, **where)
 
 
 @check

@@ -1,9 +1,11 @@
-//! What buckets have set that is looked at with requests: who may do what ([`crate::guard`]), and what
-//! pages of other sites may do ([`crate::cors`]). The store is asked once for both.
+//! What buckets have set that is looked at with requests: who may do what ([`crate::guard`]), what
+//! pages of other sites may do ([`crate::cors`]), and when objects expire ([`crate::s3`]). The store is asked
+//! once for all.
 
 use std::sync::Arc;
 
 use s3s::S3Result;
+use switchback_store::{LIFECYCLE, Lifecycle};
 use tonic::Code;
 
 use crate::auth::Place;
@@ -23,12 +25,14 @@ pub(crate) struct Set {
     pub(crate) guard: Guard,
     /// None: they cannot be read.
     rules: Option<Rules>,
+    /// None: there are none, or they cannot be read.
+    pub(crate) lifecycle: Option<Lifecycle>,
 }
 
 impl Default for Set {
     /// Nothing.
     fn default() -> Self {
-        Self { guard: Guard::default(), rules: Some(Rules::default()) }
+        Self { guard: Guard::default(), rules: Some(Rules::default()), lifecycle: None }
     }
 }
 
@@ -75,6 +79,7 @@ impl Buckets {
         let set = Arc::new(Set {
             guard: Guard::of(&place.namespace, text(POLICY), text(PUBLIC_ACCESS_BLOCK)),
             rules: text(cors::SETTING).map_or_else(|| Some(Rules::default()), |text| Rules::read(text).ok()),
+            lifecycle: text(LIFECYCLE).and_then(|text| text.parse().ok()),
         });
         self.remembered.put(name, Arc::clone(&set));
         Ok(set)

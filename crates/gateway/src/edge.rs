@@ -20,7 +20,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::access::Door;
 use crate::auth::Keys;
-use crate::buckets::Buckets;
 use crate::config::Config;
 use crate::cors::{Cors, Crossing};
 use crate::epochs::{Epochs, Seen};
@@ -89,7 +88,7 @@ impl Edge {
         config: &Config,
     ) -> Self {
         let limits = config.limits;
-        let buckets = Buckets::new(gateway.store.clone());
+        let buckets = gateway.buckets.clone();
         let cors = Cors::new(keys.clone(), domains.clone(), buckets.clone());
         let door = Door::new(keys.clone(), domains.clone(), buckets);
         let mut builder = S3ServiceBuilder::new(gateway);

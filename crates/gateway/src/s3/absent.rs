@@ -21,9 +21,6 @@ macro_rules! absent {
 }
 
 absent! {
-    /// `GetBucketLifecycleConfiguration`.
-    lifecycle: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput,
-        NoSuchLifecycleConfiguration, "the bucket has no lifecycle rules";
     /// `GetBucketWebsite`.
     website: GetBucketWebsiteInput => GetBucketWebsiteOutput,
         NoSuchWebsiteConfiguration, "the bucket is no website";

@@ -12,7 +12,7 @@ use super::checksum::{
 use super::condition::of_write;
 use super::multipart::{is_composite, part_number};
 use super::object::lookup;
-use super::{Gateway, place, refused, strong, told_version, writable};
+use super::{Gateway, lifecycle, place, refused, strong, told_version, writable};
 use crate::auth::Place;
 use crate::status;
 use crate::store::answer;
@@ -63,7 +63,12 @@ pub(super) async fn complete(
         checksums: checksums.clone(),
     };
     match answer(gateway.store.client().complete_upload(call)).await {
-        Ok(done) => Ok(completed(input, &etag, &checksums, done.object.unwrap_or_default().version_id)),
+        Ok(done) => {
+            let made = done.object.unwrap_or_default();
+            let mut response = completed(input, &etag, &checksums, made.version_id.clone());
+            response.output.expiration = lifecycle::expiration(gateway, &place, &input.key, &made).await;
+            Ok(response)
+        }
         Err(status) if status::is_reason(&status, "NO_SUCH_UPLOAD") => {
             repeated(gateway, &place, input, &etag, &status).await
         }

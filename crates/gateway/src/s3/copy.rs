@@ -20,7 +20,8 @@ use super::object::{Opened, is_public, open};
 use super::receive::{BODY_BYTES_MAX, Received};
 use super::time::stamp;
 use super::{
-    Gateway, asked_version, caller, offered, place, refused, strong, tagging, told_version, writable,
+    Gateway, asked_version, caller, lifecycle, offered, place, refused, strong, tagging, told_version,
+    writable,
 };
 use crate::auth::Place;
 
@@ -123,7 +124,8 @@ pub(super) async fn object(
         tags: if new_tags { tagging::of_header(input.tagging.as_deref())? } else { from.tags },
         ..Default::default()
     };
-    let written = commit(gateway, target, copy.clone(), received).await?;
+    let written = commit(gateway, target.clone(), copy.clone(), received).await?;
+    let made = store::Object { last_modified_unix_ms: written.last_modified_unix_ms, ..copy.clone() };
     let mut result = CopyObjectResult {
         e_tag: Some(strong(&copy.etag)),
         last_modified: Some(stamp(written.last_modified_unix_ms)),
@@ -133,6 +135,7 @@ pub(super) async fn object(
     set_checksums!(result, &copy.checksums);
     Ok(S3Response::new(CopyObjectOutput {
         copy_object_result: Some(result),
+        expiration: lifecycle::expiration(gateway, &target, &input.key, &made).await,
         copy_source_version_id: told_version(from.version_id),
         version_id: told_version(written.version_id),
         ..Default::default()

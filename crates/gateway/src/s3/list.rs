@@ -60,7 +60,7 @@ impl Encoding {
 }
 
 /// Everything but the unreserved characters (RFC 3986, section 2.3) and the slash.
-fn percent_encoded(name: &str) -> String {
+pub(super) fn percent_encoded(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {

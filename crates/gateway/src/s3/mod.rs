@@ -13,6 +13,7 @@ mod cors;
 mod delete;
 mod form;
 mod hashing;
+mod lifecycle;
 mod list;
 mod lock;
 mod metadata;
@@ -36,6 +37,7 @@ pub(crate) use receive::Receiver;
 pub(crate) use time::http_date;
 
 use crate::auth::{Caller, Keys, Place};
+use crate::buckets::Buckets;
 use crate::status;
 use crate::store::Store;
 
@@ -46,6 +48,7 @@ const RESERVED_PREFIX: &str = switchback_store::LOST_AND_FOUND;
 pub(crate) struct Gateway {
     pub(crate) store: Store,
     pub(crate) keys: Keys,
+    pub(crate) buckets: Buckets,
     pub(crate) blobs: Blobs,
     pub(crate) receiver: Receiver,
     pub(crate) region: String,
@@ -151,7 +154,9 @@ operations! {
     put_public_access_block => policy::put_block: PutPublicAccessBlockInput => PutPublicAccessBlockOutput;
     get_public_access_block => policy::get_block: GetPublicAccessBlockInput => GetPublicAccessBlockOutput;
     delete_public_access_block => policy::delete_block: DeletePublicAccessBlockInput => DeletePublicAccessBlockOutput;
-    get_bucket_lifecycle_configuration => absent::lifecycle: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput;
+    put_bucket_lifecycle_configuration => lifecycle::put: PutBucketLifecycleConfigurationInput => PutBucketLifecycleConfigurationOutput;
+    get_bucket_lifecycle_configuration => lifecycle::get: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput;
+    delete_bucket_lifecycle => lifecycle::delete: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput;
     get_bucket_website => absent::website: GetBucketWebsiteInput => GetBucketWebsiteOutput;
     get_bucket_replication => absent::replication: GetBucketReplicationInput => GetBucketReplicationOutput;
     get_bucket_ownership_controls => absent::ownership: GetBucketOwnershipControlsInput => GetBucketOwnershipControlsOutput;

@@ -12,7 +12,7 @@ use super::lock::given_lock;
 use super::metadata::given_metadata;
 use super::object::{declared_length, is_public};
 use super::time::stamp;
-use super::{Gateway, caller, offered, page, place, refused, signed, strong, tagging, writable};
+use super::{Gateway, caller, lifecycle, offered, page, place, refused, signed, strong, tagging, writable};
 use crate::store::answer;
 
 /// S3's own limit.
@@ -95,14 +95,17 @@ pub(super) async fn create(
         ..Default::default()
     };
     let call = CreateUploadRequest {
-        content: Some(place.content),
-        namespace: place.namespace,
+        content: Some(place.content.clone()),
+        namespace: place.namespace.clone(),
         upload: Some(upload),
     };
     let made = answer(gateway.store.client().create_upload(call)).await.map_err(refused)?;
     let upload =
         made.upload.ok_or_else(|| s3_error!(InternalError, "the store answered without the upload"))?;
+    let (abort_date, abort_rule_id) = lifecycle::abort(gateway, &place, &upload).await.unzip();
     Ok(S3Response::new(CreateMultipartUploadOutput {
+        abort_date,
+        abort_rule_id,
         bucket: Some(input.bucket),
         key: Some(input.key),
         checksum_type: checksum_type(&upload),

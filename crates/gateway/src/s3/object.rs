@@ -11,8 +11,8 @@ use super::lock::{given_lock, set_lock};
 use super::metadata::{given_metadata, set_metadata};
 use super::time::stamp;
 use super::{
-    Gateway, asked_version, body, form, offered, place, refused, signed, strong, tagging, told_version,
-    writable,
+    Gateway, asked_version, body, form, lifecycle, offered, place, refused, signed, strong, tagging,
+    told_version, writable,
 };
 use crate::auth::Place;
 use crate::status;
@@ -67,14 +67,17 @@ pub(super) async fn put(
         ..Default::default()
     };
     set_checksums!(output, &object.checksums);
+    let made = store::Object { size: object.size, tags: object.tags.clone(), ..Default::default() };
     let call = PutObjectRequest {
-        content: Some(place.content),
-        namespace: place.namespace,
+        content: Some(place.content.clone()),
+        namespace: place.namespace.clone(),
         object: Some(object),
         body: Some(received.body.clone()),
         conditions: of_write(input.if_match.as_ref(), input.if_none_match.as_ref()),
     };
     let written = received.commit(gateway.store.client().put_object(call)).await.map_err(refused)?;
+    let made = store::Object { last_modified_unix_ms: written.last_modified_unix_ms, ..made };
+    output.expiration = lifecycle::expiration(gateway, &place, &input.key, &made).await;
     output.version_id = told_version(written.version_id);
     if is_form { form::answer(output) } else { Ok(S3Response::new(output)) }
 }
@@ -204,6 +207,9 @@ pub(super) async fn get(
         ..Default::default()
     };
     describe!(output, &opened.object, &opened.part, wants_checksums(input.checksum_mode.as_ref()));
+    if version_id.is_empty() {
+        output.expiration = lifecycle::expiration(gateway, &place, &input.key, &opened.object).await;
+    }
     output.body = Some(body::answer(opened.pieces));
     Ok(S3Response::new(output))
 }
@@ -228,5 +234,8 @@ pub(super) async fn head(
     let mut output =
         HeadObjectOutput { parts_count: parts_count(&object, input.part_number), ..Default::default() };
     describe!(output, &object, &part, wants_checksums(input.checksum_mode.as_ref()));
+    if version_id.is_empty() {
+        output.expiration = lifecycle::expiration(gateway, &place, &input.key, &object).await;
+    }
     Ok(S3Response::new(output))
 }
