@@ -39,6 +39,26 @@ pub(crate) struct Door {
 #[derive(Clone, Debug)]
 pub(crate) struct Withheld(pub(crate) Vec<dto::Error>);
 
+/// Whoever asks may not list the bucket that he reads from, and is not told which keys there are in it.
+#[derive(Clone, Copy, Debug)]
+struct Unlisted;
+
+/// Whether whoever asks is told that there is no object where there is none.
+pub(crate) fn may_know<T>(request: &S3Request<T>) -> bool {
+    request.extensions.get::<Unlisted>().is_none()
+}
+
+/// What `error` is to somebody who is not to know which keys there are: as S3 has it, of one that is not there
+/// and one that he may not read he hears the same.
+pub(crate) fn unlisted(error: S3Error) -> S3Error {
+    match error.code() {
+        S3ErrorCode::NoSuchKey | S3ErrorCode::NoSuchVersion => denied(
+            "there is no such object, or it may not be read: who may not list a bucket is not told".into(),
+        ),
+        _ => error,
+    }
+}
+
 /// A request that has come so far. Put into it for what is known only when its body has been read.
 #[derive(Clone)]
 struct Asking {
@@ -192,14 +212,20 @@ impl Door {
     }
 
     /// A copy reads its source.
-    async fn pass_source<T>(&self, request: &S3Request<T>, source: &CopySource) -> S3Result<()> {
+    async fn pass_source<T>(&self, request: &mut S3Request<T>, source: &CopySource) -> S3Result<()> {
         let CopySource::Bucket { bucket, key, version_id } = source else {
             // What else there is names no bucket here; the operation says so.
             return Ok(());
         };
         let action = if is_version(version_id.as_deref()) { "s3:GetObjectVersion" } else { "s3:GetObject" };
         let deed = Deed { action, right: Right::Read, bucket, key: Some(key) };
-        self.pass(asking(request)?, bucket, &[deed]).await
+        let asking = asking(request)?;
+        let set = self.set(asking, bucket).await?;
+        asking.judge(&set.guard, &deed)?;
+        if !asking.may_list(&set.guard, bucket) {
+            request.extensions.insert(Unlisted);
+        }
+        Ok(())
     }
 }
 
@@ -213,6 +239,11 @@ impl Asking {
     fn deed<'a>(&self, bucket: &'a str, key: Option<&'a str>) -> Deed<'a> {
         let action = self.operation.action(self.names_version);
         Deed { action, right: self.operation.right, bucket, key }
+    }
+
+    fn may_list(&self, guard: &Guard, bucket: &str) -> bool {
+        let deed = Deed { action: "s3:ListBucket", right: Right::Read, bucket, key: None };
+        self.judge(guard, &deed).is_ok()
     }
 
     fn judge(&self, guard: &Guard, deed: &Deed<'_>) -> S3Result<()> {
@@ -291,6 +322,10 @@ impl S3Access for Door {
                     asking.judge(&set.guard, &Deed { action, ..asking.deed(bucket, key) })?;
                 }
             }
+            let reads = (asking.operation.kind, asking.operation.right) == (Kind::Object, Right::Read);
+            if reads && !asking.may_list(&set.guard, bucket) {
+                cx.extensions_mut().insert(Unlisted);
+            }
         }
         cx.extensions_mut().insert(asking.caller.clone());
         cx.extensions_mut().insert(asking);
@@ -313,8 +348,9 @@ impl S3Access for Door {
     }
 
     async fn copy_object(&self, request: &mut S3Request<CopyObjectInput>) -> S3Result<()> {
+        let source = request.input.copy_source.clone();
+        self.pass_source(request, &source).await?;
         let input = &request.input;
-        self.pass_source(request, &input.copy_source).await?;
         self.pass_besides(request, &input.bucket, &input.key, besides!(input)).await
     }
 
@@ -331,7 +367,8 @@ impl S3Access for Door {
     }
 
     async fn upload_part_copy(&self, request: &mut S3Request<UploadPartCopyInput>) -> S3Result<()> {
-        self.pass_source(request, &request.input.copy_source).await
+        let source = request.input.copy_source.clone();
+        self.pass_source(request, &source).await
     }
 
     /// Each object is judged by itself. Those that may not be deleted are taken out of the request.

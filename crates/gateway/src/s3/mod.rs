@@ -36,6 +36,7 @@ use tonic::Status;
 pub(crate) use receive::Receiver;
 pub(crate) use time::http_date;
 
+use crate::access;
 use crate::auth::{Caller, Keys, Place};
 use crate::buckets::Buckets;
 use crate::status;
@@ -127,7 +128,9 @@ macro_rules! operations {
         #[async_trait::async_trait]
         impl S3 for Gateway {
             $(async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
-                $function(self, request).await
+                let may_know = access::may_know(&request);
+                let answer = $function(self, request).await;
+                if may_know { answer } else { answer.map_err(access::unlisted) }
             })*
         }
 

@@ -104,6 +104,34 @@ async fn strangers_do_what_a_policy_allows_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn who_may_not_list_is_not_told_which_keys_there_are() {
+    let reads = statement("Allow", "\"*\"", "\"s3:GetObject\",\"s3:PutObject\"", "/*");
+    let site = site(&policy(std::slice::from_ref(&reads))).await;
+    site.put("cat", b"cat").await;
+    let absent = [("x-amz-copy-source", "/photos/dog")];
+    let asked: [Sent; 3] = [
+        (Method::GET, "/photos/dog", &[]),
+        (Method::HEAD, "/photos/dog", &[]),
+        (Method::PUT, "/photos/copy", &absent),
+    ];
+    let told = async |status: StatusCode| {
+        for (method, path, headers) in &asked {
+            let answer = anonymously(&site, method.clone(), path, headers, b"").await;
+            assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        }
+    };
+    told(StatusCode::FORBIDDEN).await;
+    assert_eq!(anonymously(&site, Method::GET, "/photos/cat", &[], b"").await.status, StatusCode::OK);
+    assert_eq!(site.get("dog", &[]).await.status, StatusCode::NOT_FOUND, "who may list");
+    let listed = policy(&[reads, statement("Allow", "\"*\"", "\"s3:ListBucket\"", "")]);
+    site.store.0.lock().unwrap().settings.insert("policy".into(), listed);
+    while anonymously(&site, Method::GET, "/photos", &[], b"").await.status != StatusCode::OK {
+        tokio::time::sleep(super::SIGNED / 600).await;
+    }
+    told(StatusCode::NOT_FOUND).await;
+}
+
+#[tokio::test]
 async fn a_form_is_judged_by_the_key_that_it_names() {
     let site = site(&policy(&[statement("Allow", "\"*\"", "\"s3:PutObject\"", "/inbox/*")])).await;
     let kind = ("content-type", "multipart/form-data; boundary=edge");
