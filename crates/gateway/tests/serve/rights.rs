@@ -7,6 +7,9 @@ use rusty_s3::actions::ObjectIdentifier;
 use rusty_s3::{Credentials, S3Action};
 use switchback_proto::store::v1::{Grant, Right, Rights};
 
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
 use super::{Answer, SIGNED, Site};
 
 const READER: &str = "READER";
@@ -184,6 +187,33 @@ async fn who_writes_or_deletes_does_not_lock_or_bypass_locks_for_it() {
             answer.status == StatusCode::FORBIDDEN && answer.text().contains("the right to administer")
         };
         assert!(lacks(without).await && !lacks(with).await, "{method} {headers:?}");
+    }
+}
+
+/// What comes first of the answer to a request to delete several objects that asks before it sends its body.
+async fn first_line(site: &Site, access_key: &str) -> String {
+    let url: http::Uri = post_to_delete(site, access_key).parse().unwrap();
+    let mut socket = TcpStream::connect(&site.s3).await.unwrap();
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: {}\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n",
+        url.path_and_query().unwrap(),
+        site.s3
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    BufReader::new(socket).lines().next_line().await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_body_is_taken_in_only_where_a_policy_judges_what_it_names() {
+    let site = site().await;
+    assert!(first_line(&site, READER).await.contains("403"));
+    assert!(first_line(&site, CLEANER).await.contains("100"));
+    // It may allow the reader some of it.
+    let policy = "{\"Statement\":{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"s3:DeleteObject\",\
+                  \"Resource\":\"arn:aws:s3:::photos/open/*\"}}";
+    site.store.0.lock().unwrap().settings.insert("policy".into(), policy.into());
+    while first_line(&site, READER).await.contains("403") {
+        tokio::time::sleep(SIGNED / 600).await;
     }
 }
 
