@@ -1222,6 +1222,9 @@ def a_delete_leaves_a_marker_and_a_version_is_deleted_for_good(c):
         headers = refused("MethodNotAllowed", 405, read, **where, VersionId=marker)["ResponseMetadata"]["HTTPHeaders"]
         assert headers["x-amz-delete-marker"] == "true" and headers["last-modified"]
         assert (headers["x-amz-version-id"], headers["allow"]) == (marker, "DELETE")
+    for version, code, status in ((None, "NoSuchKey", 404), (marker, "InvalidRequest", 400)):
+        source = where | ({"VersionId": version} if version else {})
+        refused(code, status, c.s3.copy_object, Bucket=c.versioned, Key="copy", CopySource=source)
     assert "gone" not in [entry["Key"] for entry in c.s3.list_objects_v2(Bucket=c.versioned)["Contents"]]
     assert versions(c, Prefix="gone") == [("gone", first, False, False), ("gone", marker, True, True)]
     c.s3.put_object(**where, Body=b"", IfNoneMatch="*")

@@ -8,7 +8,7 @@ use s3s::dto::{
     CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopyPartResult, CopySource, MetadataDirective,
     TaggingDirective, UploadPartCopyInput, UploadPartCopyOutput,
 };
-use s3s::{S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use switchback_proto::store::v1::{self as store, PutObjectRequest, PutObjectResponse, PutPartRequest};
 
 use super::checksum::{Algorithm, Claims, kind_of, set_checksums};
@@ -24,6 +24,26 @@ use super::{
     writable,
 };
 use crate::auth::Place;
+
+/// Opens the source of a copy.
+async fn open_source(
+    gateway: &Gateway,
+    place: &Place,
+    key: &str,
+    version_id: &str,
+    part: impl Fn(&store::Object) -> S3Result<Option<Range<u64>>>,
+) -> S3Result<Opened> {
+    open(gateway, place, key, version_id, part).await.map_err(|error| {
+        // As S3 has it; a read of the marker itself is what its method does not allow.
+        if *error.code() == S3ErrorCode::MethodNotAllowed {
+            return s3_error!(
+                InvalidRequest,
+                "the source of a copy cannot be a delete marker: name a version that is an object"
+            );
+        }
+        error
+    })
+}
 
 /// The conditions that a copy puts on its source.
 macro_rules! source_conditions {
@@ -106,7 +126,7 @@ pub(super) async fn object(
     }
     let conditions = source_conditions!(input);
     let picked = |object: &store::Object| conditions.check_source(object).map(|()| None);
-    let opened = open(gateway, &source, key, &version_id, picked).await?;
+    let opened = open_source(gateway, &source, key, &version_id, picked).await?;
     let asked = input.checksum_algorithm.as_ref().and_then(|algorithm| Algorithm::named(algorithm.as_str()));
     let claims = Claims::wanting(kept_algorithms(&opened.object).chain(asked));
     let length = length(&opened)?;
@@ -183,7 +203,7 @@ pub(super) async fn part(
         conditions.check_source(object)?;
         input.copy_source_range.as_deref().map(|range| source_range(range, object.size)).transpose()
     };
-    let opened = open(gateway, &source, key, &version_id, picked).await?;
+    let opened = open_source(gateway, &source, key, &version_id, picked).await?;
     let claims = Claims::wanting(kept_algorithms(&opened.object));
     let (length, whole) = (length(&opened)?, opened.part.is_none());
     let received = gateway.receiver.part(&target, opened.pieces, Some(length), &claims).await?;
