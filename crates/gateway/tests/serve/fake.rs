@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) objects: BTreeMap<(String, String), (Object, Body)>,
     pub(crate) uploads: BTreeMap<String, (Upload, Parts)>,
     pub(crate) commits: Commits,
+    /// Of the link, with refusals.
+    pub(crate) epoch: u64,
 }
 
 #[derive(Clone, Default)]
@@ -47,8 +49,8 @@ fn refuse<T>(reason: &str) -> Answer<T> {
     Err(refusal(Code::NotFound, reason, reason.to_lowercase(), None))
 }
 
-fn read_only(writer: Writer) -> Status {
-    let detail = ErrorDetail { link: "east-west".into(), writer: Some(writer), ..Default::default() };
+fn read_only(writer: Writer, epoch: u64) -> Status {
+    let detail = ErrorDetail { link: "east-west".into(), writer: Some(writer), epoch, ..Default::default() };
     refusal(Code::FailedPrecondition, "READ_ONLY", "content is read-only", Some(detail))
 }
 
@@ -61,7 +63,7 @@ impl FakeStore {
                 write(&mut state);
                 Ok(())
             }
-            Commits::ReadOnly(writer) => Err(read_only(writer)),
+            Commits::ReadOnly(writer) => Err(read_only(writer, state.epoch)),
             Commits::Unanswered => {
                 write(&mut state);
                 Err(Status::unknown("transport error"))
@@ -167,10 +169,11 @@ impl StoreService for FakeStore {
     }
 
     async fn lease_blob(&self, request: Request<LeaseBlobRequest>) -> Answer<LeaseBlobResponse> {
+        let state = self.0.lock().unwrap();
         if request.into_inner().content.is_some()
-            && let Commits::ReadOnly(writer) = &self.0.lock().unwrap().commits
+            && let Commits::ReadOnly(writer) = &state.commits
         {
-            return Err(read_only(writer.clone()));
+            return Err(read_only(writer.clone(), state.epoch));
         }
         Ok(Response::new(LeaseBlobResponse { expires_unix_ms: i64::MAX }))
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod cors;
+mod epochs;
 mod fake;
 mod policy;
 mod presigned;
@@ -68,7 +69,13 @@ async fn bind() -> (TcpListener, String) {
 }
 
 impl Site {
+    /// Nobody listens at the other services' address.
     async fn start() -> Self {
+        Self::start_beside("127.0.0.1:1".into()).await
+    }
+
+    /// With a link manager there.
+    async fn start_beside(link_manager: String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let secret = Secret::create(&folder.path().join("secret")).unwrap();
         let (shutdown, store) = (CancellationToken::new(), FakeStore::default());
@@ -78,7 +85,6 @@ impl Site {
         tokio::spawn(async move { grpc::serve(mover, &known, routes, stop).await });
 
         let ((admin_listener, admin), (s3_listener, s3)) = (bind().await, bind().await);
-        // Nobody listens at the other services' address.
         let nobody = "127.0.0.1:1".to_owned();
         let config = Config {
             listen: admin.clone(),
@@ -86,7 +92,7 @@ impl Site {
             domain: "east.example.com".into(),
             services: Services {
                 data_mover: mover_address,
-                link_manager: nobody.clone(),
+                link_manager,
                 dns_broadcaster: nobody.clone(),
                 certificate_service: nobody,
                 gateway: admin.clone(),
