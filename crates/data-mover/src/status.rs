@@ -82,9 +82,11 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         Error::StaleEpoch { .. } => (Code::Aborted, "STALE_EPOCH"),
         Error::NotTheHolder { .. } => (Code::FailedPrecondition, "NOT_THE_HOLDER"),
         Error::StorageFull => (Code::ResourceExhausted, "STORAGE_FULL"),
+        Error::BlobsGone { .. } | Error::OtherBlobs { .. } => (Code::Unavailable, "UNAVAILABLE"),
         Error::Poisoned => (Code::Unavailable, "UNAVAILABLE"),
         Error::Engine { .. }
         | Error::Corrupt { .. }
+        | Error::Damaged
         | Error::Blob { .. }
         // Before a service runs.
         | Error::NoStore { .. }

@@ -46,7 +46,10 @@ pub struct Blobs {
     root: PathBuf,
 }
 
-fn failed(operation: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(crate) fn failed(
+    operation: &'static str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(link) = cause {
         let io = link.downcast_ref::<std::io::Error>();
@@ -141,6 +144,15 @@ impl Blobs {
                 stream.map(|piece| piece.map_err(|error| failed("read", error))).boxed()
             }
         })
+    }
+
+    /// The bytes that the blob has here.
+    pub async fn size(&self, blob: BlobId) -> Result<u64> {
+        match self.store.head(&location(blob)).await {
+            Ok(found) => Ok(found.size),
+            Err(object_store::Error::NotFound { .. }) => Err(Error::NoSuchBlob(blob)),
+            Err(error) => Err(failed("look at it", error)),
+        }
     }
 
     /// Deletes a blob. One that is not there is deleted. The delete itself is not flushed: should a

@@ -179,6 +179,9 @@ pub enum Error {
         /// The kind of row.
         what: &'static str,
     },
+    /// The bytes of an object are not those that were written.
+    #[error("the object's bytes are damaged on this system")]
+    Damaged,
     /// No blob of this identifier is on disk.
     #[error("no blob {0}")]
     NoSuchBlob(crate::BlobId),
@@ -194,6 +197,24 @@ pub enum Error {
     /// The disk is full.
     #[error("storage is full: free space or add to it")]
     StorageFull,
+    /// The folder of the blobs is empty or gone, and was not: nothing is concluded from blobs that are not there.
+    #[error(
+        "the folder of the blobs, {}, is not there or is empty: mount its file system; if it is lost for good, rebuild this system from the other one",
+        path.display()
+    )]
+    BlobsGone {
+        /// Where it should be.
+        path: std::path::PathBuf,
+    },
+    /// The blobs are those of another store: most likely the catalogue's folder is not there.
+    #[error(
+        "the blobs in {} are another store's: mount the file system of this one's catalogue; if that is lost for good, move the blobs away and rebuild this system from the other one",
+        path.display()
+    )]
+    OtherBlobs {
+        /// Where they are.
+        path: std::path::PathBuf,
+    },
 }
 
 /// Who writes instead.

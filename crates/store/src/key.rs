@@ -3,6 +3,7 @@
 //! | family | key | value |
 //! |---|---|---|
 //! | meta | `s` | `Store`: one life of the catalogue |
+//! | meta | `f` | empty: the folder of the blobs is marked as this store's |
 //! | meta | `h` | the highest hybrid logical time seen, 8 bytes |
 //! | meta | `c` content | `Content`: name, access, feed head, counts, digest, cursors |
 //! | meta | `n` kind name | the content's identifier |
@@ -66,6 +67,7 @@ fn join(parts: &[&[u8]]) -> Vec<u8> {
 
 pub(crate) const STORE: &[u8] = b"s";
 pub(crate) const HLC: &[u8] = b"h";
+pub(crate) const MARKED: &[u8] = b"f";
 
 pub(crate) fn content(id: ContentId) -> Vec<u8> {
     join(&[b"c", &id.0])

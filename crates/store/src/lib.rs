@@ -11,6 +11,8 @@
 //! - Digests change with what they are of, so that equal means proven equal (`digest`).
 //! - What is due by a namespace's rules is deleted as it was seen, or not at all (`lifecycle`).
 //! - A blob that a record names, or a lease covers, is not swept (`sweep`).
+//! - A body that its disk has damaged is found (`scrub`), and whoever has it whole can put it in its place;
+//!   a folder of blobs that is not there is not taken for an empty one (`presence`).
 //! - Whether all of this holds on a disk can be looked at, while nothing has it open (`check`).
 //!
 //! How: one thread writes, and everything that must agree leaves in one batch of an embedded
@@ -47,10 +49,12 @@ mod listing;
 mod lock;
 mod loser;
 mod multipart;
+mod presence;
 mod random;
 mod read;
 mod record;
 mod retire;
+mod scrub;
 mod sweep;
 mod upload;
 mod versioning;
@@ -80,11 +84,13 @@ pub use lifecycle::{
 pub use lineage::{Lineage, Parting, Run};
 pub use listing::{LIST_MAX, ListRequest, Listing, ObjectEntry};
 pub use lock::{Lock, LockChange, OBJECT_LOCK, ObjectLock, Period, Retention, RetentionMode};
+pub use presence::Presence;
 pub use record::{
     BlobId, Body, Checksum, CredentialRecord, DEFAULT_TENANT, Divergence, INLINE_MAX, KEY_MAX,
     LOST_AND_FOUND, Metadata, NAME_MAX, NamespaceRecord, Object, Payload, Record, RecordKey, Segment,
     TenantRecord, Trace,
 };
+pub use scrub::{BodyPage, Fault, StoredBody, examine};
 pub use sweep::{sweep_garbage, sweep_orphans};
 pub use upload::{CompletedPart, Completion, PART_NUMBER_MAX, Part, PartPage, Upload, UploadId, UploadPage};
 pub use versioning::{VERSIONING, VersionId, Versioning};

@@ -245,6 +245,18 @@ impl Catalogue {
         }
     }
 
+    /// The record of the version `version` of an object, or of the current one; none when there is none.
+    pub fn object_key(
+        &self,
+        content: ContentId,
+        namespace: &str,
+        key: &str,
+        version: Option<VersionId>,
+    ) -> Result<Option<RecordKey>> {
+        let found = find(&self.view(), content, namespace, key, version)?;
+        Ok(found.map(|found| found.record.key))
+    }
+
     /// One record by its key, with its inline body; tombstones too.
     pub fn record(&self, content: ContentId, key: &RecordKey) -> Result<Option<Record>> {
         Ok(self.change(content, key)?.map(|change| change.record))
