@@ -27,6 +27,7 @@ mod report;
 mod request;
 mod retry;
 mod rpc;
+mod scrub;
 mod status;
 mod sweep;
 mod told;
@@ -45,7 +46,7 @@ use switchback_model::SiteId;
 use switchback_proto::mover::v1::mover_service_server::MoverServiceServer;
 use switchback_proto::replication::v1::replication_service_server::ReplicationServiceServer;
 use switchback_proto::store::v1::store_service_server::StoreServiceServer;
-use switchback_store::{Blobs, Catalogue, Options};
+use switchback_store::{Blobs, Catalogue, Options, Presence};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -53,10 +54,11 @@ use bell::Bells;
 pub use config::Config;
 use flow::limit::MESSAGE_BYTES_MAX;
 use memory::Memory;
-use mover::Mover;
+use mover::{Mover, Store};
 use rpc::mover::MoverRpc;
 use rpc::replication::ReplicationRpc;
 use rpc::store::StoreRpc;
+use scrub::Scrub;
 
 /// Time for the flows to end after the listeners have.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -101,22 +103,33 @@ pub async fn serve(
     listeners: Listeners,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (catalogue, blobs) = open_store(&config).await?;
+    let (catalogue, presence, blobs) = open_store(&config).await?;
     let db = open_state(&config.state_dir.join("state")).await?;
     let requests = request::Requests::load(db.clone()).context("read requests")?;
     let bells = Bells::new();
-    let store = StoreRpc { catalogue: catalogue.clone(), bells: bells.clone(), requests };
+    let memory = Memory::new(db.clone());
+    let scrub =
+        Arc::new(Scrub::load(&memory, config.scrub_bytes_per_second).context("read the scrub's state")?);
+    let store = Store { catalogue: catalogue.clone(), blobs, presence, scrub };
+    let store_rpc = StoreRpc {
+        catalogue: store.catalogue.clone(),
+        presence: store.presence.clone(),
+        scrub: Arc::clone(&store.scrub),
+        bells: bells.clone(),
+        requests,
+    };
     // Whatever ends first ends the rest: a service that is half there helps nobody.
     let stop = shutdown.child_token();
     let _stop_at_the_end = stop.clone().drop_guard();
-    let memory = Memory::new(db.clone());
-    let mover = Mover::new(catalogue.clone(), blobs, memory, bells, identity.clone(), stop.clone())?;
+    let mover = Mover::new(store, memory, bells, identity.clone(), stop.clone())?;
     mover.resume().context("resume flows")?;
     mover.tasks.spawn(sweep::run(Arc::clone(&mover), config.sweep_interval, config.multipart_expiry));
     mover.tasks.spawn(lifecycle::run(Arc::clone(&mover), config.lifecycle_interval));
+    mover.tasks.spawn(scrub::walk::run(Arc::clone(&mover)));
+    mover.tasks.spawn(scrub::repair::run(Arc::clone(&mover)));
 
     let internal = Routes::new(
-        StoreServiceServer::new(store)
+        StoreServiceServer::new(store_rpc)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX),
     )
@@ -157,19 +170,19 @@ pub async fn serve(
     ended
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<(Catalogue, Blobs)> {
+async fn open_store(config: &Config) -> anyhow::Result<(Catalogue, Presence, Blobs)> {
     let folder = config.catalogue_dir();
-    let blob_dir = config.blob_dir.clone();
     let options = Options { cache_bytes: config.cache_bytes, ..Options::new(SiteId::from(config.system_id)) };
-    aside(move || {
+    let opening = move || {
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-        let catalogue = Catalogue::open(&folder, options)
-            .with_context(|| format!("open store in {}", folder.display()))?;
-        let blobs =
-            Blobs::open(&blob_dir).with_context(|| format!("open blobs in {}", blob_dir.display()))?;
-        Ok((catalogue, blobs))
-    })
-    .await?
+        Catalogue::open(&folder, options).with_context(|| format!("open store in {}", folder.display()))
+    };
+    let catalogue = aside(opening).await??;
+    let blob_dir = config.blob_dir.clone();
+    let presence = Presence::establish(&catalogue, &blob_dir).await.context("open blobs")?;
+    let opening =
+        move || Blobs::open(&blob_dir).with_context(|| format!("open blobs in {}", blob_dir.display()));
+    Ok((catalogue, presence, aside(opening).await??))
 }
 
 async fn open_state(folder: &Path) -> anyhow::Result<Db> {

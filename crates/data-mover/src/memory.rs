@@ -8,6 +8,8 @@
 //! | `told`    | link, content                                  | `Told`                          |
 //! | `absence` | link, epoch                                    | `Absence`                       |
 //! | `partial` | content, content hash                          | `Partial`                       |
+//! | `scrub`   | nothing                                        | `Scrub`                         |
+//! | `damage`  | content, hash of the record's key              | `Damage`                        |
 //! | `request` | a growing number                               | request id and meaning          |
 //! | `expiry`  | content, namespace                             | `LifecyclePass`                 |
 //! | `clock`   | `0`                                            | Unix milliseconds, 8 bytes      |
@@ -18,7 +20,8 @@
 use prost::Message;
 use switchback_kit::durable::{Batch, Db, Error};
 use switchback_model::{ContentId, Epoch, FeedId, Incarnation, LinkId};
-use switchback_proto::mover::record::v1::{LifecyclePass, Partial, Retry, Told};
+
+use switchback_proto::mover::record::v1::{Damage, LifecyclePass, Partial, Retry, Scrub, Told};
 use switchback_proto::mover::v1::{Absence, ApplyFlowsRequest};
 
 use crate::flow::key::KeyHash;
@@ -31,6 +34,8 @@ const ABSENCE: &str = "absence";
 const PARTIAL: &str = "partial";
 const EXPIRY: &str = "expiry";
 const CLOCK: &str = "clock";
+const SCRUB: &str = "scrub";
+const DAMAGE: &str = "damage";
 
 /// Bytes of a piece of a link's flows.
 const PIECE_BYTES: usize = 32 * 1024;
@@ -43,6 +48,9 @@ const REMOVALS_MAX: usize = 96;
 
 /// A retry that was remembered: its link and content, and the record.
 pub(crate) type RememberedRetry = (LinkId, ContentId, KeyHash, Retry);
+
+/// A damaged body that was remembered: its content, the hash of its key, and the record.
+pub(crate) type RememberedDamage = ((ContentId, KeyHash), Damage);
 
 /// The mover's memory. Cheap to clone.
 #[derive(Clone)]
@@ -280,6 +288,43 @@ impl Memory {
         let mut batch = Batch::default();
         batch.put(CLOCK, b"0", &unix_ms.to_be_bytes());
         self.0.commit_async(batch).await
+    }
+
+    /// How far the scrub is.
+    pub(crate) fn scrub(&self) -> Result<Scrub, Error> {
+        let value = self.0.get(SCRUB, &[])?;
+        Ok(value.and_then(|value| Scrub::decode(value.as_slice()).ok()).unwrap_or_default())
+    }
+
+    pub(crate) async fn put_scrub(&self, scrub: &Scrub) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.put(SCRUB, &[], &scrub.encode_to_vec());
+        self.0.commit_async(batch).await
+    }
+
+    /// The bodies that were found damaged.
+    pub(crate) fn damages(&self) -> Result<Vec<RememberedDamage>, Error> {
+        let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let content = ContentId::from_slice(key.get(..16)?)?;
+            let hash = KeyHash(key.get(16..)?.try_into().ok()?);
+            Some(((content, hash), Damage::decode(value.as_slice()).ok()?))
+        };
+        Ok(self.0.scan(DAMAGE)?.into_iter().filter_map(decode).collect())
+    }
+
+    pub(crate) async fn put_damage(
+        &self,
+        (content, hash): (ContentId, KeyHash),
+        damage: &Damage,
+    ) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.put(DAMAGE, &[content.0, hash.0].concat(), &damage.encode_to_vec());
+        self.0.commit_async(batch).await
+    }
+
+    pub(crate) async fn remove_damages(&self, damages: &[(ContentId, KeyHash)]) -> Result<(), Error> {
+        let keys = damages.iter().map(|(content, hash)| [content.0, hash.0].concat());
+        self.remove_keys(DAMAGE, keys.collect()).await
     }
 
     /// The keys of a link's pieces, in order.

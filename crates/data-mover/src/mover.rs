@@ -7,7 +7,7 @@ use switchback_kit::tls::IdentityWatch;
 use switchback_kit::world::random;
 use switchback_kit::world::time::unix_ms;
 use switchback_model::{ContentId, Epoch, FeedId, LinkId};
-use switchback_store::{Blobs, Catalogue, ContentStatus, Error as StoreError};
+use switchback_store::{Blobs, Catalogue, ContentStatus, Error as StoreError, Presence};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,12 +17,15 @@ use crate::flow::agree::OwnHead;
 use crate::flow::supervisor;
 use crate::link::{Flow, Link};
 use crate::memory::Memory;
+use crate::scrub::Scrub;
 use crate::told::Told;
 
 /// The mover. Shared by its tasks.
 pub(crate) struct Mover {
     pub(crate) catalogue: Catalogue,
     pub(crate) blobs: Blobs,
+    pub(crate) presence: Presence,
+    pub(crate) scrub: Arc<Scrub>,
     pub(crate) memory: Memory,
     pub(crate) bells: Bells,
     pub(crate) identity: IdentityWatch,
@@ -35,11 +38,18 @@ pub(crate) struct Mover {
     pub(crate) desiring: tokio::sync::Mutex<()>,
 }
 
+/// The store, open.
+pub(crate) struct Store {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) blobs: Blobs,
+    pub(crate) presence: Presence,
+    pub(crate) scrub: Arc<Scrub>,
+}
+
 impl Mover {
     /// The mover with the links it remembers. Nothing runs yet.
     pub(crate) fn new(
-        catalogue: Catalogue,
-        blobs: Blobs,
+        store: Store,
         memory: Memory,
         bells: Bells,
         identity: IdentityWatch,
@@ -47,9 +57,12 @@ impl Mover {
     ) -> anyhow::Result<Arc<Self>> {
         let mut boot_id = [0; 8];
         random::fill(&mut boot_id)?;
+        let Store { catalogue, blobs, presence, scrub } = store;
         Ok(Arc::new(Self {
             catalogue,
             blobs,
+            presence,
+            scrub,
             memory,
             bells,
             identity,

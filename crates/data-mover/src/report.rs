@@ -1,6 +1,6 @@
 //! What the link manager is shown: one snapshot of everything.
 
-use switchback_proto::mover::v1::{ContentStatus, FlowStatus, LinkFlows, MoverStatus};
+use switchback_proto::mover::v1::{ContentStatus, FlowStatus, LinkFlows, MoverStatus, StorageDamage};
 use switchback_store as store;
 
 use crate::convert::{content_to_wire, digest_to_wire, mode_to_wire, position, position_to_wire};
@@ -12,16 +12,24 @@ use tokio::time::Instant;
 
 pub(crate) fn report(mover: &Mover) -> store::Result<MoverStatus> {
     let contents = mover.catalogue.contents()?;
+    let storage = mover.presence.check().err().map(|gone| gone.to_string()).unwrap_or_default();
     let mut links = Vec::new();
     for link in mover.links() {
-        links.push(link_flows(mover, &link)?);
+        links.push(link_flows(mover, &link, &storage)?);
     }
     Ok(MoverStatus {
         boot_id: mover.boot_id,
         store_id: mover.catalogue.store_id(),
+        damage: Some(storage_damage(mover, storage)),
         contents: contents.iter().map(content_status).collect(),
         links,
     })
+}
+
+fn storage_damage(mover: &Mover, storage: String) -> StorageDamage {
+    let state = mover.scrub.state();
+    let (waiting, unrepairable) = state.damages.counts(|_| true);
+    StorageDamage { waiting, unrepairable, found: state.rounds.found, storage }
 }
 
 fn content_status(status: &store::ContentStatus) -> ContentStatus {
@@ -38,10 +46,15 @@ fn content_status(status: &store::ContentStatus) -> ContentStatus {
     }
 }
 
-fn link_flows(mover: &Mover, link: &Link) -> store::Result<LinkFlows> {
+fn link_flows(mover: &Mover, link: &Link, storage: &str) -> store::Result<LinkFlows> {
     let mut flows = Vec::new();
     for flow in link.flows() {
-        flows.push(flow_status(mover, link, &flow)?);
+        let mut shown = flow_status(mover, link, &flow)?;
+        // Nothing else counts without it.
+        if !storage.is_empty() {
+            shown.trouble = storage.to_owned();
+        }
+        flows.push(shown);
     }
     Ok(LinkFlows {
         link_id: link.id.as_bytes().to_vec().into(),
@@ -82,6 +95,9 @@ fn flow_status(mover: &Mover, link: &Link, flow: &Flow) -> store::Result<FlowSta
         }
     }
     shown.trouble = trouble(link, flow, &state);
+    if shown.trouble.is_empty() {
+        shown.trouble = damage(mover.scrub.counts_of(flow.content.id));
+    }
     Ok(shown)
 }
 
@@ -116,6 +132,23 @@ fn observed(flow: &Flow, state: &FlowState) -> FlowStatus {
         shown.peer_digest = peer.digest.map(digest_to_wire);
     }
     shown
+}
+
+/// Bodies that are damaged on this system: how many wait for their repair, and how many have none.
+fn damage((waiting, unrepairable): (u64, u64)) -> String {
+    match (waiting, unrepairable) {
+        (0, 0) => String::new(),
+        (waiting, 0) => {
+            format!(
+                "the bytes of {waiting} objects are damaged here and wait for their repair; see `switchback store scrub`"
+            )
+        }
+        (_, unrepairable) => {
+            format!(
+                "the bytes of {unrepairable} objects are damaged here and no other copy is known; see `switchback store scrub`"
+            )
+        }
+    }
 }
 
 /// The first thing that the operator should look at.

@@ -16,7 +16,7 @@ const UPLOADS_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// multipart uploads without activity for `multipart_expiry`.
 pub(crate) async fn run(mover: Arc<Mover>, interval: Duration, multipart_expiry: Duration) {
     let sweeping = async {
-        match switchback_store::sweep_orphans(&mover.catalogue, &mover.blobs).await {
+        match sweep_orphans(&mover).await {
             Ok(0) => {}
             Ok(blobs) => tracing::info!(blobs, "removed what an earlier crash left"),
             Err(error) => tracing::warn!(%error, "blobs could not be looked through"),
@@ -29,7 +29,7 @@ pub(crate) async fn run(mover: Arc<Mover>, interval: Duration, multipart_expiry:
                 uploads_due = now + UPLOADS_INTERVAL.min(multipart_expiry);
                 expire_uploads(&mover, multipart_expiry).await;
             }
-            if let Err(error) = switchback_store::sweep_garbage(&mover.catalogue, &mover.blobs).await {
+            if let Err(error) = sweep_garbage(&mover).await {
                 tracing::warn!(
                     error = crate::status::chain(&error),
                     "blobs could not be swept, trying again"
@@ -48,6 +48,18 @@ pub(crate) async fn run(mover: Arc<Mover>, interval: Duration, multipart_expiry:
         () = mover.shutdown.cancelled() => {}
         () = sweeping => {}
     }
+}
+
+/// A folder that is not there is not swept: what is not found in it is not gone.
+async fn sweep_orphans(mover: &Mover) -> switchback_store::Result<u64> {
+    mover.presence.check()?;
+    switchback_store::sweep_orphans(&mover.catalogue, &mover.blobs).await
+}
+
+/// As [`sweep_orphans`].
+async fn sweep_garbage(mover: &Mover) -> switchback_store::Result<u64> {
+    mover.presence.check()?;
+    switchback_store::sweep_garbage(&mover.catalogue, &mover.blobs).await
 }
 
 /// Before the blobs are swept, which frees what this gives up.

@@ -41,6 +41,7 @@ impl Service {
             sweep_interval: multipart_expiry.min(Duration::from_secs(10)),
             multipart_expiry,
             lifecycle_interval: Duration::from_secs(1),
+            scrub_bytes_per_second: 0,
         };
         let internal = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = internal.local_addr().unwrap().to_string();

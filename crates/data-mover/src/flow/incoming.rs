@@ -33,6 +33,9 @@ pub(crate) enum Error {
     OutOfOrder,
 }
 
+/// Why a body is refused whose bytes are not what its record says.
+pub(crate) const MISMATCH: &str = "the bytes do not match the content hash";
+
 /// Tells the sender that we live: an empty demand asks for nothing.
 pub(crate) struct Alive {
     pub(crate) answers: mpsc::Sender<ReceiverMessage>,
@@ -285,6 +288,15 @@ impl IncomingBody {
             return Ok(None);
         }
         Ok(Some(self.written))
+    }
+
+    /// Gives up a body of which no more comes.
+    pub(crate) async fn abandon(mut self, mover: &Mover) -> Result<(), Error> {
+        while !self.ending.is_empty() {
+            self.await_piece().await?;
+        }
+        self.await_note().await?;
+        self.give_up(mover).await
     }
 
     /// Forgets the body and lets its blobs be swept.

@@ -11,7 +11,7 @@ mod body;
 pub mod compare;
 pub(crate) mod exchange;
 pub mod feed;
-mod incoming;
+pub(crate) mod incoming;
 pub(crate) mod key;
 pub(crate) mod limit;
 mod outgoing;

@@ -26,7 +26,7 @@ use tonic::Streaming;
 use super::arrival::{Arrived, Arriving, Group};
 use super::exchange::{find_link, obey, refusal};
 use super::feed::blocking;
-use super::incoming::{self, Alive, IncomingBody};
+use super::incoming::{self, Alive, IncomingBody, MISMATCH};
 use super::limit::{ENDING_BYTES_MAX, ENDING_MAX, HELLO_TIME, WINDOW_BATCHES};
 use crate::convert::{
     content_from_wire, digest_to_wire, lineage_from_wire, parting_from_wire, parting_to_wire,
@@ -321,7 +321,7 @@ impl Receiver {
                     arriving.bodies.push_back((index, body));
                 }
             } else if !is_sound_inline(&record) {
-                refused = Some("the bytes do not match the content hash".to_owned());
+                refused = Some(MISMATCH.to_owned());
             }
             let change = Change { sequence: change.sequence, record };
             arriving.changes.push(Arrived { change, refused, withdrawn: false });
@@ -398,7 +398,7 @@ impl Receiver {
         match (body, arrived.change.record.as_object_mut()) {
             (Some(segments), Some(object)) => object.body = StoreBody::Segments(segments),
             (Some(_), None) => {}
-            (None, _) => arrived.refused = Some("the bytes do not match the content hash".into()),
+            (None, _) => arrived.refused = Some(MISMATCH.into()),
         }
         Ok(())
     }
@@ -412,7 +412,16 @@ impl Receiver {
         let may_move = self.not_noted.is_empty() && group.through > 0;
         let through = may_move.then_some(group.through);
         let (mover, content, sender) = (Arc::clone(&self.mover), self.content, self.sender.clone());
-        let done = async move { mover.catalogue.apply(content, sender, changes, through).await };
+        let names_blobs = changes
+            .iter()
+            .any(|change| change.record.as_object().is_some_and(|object| !object.body.segments().is_empty()));
+        let done = async move {
+            // What was written beside the folder is not there once it is back.
+            if names_blobs {
+                mover.presence.check()?;
+            }
+            mover.catalogue.apply(content, sender, changes, through).await
+        };
         self.committing = Some(Committing { group, done: Box::pin(done) });
     }
 

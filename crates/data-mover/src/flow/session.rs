@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::compare::{Comparison, Next};
 use super::feed::{Draft, Reader, by_key};
+use super::incoming::MISMATCH;
 use super::key::KeyHash;
 use super::limit::{BATCH_RECORDS_MAX, DIFFERENCE_TIME, REPAIR_INTERVAL, STALL_TIME};
 use super::outgoing::OutgoingBody;
@@ -254,6 +255,10 @@ impl<'a> Session<'a> {
         for refused in &ack.refused {
             let change =
                 flying.changes.get(refused.index as usize).ok_or("a change that was not sent was refused")?;
+            // They may have been damaged here.
+            if refused.reason == MISMATCH {
+                self.mover.scrub.suspect(self.flow.content.id, change.key.clone());
+            }
             failures.push(Failure {
                 key: change.key.clone(),
                 version: change.version,
@@ -344,9 +349,12 @@ impl<'a> Session<'a> {
 
     /// A body of ours cannot be read: the change goes to the retry list, the rest goes on.
     async fn body_failed(&mut self, reason: &str) -> Result<Body, Ended> {
+        // A folder that is gone says nothing of this body, or of the ones after it.
+        self.mover.presence.check().map_err(words)?;
         let body = self.bodies.pop_front().ok_or("no body is being sent")?;
         let change = self.window.change(body.batch, body.index).map_err(words)?;
         change.failed = true;
+        self.mover.scrub.suspect(self.flow.content.id, change.key.clone());
         let failure = Failure {
             key: change.key.clone(),
             version: change.version,

@@ -4,6 +4,7 @@ pub(crate) mod divergence;
 pub(crate) mod mover;
 pub(crate) mod pending;
 pub(crate) mod replication;
+pub(crate) mod scrub;
 pub(crate) mod store;
 
 use tonic::{Response, Status};

@@ -13,7 +13,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
-use super::{divergence, pending, reply};
+use super::{divergence, pending, reply, scrub};
 use crate::absence;
 use crate::convert::{
     boxed, content_from_wire, content_to_wire, link_id, mode_from_wire, position_to_wire, resolve,
@@ -74,6 +74,14 @@ impl MoverService for MoverRpc {
     }
     async fn set_aside(&self, r: Request<SetAsideRequest>) -> Reply<SetAsideResponse> {
         reply(self.aside_set(&r.into_inner()).await)
+    }
+    async fn get_scrub(&self, r: Request<GetScrubRequest>) -> Reply<GetScrubResponse> {
+        let (mover, request) = (Arc::clone(&self.0), r.into_inner());
+        let shown = aside(move || scrub::get(&mover, &request)).await;
+        reply(shown.unwrap_or_else(|_| Err(boxed(switchback_store::Error::Poisoned))))
+    }
+    async fn start_scrub(&self, _: Request<StartScrubRequest>) -> Reply<StartScrubResponse> {
+        reply(scrub::start(&self.0))
     }
 }
 

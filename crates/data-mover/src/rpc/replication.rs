@@ -6,7 +6,8 @@ use std::sync::Arc;
 use switchback_kit::tls::Peer;
 use switchback_proto::replication::v1::replication_service_server::ReplicationService;
 use switchback_proto::replication::v1::{
-    ExchangeMessage, ListMissingRequest, ListMissingResponse, ReceiverMessage, SenderMessage,
+    ExchangeMessage, FetchBodyRequest, FetchBodyResponse, ListMissingRequest, ListMissingResponse,
+    ReceiverMessage, SenderMessage,
 };
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -17,6 +18,7 @@ use super::pending;
 use crate::flow::limit::{QUEUE, WINDOW_BATCHES};
 use crate::flow::{exchange, receiver};
 use crate::mover::Mover;
+use crate::scrub::serve;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +39,7 @@ fn peer_of<T>(request: &Request<T>) -> Result<Peer, Status> {
 impl ReplicationService for ReplicationRpc {
     type ExchangeStream = Messages<ExchangeMessage>;
     type SendStream = Messages<ReceiverMessage>;
+    type FetchBodyStream = Messages<FetchBodyResponse>;
 
     async fn exchange(
         &self,
@@ -67,5 +70,14 @@ impl ReplicationService for ReplicationRpc {
     ) -> Result<Response<ListMissingResponse>, Status> {
         let peer = peer_of(&request)?;
         pending::answer(&self.0, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn fetch_body(
+        &self,
+        request: Request<FetchBodyRequest>,
+    ) -> Result<Response<Self::FetchBodyStream>, Status> {
+        let peer = peer_of(&request)?;
+        let pieces = serve::answer(&self.0, &peer, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(pieces))))
     }
 }

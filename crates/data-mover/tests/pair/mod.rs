@@ -77,6 +77,8 @@ pub struct System {
     pub identity: IdentityWatch,
     /// The way to this system.
     pub line: Line,
+    /// From the next start on.
+    pub scrub_bytes_per_second: u64,
     running: Option<Running>,
 }
 
@@ -104,6 +106,7 @@ impl System {
             sweep_interval: Duration::from_secs(1),
             multipart_expiry: Duration::from_secs(7 * 86_400),
             lifecycle_interval: Duration::from_secs(1),
+            scrub_bytes_per_second: self.scrub_bytes_per_second,
         };
         let internal = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let replication = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -123,6 +126,14 @@ impl System {
             running.shutdown.cancel();
             running.task.await.unwrap().unwrap();
         }
+    }
+
+    /// Stops it and starts it again, which fails; why.
+    pub async fn stop_and_fail_to_start(&mut self) -> String {
+        self.stop().await;
+        self.start().await;
+        let running = self.running.take().unwrap();
+        format!("{:#}", running.task.await.unwrap().unwrap_err())
     }
 
     /// A copy of everything it has, made while it is stopped.
@@ -400,6 +411,7 @@ impl Pair {
                 folder: folder.path().join("east"),
                 identity: east.identity(&[&west]),
                 line: Line::start().await,
+                scrub_bytes_per_second: 1 << 30,
                 running: None,
             },
             west: System {
@@ -410,6 +422,7 @@ impl Pair {
                 folder: folder.path().join("west"),
                 identity: west.identity(&[&east]),
                 line: Line::start().await,
+                scrub_bytes_per_second: 1 << 30,
                 running: None,
             },
             generation: 0,

@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) commits: Commits,
     /// Of the link, with refusals.
     pub(crate) epoch: u64,
+    /// Keys whose bytes were found damaged.
+    pub(crate) damaged: Vec<String>,
 }
 
 #[derive(Clone, Default)]
@@ -194,6 +196,11 @@ impl StoreService for FakeStore {
         };
         let body = request.with_body.then(|| body.clone());
         Ok(Response::new(GetObjectResponse { object: Some(object.clone()), body }))
+    }
+
+    async fn report_damage(&self, request: Request<ReportDamageRequest>) -> Answer<ReportDamageResponse> {
+        self.0.lock().unwrap().damaged.push(request.into_inner().key);
+        Ok(Response::new(ReportDamageResponse {}))
     }
 
     async fn delete_objects(&self, request: Request<DeleteObjectsRequest>) -> Answer<DeleteObjectsResponse> {

@@ -5,22 +5,27 @@ mod content;
 mod object;
 mod upload;
 
+use std::sync::Arc;
+
 use switchback_kit::world::aside;
 use switchback_model::ContentId;
 use switchback_proto::store::v1::store_service_server::StoreService;
 use switchback_proto::store::v1::*;
-use switchback_store::Catalogue;
+use switchback_store::{Catalogue, Presence, Segment as StoredSegment};
 use tonic::{Request, Response, Status};
 
 use super::reply;
 use crate::bell::Bells;
 use crate::request::Requests;
+use crate::scrub::Scrub;
 use crate::status::Answer;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct StoreRpc {
     pub(crate) catalogue: Catalogue,
+    pub(crate) presence: Presence,
+    pub(crate) scrub: Arc<Scrub>,
     pub(crate) bells: Bells,
     pub(crate) requests: Requests,
 }
@@ -32,6 +37,15 @@ impl StoreRpc {
             self.bells.ring(content);
         }
         result.map_err(crate::convert::boxed)
+    }
+
+    /// Refuses a write that names blobs while their folder is not there: what was written beside it is gone once it
+    /// is back.
+    fn check_present(&self, segments: &[StoredSegment]) -> Answer<()> {
+        if segments.is_empty() {
+            return Ok(());
+        }
+        self.presence.check().map_err(crate::convert::boxed)
     }
 
     /// Runs a read that scans on a thread that may block.
@@ -114,6 +128,9 @@ impl StoreService for StoreRpc {
     }
     async fn get_object(&self, r: Request<GetObjectRequest>) -> Reply<GetObjectResponse> {
         reply(self.object_get(&r.into_inner()))
+    }
+    async fn report_damage(&self, r: Request<ReportDamageRequest>) -> Reply<ReportDamageResponse> {
+        reply(self.damage_report(&r.into_inner()))
     }
     async fn set_tags(&self, r: Request<SetTagsRequest>) -> Reply<SetTagsResponse> {
         reply(self.object_tag(r.into_inner()).await)

@@ -22,6 +22,8 @@ impl StoreRpc {
             return Err(invalid(format!("blob_ids: more than {LEASE_BLOBS_MAX}")));
         }
         let blobs = r.blob_ids.iter().map(|id| blob_id(id)).collect::<Answer<Vec<_>>>()?;
+        // Before anything is written.
+        self.presence.check().map_err(boxed)?;
         let expires = match &r.content {
             None => self.catalogue.lease_blobs(blobs).await,
             Some(content) => {
@@ -38,6 +40,7 @@ impl StoreRpc {
         let mut object = r.object.ok_or_else(|| invalid("object: missing"))?;
         let key = std::mem::take(&mut object.key);
         let object = object_from_wire(object, r.body)?;
+        self.check_present(object.body.segments())?;
         let put = self.catalogue.put_object(content, &r.namespace, &key, object, conditions(r.conditions));
         let written = self.committed(content, put.await)?;
         Ok(PutObjectResponse {
@@ -54,6 +57,16 @@ impl StoreRpc {
         let found = found.map_err(boxed)?;
         let body = r.with_body.then(|| body_to_wire(&found.object.body));
         Ok(GetObjectResponse { object: Some(entry_to_wire(found)), body })
+    }
+
+    pub(super) fn damage_report(&self, r: &ReportDamageRequest) -> Answer<ReportDamageResponse> {
+        let content = resolve(&self.catalogue, r.content.as_ref())?;
+        let version = version_id(&r.version_id)?;
+        let key = self.catalogue.object_key(content, &r.namespace, &r.key, version).map_err(boxed)?;
+        if let Some(key) = key {
+            self.scrub.suspect(content, key);
+        }
+        Ok(ReportDamageResponse {})
     }
 
     pub(super) async fn object_tag(&self, r: SetTagsRequest) -> Answer<SetTagsResponse> {

@@ -24,6 +24,7 @@ impl StoreRpc {
         let content = resolve(&self.catalogue, r.content.as_ref())?;
         let id = upload_id(&r.upload_id)?;
         let part = part_from_wire(r.part.ok_or_else(|| invalid("part: missing"))?, r.body)?;
+        self.check_present(&part.segments)?;
         self.catalogue.put_part(content, &r.namespace, &r.key, id, part).await.map_err(boxed)?;
         Ok(PutPartResponse {})
     }
