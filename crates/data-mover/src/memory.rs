@@ -20,7 +20,6 @@
 use prost::Message;
 use switchback_kit::durable::{Batch, Db, Error};
 use switchback_model::{ContentId, Epoch, FeedId, Incarnation, LinkId};
-
 use switchback_proto::mover::record::v1::{Damage, LifecyclePass, Partial, Retry, Scrub, Told};
 use switchback_proto::mover::v1::{Absence, ApplyFlowsRequest};
 

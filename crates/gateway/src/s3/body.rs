@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use s3s::dto::StreamingBlob;
@@ -58,6 +59,31 @@ fn wanted(segments: &[store::Segment], range: Range<u64>) -> Vec<(Bytes, Range<u
         start = end;
     }
     wanted
+}
+
+/// What is to be done when a read fails; once.
+pub(crate) struct Damage(BoxFuture<'static, ()>);
+
+impl Damage {
+    pub(crate) fn new(report: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(report.boxed())
+    }
+
+    /// Does it, beside the answer.
+    pub(crate) fn report(self) {
+        tokio::spawn(self.0);
+    }
+}
+
+/// The same pieces; a failure among them is reported.
+pub(crate) fn watched(pieces: Pieces, damage: Damage) -> Pieces {
+    let mut damage = Some(damage);
+    let failed = move |_: &Error| {
+        if let Some(damage) = damage.take() {
+            damage.report();
+        }
+    };
+    pieces.inspect_err(failed).boxed()
 }
 
 /// As the body of an S3 answer. A failure on the way ends the connection, so that the client

@@ -26,6 +26,7 @@ mod tagging;
 mod time;
 mod uploads;
 mod versioning;
+mod whole;
 mod withheld;
 
 use s3s::dto::*;

@@ -3,7 +3,9 @@
 use http::{HeaderMap, Method};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
-use switchback_proto::store::v1::{self as store, GetObjectRequest, GetObjectResponse, PutObjectRequest};
+use switchback_proto::store::v1::{
+    self as store, GetObjectRequest, GetObjectResponse, PutObjectRequest, ReportDamageRequest,
+};
 
 use super::checksum::{Claims, kind_of, set_checksums};
 use super::condition::{ReadConditions, of_write, part_of};
@@ -12,7 +14,7 @@ use super::metadata::{given_metadata, set_metadata};
 use super::time::stamp;
 use super::{
     Gateway, asked_version, body, form, lifecycle, offered, place, refused, signed, strong, tagging,
-    told_version, writable,
+    told_version, whole, writable,
 };
 use crate::auth::Place;
 use crate::status;
@@ -134,20 +136,50 @@ pub(super) async fn open(
     version_id: &str,
     part: impl Fn(&store::Object) -> S3Result<Option<std::ops::Range<u64>>>,
 ) -> S3Result<Opened> {
+    let damaged = || damage(gateway, place, key, version_id);
     for _ in 0..LOOKUPS_MAX {
         let (object, body) = lookup(gateway, place, key, version_id, true).await?;
         let part = part(&object)?.filter(|part| !part.is_empty());
         let range = part.clone().unwrap_or(0..object.size);
-        match body::open(&gateway.blobs, body, range).await {
-            Ok(pieces) => return Ok(Opened { object, part, pieces }),
+        let opened = match body::open(&gateway.blobs, body, range).await {
+            Ok(pieces) if is_whole(&object, part.as_ref()) => whole::compared(pieces, &object).await,
+            opened => opened,
+        };
+        match opened {
+            Ok(pieces) => return Ok(Opened { object, part, pieces: body::watched(pieces, damaged()) }),
             Err(switchback_store::Error::NoSuchBlob(blob)) => {
                 tracing::debug!(%blob, "blob is gone; looking again")
             }
-            Err(error) => return Err(status::blob_failed(error)),
+            Err(error) => {
+                damaged().report();
+                return Err(status::blob_failed(error));
+            }
         }
     }
     tracing::error!(namespace = place.namespace, "an object's bytes are missing");
+    damaged().report();
     Err(status::unavailable("the object's bytes are not here now; try again"))
+}
+
+fn is_whole(object: &store::Object, part: Option<&std::ops::Range<u64>>) -> bool {
+    part.is_none_or(|part| part.end - part.start == object.size)
+}
+
+/// Tells the data mover, which looks at the bytes and repairs them, of a read that failed.
+fn damage(gateway: &Gateway, place: &Place, key: &str, version_id: &str) -> body::Damage {
+    let mut store = gateway.store.client();
+    let call = ReportDamageRequest {
+        content: Some(place.content.clone()),
+        namespace: place.namespace.clone(),
+        key: key.to_owned(),
+        version_id: version_id.to_owned(),
+    };
+    body::Damage::new(async move {
+        // A reader that fails is told of the next time too.
+        if let Err(status) = answer(store.report_damage(call)).await {
+            tracing::debug!(reason = status.message(), "a damaged body could not be reported");
+        }
+    })
 }
 
 /// Fills in what the answers to GET and HEAD have in common.

@@ -191,6 +191,49 @@ async fn what_was_put_is_got_whether_inline_or_in_a_blob() {
 }
 
 #[tokio::test]
+async fn damaged_bytes_are_never_answered_as_whole_and_are_reported() {
+    let site = Site::start().await;
+    let small = random(100_000);
+    let large = random(3 << 20);
+    for (key, body) in [("small", &small), ("large", &large), ("gone", &small)] {
+        site.put(key, body).await;
+    }
+    let file = |key: &str| {
+        let state = site.store.0.lock().unwrap();
+        let name = hex::encode(&state.objects[&("photos".to_owned(), key.to_owned())].1.segments[0].blob_id);
+        site.folder.path().join("blobs").join(&name[..2]).join(name)
+    };
+    for key in ["small", "large"] {
+        let mut bytes = std::fs::read(file(key)).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(file(key), bytes).unwrap();
+    }
+    std::fs::remove_file(file("gone")).unwrap();
+    for key in ["small", "gone"] {
+        let answer = site.get(key, &[]).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text());
+    }
+    // A part says nothing of the whole.
+    let part = site.get("small", &[("range", "bytes=0-9")]).await;
+    assert_eq!(part.body[..], small[..10]);
+    let url = site.bucket().get_object(Some(&keys()), "large").sign(SIGNED);
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let request = Request::builder().uri(url.to_string()).body(Full::new(Bytes::new())).unwrap();
+    let answer = client.request(request).await.unwrap();
+    assert!(answer.into_body().collect().await.is_err(), "it ends in the middle");
+    // Reports go beside the answers.
+    let reported = || {
+        let mut keys = site.store.0.lock().unwrap().damaged.clone();
+        keys.sort();
+        keys
+    };
+    while reported().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(reported(), ["gone", "large", "small"]);
+}
+
+#[tokio::test]
 async fn a_listing_goes_on_where_it_ended() {
     let site = Site::start().await;
     for key in ["a 1", "a+2", "b"] {
