@@ -10,6 +10,7 @@ use switchback_kit::secret::Secret;
 use switchback_proto::certificate::v1::certificate_service_client::CertificateServiceClient;
 use switchback_proto::dns::v1::dns_service_client::DnsServiceClient;
 use switchback_proto::link::v1::link_service_client::LinkServiceClient;
+use switchback_proto::mover::v1::mover_service_client::MoverServiceClient;
 use switchback_proto::store::v1::store_service_client::StoreServiceClient;
 use tonic::{Code, Response, Status};
 
@@ -102,6 +103,12 @@ impl Operator {
     #[must_use]
     pub fn store(&self) -> StoreServiceClient<Channel> {
         StoreServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// The data mover's own state.
+    #[must_use]
+    pub fn mover(&self) -> MoverServiceClient<Channel> {
+        MoverServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Identity and trust.

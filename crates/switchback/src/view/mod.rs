@@ -13,6 +13,7 @@ pub mod import;
 pub mod lab;
 pub mod link;
 pub mod report;
+pub mod scrub;
 pub mod store;
 pub mod system;
 
