@@ -133,6 +133,19 @@ pub struct LinkFlowsView {
     pub trouble: String,
 }
 
+/// Storage that went bad, as the mover knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DamageView {
+    /// Objects whose bytes wait for their repair.
+    pub waiting: u64,
+    /// Objects whose bytes no whole copy is known of.
+    pub unrepairable: u64,
+    /// Found damaged since the store was made.
+    pub found: u64,
+    /// Why the storage cannot be used; empty when it can.
+    pub storage: String,
+}
+
 /// The mover as last told.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct MoverView {
@@ -144,6 +157,8 @@ pub struct MoverView {
     pub contents: Vec<ContentView>,
     /// By link.
     pub links: Vec<LinkFlowsView>,
+    /// Of the whole system.
+    pub damage: DamageView,
 }
 
 /// The other system, from its verified certificate and its first message.

@@ -28,6 +28,7 @@ mod access;
 mod adopt;
 mod change;
 mod command;
+mod damage;
 mod error;
 mod failover;
 mod farewell;
@@ -51,8 +52,8 @@ pub use error::Error;
 pub use flow::{ContentFlow, FlowSpec};
 pub use health::Health;
 pub use input::{
-    Command, CommandKind, ContentView, Create, DigestView, FlowView, Hello, Input, LinkFlowsView, MoverView,
-    Overdue, Position, Token, Update,
+    Command, CommandKind, ContentView, Create, DamageView, DigestView, FlowView, Hello, Input, LinkFlowsView,
+    MoverView, Overdue, Position, Token, Update,
 };
 pub use invariants::{Violation, check};
 pub use machine::LinkMachine;

@@ -18,7 +18,7 @@ use crate::output::{Done, Output};
 use crate::policy::REQUESTS_MAX;
 use crate::state::{Event, Goal, Identity, Link, LinkState, Meta, RequestRecord, Severity, State};
 use crate::zone;
-use crate::{Change, Error, Message, Policy, access, flow};
+use crate::{Change, Error, Message, Policy, access, damage, flow};
 
 /// The outbox of the link machine.
 pub(crate) type Out = Outbox<LinkMachine>;
@@ -130,6 +130,8 @@ pub struct LinkMachine {
     pub(crate) waiting: Vec<Waiting>,
     /// Name servers that somebody was told to look at.
     pub(crate) overdue: BTreeMap<String, Overdue>,
+    /// What the system log says of damage.
+    pub(crate) damage: damage::Told,
     nonces: u64,
 }
 
@@ -155,6 +157,7 @@ impl LinkMachine {
             creating: Vec::new(),
             waiting: Vec::new(),
             overdue: BTreeMap::new(),
+            damage: damage::Told::default(),
             nonces: boot,
         }
     }
@@ -319,7 +322,7 @@ impl LinkMachine {
 
     fn mover_seen(&mut self, now: Timestamp, view: Box<MoverView>, out: &mut Out) {
         let restarted = self.mover.as_ref().is_none_or(|mover| mover.boot != view.boot);
-        self.mover = Some(view);
+        let before = self.mover.replace(view).map(|before| before.damage);
         if restarted {
             for observed in self.observed.values_mut() {
                 observed.asked = None;
@@ -329,6 +332,7 @@ impl LinkMachine {
             }
         }
         self.judge_store(now, out);
+        self.damage_seen(now, before, out);
         self.forget_strangers(out);
         let heard: Vec<(LinkId, Epoch)> = self
             .mover

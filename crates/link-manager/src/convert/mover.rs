@@ -1,6 +1,6 @@
 //! What is asked of the mover, and what it tells.
 
-use switchback_link_core::{Access, ContentView, FlowSpec, FlowView, LinkFlowsView, MoverView};
+use switchback_link_core::{Access, ContentView, DamageView, FlowSpec, FlowView, LinkFlowsView, MoverView};
 use switchback_model::{AccessMode, Epoch, LinkId};
 use switchback_proto::model::v1 as model;
 use switchback_proto::mover::v1 as wire;
@@ -59,7 +59,13 @@ pub(crate) fn mover(wire: &wire::MoverStatus) -> Result<MoverView, Malformed> {
         store: wire.store_id,
         contents: wire.contents.iter().map(content_view).collect::<Result<_, _>>()?,
         links: wire.links.iter().map(link_flows).collect::<Result<_, _>>()?,
+        damage: damage(wire.damage.clone().unwrap_or_default()),
     })
+}
+
+fn damage(wire: wire::StorageDamage) -> DamageView {
+    let wire::StorageDamage { waiting, unrepairable, found, storage } = wire;
+    DamageView { waiting, unrepairable, found, storage }
 }
 
 fn content_view(wire: &wire::ContentStatus) -> Result<ContentView, Malformed> {

@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn seen(contents: Vec<ContentView>) -> Input {
-        Input::MoverSeen(Box::new(MoverView { boot: 1, store: 1, contents, links: Vec::new() }))
+        Input::MoverSeen(Box::new(MoverView { boot: 1, store: 1, contents, ..MoverView::default() }))
     }
 
     fn identity(address: &str) -> Input {

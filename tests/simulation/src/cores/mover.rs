@@ -8,7 +8,8 @@ use std::fmt;
 use std::path::Path;
 
 use switchback_link_core::{
-    Access, ContentFlow, ContentView, DigestView, FlowSpec, FlowView, LinkFlowsView, MoverView, Position,
+    Access, ContentFlow, ContentView, DamageView, DigestView, FlowSpec, FlowView, LinkFlowsView, MoverView,
+    Position,
 };
 use switchback_model::{Content, ContentId, Epoch, FeedId, Hlc, Incarnation, LinkId, Side, SystemId};
 use switchback_mover::flow::agree::{Agreement, Directions, OwnHead, PeerHead, compare};
@@ -582,6 +583,7 @@ impl Mover {
             store: self.catalogue.store_id(),
             contents: contents.collect(),
             links: Vec::new(),
+            damage: DamageView::default(),
         };
         if let Some(link) = &self.link {
             view.links.push(LinkFlowsView {

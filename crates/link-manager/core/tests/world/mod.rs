@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use switchback_link_core::{
-    Change, Command, CommandKind, ContentView, Create, DigestView, Done, Error, Event, FlowSpec, FlowView,
-    Gateway, Hello, Identity, Input, Link, LinkFlowsView, LinkMachine, LinkState, Message, MoverView, Output,
-    Policy, Position, Settings, State, Token,
+    Change, Command, CommandKind, ContentView, Create, DamageView, DigestView, Done, Error, Event, FlowSpec,
+    FlowView, Gateway, Hello, Identity, Input, Link, LinkFlowsView, LinkMachine, LinkState, Message,
+    MoverView, Output, Policy, Position, Settings, State, Token,
 };
 use switchback_machine::{Machine, Outbox, Timestamp};
 use switchback_model::{
@@ -443,6 +443,7 @@ impl World {
                 digest: digest(system),
             }],
             links: links.collect(),
+            damage: DamageView::default(),
         }
     }
 
