@@ -1,6 +1,9 @@
 //! What the link manager wants of one link's flows.
 
-use switchback_model::{Content, ContentId, Epoch, FeedId, Incarnation, LinkId, Side, SiteId, SystemId};
+use switchback_model::{
+    Content, ContentId, Epoch, FeedId, Incarnation, LinkId, ParseScheduleError, Priority, Schedule, Side,
+    SiteId, SystemId,
+};
 use switchback_proto::mover::v1::ApplyFlowsRequest;
 use switchback_store::{ConflictPolicy, Lineage, Parting, Sender, Systems};
 
@@ -29,6 +32,8 @@ pub(crate) struct Desired {
     pub(crate) policy: ConflictPolicy,
     pub(crate) suspended: bool,
     pub(crate) silent: bool,
+    pub(crate) schedule: Schedule,
+    pub(crate) priority: Priority,
 }
 
 /// The two directions of one content.
@@ -65,6 +70,11 @@ impl Desired {
             policy: convert::policy_from_wire(r.conflict_policy()),
             suspended: r.suspended,
             silent: r.silent,
+            schedule: r
+                .schedule
+                .parse()
+                .map_err(|error: ParseScheduleError| invalid(format!("schedule: {error}")))?,
+            priority: convert::priority_from_wire(r.priority()),
         })
     }
 
@@ -152,6 +162,8 @@ pub(crate) mod tests {
             policy: ConflictPolicy::NewestWins,
             suspended: false,
             silent: false,
+            schedule: Schedule::default(),
+            priority: Priority::Fair,
         }
     }
 

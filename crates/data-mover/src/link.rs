@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use switchback_kit::tls::{Dial, Expect, IdentityWatch};
-use switchback_model::{Content, ContentId, Epoch, FeedId, LinkId};
+use switchback_model::{Content, ContentId, Epoch, FeedId, Gauge, LinkId, Rate};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::Desired;
 use crate::flow::agree::{Directions, PeerHead};
 use crate::flow::limit::{CONTACT_TIME, LINK_BATCHES_MAX, limits};
+use crate::flow::rate::Turns;
+use crate::mover::now_unix_ms;
 use crate::progress::{Horizon, Meter};
 use crate::retry::Retries;
 use crate::rpc::pending::Listed;
@@ -30,6 +32,8 @@ pub(crate) struct Link {
     bulk: Mutex<Option<Dial>>,
     /// Batches that may be on their way besides one of each content.
     pub(crate) batches: Arc<Semaphore>,
+    /// Whose message leaves next, and when.
+    pub(crate) turns: Turns,
 }
 
 #[derive(Default)]
@@ -63,6 +67,15 @@ pub(crate) struct Acknowledged {
     pub(crate) through: u64,
 }
 
+/// See [`FlowState`].
+pub(crate) struct Gauges {
+    pub(crate) began: Instant,
+    /// What was in force when they were last looked at.
+    pub(crate) rate: Rate,
+    pub(crate) sending: Gauge,
+    pub(crate) receiving: Gauge,
+}
+
 /// What is known of it.
 pub(crate) struct FlowState {
     /// As the peer last told it.
@@ -72,9 +85,13 @@ pub(crate) struct FlowState {
     /// How far a flow of this run has been made durable.
     pub(crate) acknowledged: Acknowledged,
     pub(crate) sent: Meter,
+    /// Bytes of bodies sent, as [`Meter::bytes`] counts them, of which no more is on its way.
+    pub(crate) landed_bytes: u64,
     /// Keys listed to find what differs.
     pub(crate) compared: u64,
     pub(crate) received: Meter,
+    /// How what is pending moves, out of this side and into it.
+    pub(crate) gauges: Gauges,
     pub(crate) horizon: Horizon,
     pub(crate) retries: Retries,
     pub(crate) sending_trouble: String,
@@ -96,7 +113,14 @@ impl Flow {
             acknowledged: Acknowledged::default(),
             sent: Meter::new(now),
             compared: 0,
+            landed_bytes: 0,
             received: Meter::new(now),
+            gauges: Gauges {
+                began: now,
+                rate: Rate::Unlimited,
+                sending: Gauge::default(),
+                receiving: Gauge::default(),
+            },
             horizon: Horizon::default(),
             retries: Retries::default(),
             sending_trouble: String::new(),
@@ -151,6 +175,7 @@ impl Link {
             flows: Mutex::default(),
             bulk: Mutex::default(),
             batches: Arc::new(Semaphore::new(LINK_BATCHES_MAX)),
+            turns: Turns::default(),
             desired: watch::Sender::new(Arc::new(desired)),
         };
         link.follow_desired();
@@ -173,6 +198,7 @@ impl Link {
             self.drop_bulk();
         }
         let gone = self.follow_desired();
+        self.turns.look_again();
         self.ring();
         gone
     }
@@ -215,6 +241,16 @@ impl Link {
 
     pub(crate) fn peer_epoch(&self) -> Epoch {
         self.observed().peer_epoch
+    }
+
+    /// What may leave now. The drain of a failover that was heard of is not held, whether this system's
+    /// link manager knows of it yet or not.
+    pub(crate) fn rate(&self) -> Rate {
+        let desired = self.desired();
+        if self.known_epoch() > desired.epoch {
+            return Rate::Unlimited;
+        }
+        desired.schedule.rate_at(now_unix_ms())
     }
 
     /// The directions in which changes of this content are wished to move.

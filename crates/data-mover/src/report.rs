@@ -3,7 +3,9 @@
 use switchback_proto::mover::v1::{ContentStatus, FlowStatus, LinkFlows, MoverStatus, StorageDamage};
 use switchback_store as store;
 
-use crate::convert::{content_to_wire, digest_to_wire, mode_to_wire, position, position_to_wire};
+use crate::convert::{
+    content_to_wire, digest_to_wire, mode_to_wire, pace_to_wire, position, position_to_wire,
+};
 use crate::flow::agree::{Agreement, compare};
 use crate::flow::limit::DIFFERENCE_TIME;
 use crate::link::{Flow, FlowState, Link};
@@ -123,6 +125,8 @@ fn observed(flow: &Flow, state: &FlowState) -> FlowStatus {
         set_aside,
         peer_rolled_back: state.peer_rolled_back,
         local_rolled_back: state.local_rolled_back,
+        sending_pace: Some(pace_to_wire(&state.gauges.sending.pace())),
+        receiving_pace: Some(pace_to_wire(&state.gauges.receiving.pace())),
         ..FlowStatus::default()
     };
     if let Some(peer) = &state.peer {

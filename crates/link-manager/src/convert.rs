@@ -4,11 +4,12 @@
 pub(crate) mod command;
 pub(crate) mod mover;
 pub(crate) mod peer;
+pub(crate) mod progress;
 pub(crate) mod record;
 pub(crate) mod view;
 
 use switchback_link_core::{ConflictPolicy, Gateway, Https, LinkState, Settings};
-use switchback_model::{AccessMode, Content, ContentId, ContentKind, Side, SystemId};
+use switchback_model::{AccessMode, Content, ContentId, ContentKind, Priority, Schedule, Side, SystemId};
 use switchback_proto::link::v1 as wire;
 use switchback_proto::model::v1 as model;
 
@@ -131,15 +132,42 @@ pub(crate) fn policy_out(policy: ConflictPolicy) -> model::ConflictPolicy {
     }
 }
 
-pub(crate) fn settings(wire: Option<&wire::LinkSettings>) -> Settings {
+pub(crate) fn schedule(text: &str) -> Result<Schedule, Malformed> {
+    text.parse().map_err(|_| {
+        Malformed("schedule (such as \"UTC+02:00; Mon-Fri 08:00-18:00 20MB/s; else unlimited\")")
+    })
+}
+
+/// Nothing is written of a schedule that holds nothing back.
+fn schedule_out(schedule: &Schedule) -> String {
+    if schedule.is_unlimited() { String::new() } else { schedule.to_string() }
+}
+
+pub(crate) fn priority(priority: model::FlowPriority) -> Priority {
+    match priority {
+        model::FlowPriority::Unspecified | model::FlowPriority::Fair => Priority::Fair,
+        model::FlowPriority::OldestFirst => Priority::OldestFirst,
+    }
+}
+
+fn priority_out(priority: Priority) -> model::FlowPriority {
+    match priority {
+        Priority::Fair => model::FlowPriority::Fair,
+        Priority::OldestFirst => model::FlowPriority::OldestFirst,
+    }
+}
+
+pub(crate) fn settings(wire: Option<&wire::LinkSettings>) -> Result<Settings, Malformed> {
     let wire = wire.cloned().unwrap_or_default();
-    Settings {
+    Ok(Settings {
         dns_failover: wire.dns_failover,
         conflict_policy: policy(wire.conflict_policy()),
         fence_time_ms: wire.fence_time_ms,
         drain_time_ms: wire.drain_time_ms,
+        schedule: schedule(&wire.schedule)?,
+        priority: priority(wire.priority()),
         description: wire.description,
-    }
+    })
 }
 
 pub(crate) fn settings_out(settings: &Settings) -> wire::LinkSettings {
@@ -149,5 +177,7 @@ pub(crate) fn settings_out(settings: &Settings) -> wire::LinkSettings {
         fence_time_ms: settings.fence_time_ms,
         drain_time_ms: settings.drain_time_ms,
         description: settings.description.clone(),
+        schedule: schedule_out(&settings.schedule),
+        priority: priority_out(settings.priority).into(),
     }
 }

@@ -1,9 +1,11 @@
 //! The vocabulary that all services share.
 
 use switchback_model::{
-    AccessMode, Content, ContentId, ContentKind, FeedId, Hlc, LinkId, Side, SiteId, SystemId, Version,
+    AccessMode, Content, ContentId, ContentKind, FeedId, Flux, Hlc, LinkId, Pace, Priority, Side, SiteId,
+    SystemId, Version,
 };
 use switchback_proto::model::v1 as wire;
+use switchback_proto::mover::v1 as mover;
 use switchback_proto::replication::v1 as replication;
 use switchback_store as store;
 
@@ -125,4 +127,21 @@ pub(crate) fn policy_from_wire(policy: wire::ConflictPolicy) -> store::ConflictP
         wire::ConflictPolicy::ReplicaWins => store::ConflictPolicy::ReplicaWins,
         wire::ConflictPolicy::KeepBoth => store::ConflictPolicy::KeepBoth,
     }
+}
+
+pub(crate) fn priority_from_wire(priority: wire::FlowPriority) -> Priority {
+    match priority {
+        wire::FlowPriority::Unspecified | wire::FlowPriority::Fair => Priority::Fair,
+        wire::FlowPriority::OldestFirst => Priority::OldestFirst,
+    }
+}
+
+pub(crate) fn pace_to_wire(pace: &Pace) -> mover::Pace {
+    let flux = |flux: &Flux| mover::Flux {
+        left: flux.left,
+        moved: flux.moved,
+        net: flux.net,
+        variance: flux.variance,
+    };
+    mover::Pace { seconds: pace.seconds, objects: Some(flux(&pace.objects)), bytes: Some(flux(&pace.bytes)) }
 }

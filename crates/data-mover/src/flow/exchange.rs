@@ -23,6 +23,7 @@ use super::agree::{Agreement, OwnHead, PeerHead, compare};
 use super::limit::{
     CONTACT_TIME, HEARTBEAT_INTERVAL, MESSAGE_BYTES_MAX, QUEUE, RECONNECT_PAUSE, RECONNECT_PAUSE_MAX,
 };
+use super::pace;
 use crate::convert::{digest_to_wire, link_id};
 use crate::desired::Desired;
 use crate::link::{Flow, Link};
@@ -407,6 +408,7 @@ fn note_agreement(link: &Link, flow: &Flow, own: &OwnHead) {
     } else {
         state.horizon.sample(now, own.head);
     }
+    pace::look(link, &mut state, own, wished);
     let differs = state.peer.as_ref().is_some_and(|peer| compare(own, peer, wished) == Agreement::Differs);
     state.differing_since = differs.then(|| state.differing_since.unwrap_or_else(Instant::now));
 }

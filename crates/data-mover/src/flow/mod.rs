@@ -3,7 +3,7 @@
 //! Decisions are pure and stand apart ([`agree`], [`window`], `arrival`, `body`), as does what a batch is made of
 //! ([`feed`], [`compare`]): those four are public for who moves batches without these tasks. Tasks carry them out: `exchange`
 //! tells epochs and heads, `session` (opened by `sender`) and `receiver` are the two ends of one
-//! content's stream, and `supervisor` starts and stops them as the link manager's wishes change.
+//! content's stream, `rate` holds what a session may send to the link's schedule, and `supervisor` starts and stops them as the link manager's wishes change.
 
 pub mod agree;
 mod arrival;
@@ -15,6 +15,8 @@ pub(crate) mod incoming;
 pub(crate) mod key;
 pub(crate) mod limit;
 mod outgoing;
+mod pace;
+pub(crate) mod rate;
 pub(crate) mod receiver;
 mod sender;
 mod session;

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use switchback_model::FeedId;
 use switchback_proto::replication::v1::receiver_message::Body as Answer;
 use switchback_proto::replication::v1::sender_message::Body;
@@ -24,6 +25,7 @@ use super::incoming::MISMATCH;
 use super::key::KeyHash;
 use super::limit::{BATCH_RECORDS_MAX, DIFFERENCE_TIME, REPAIR_INTERVAL, STALL_TIME};
 use super::outgoing::OutgoingBody;
+use super::rate::Turn;
 use super::sender::{Ended, is_differing, is_ready, refused, words};
 use super::window::Window;
 use crate::convert::{digest_from_wire, parting_from_wire};
@@ -47,6 +49,8 @@ pub(crate) struct Session<'a> {
     feed: FeedId,
     peer_feed: FeedId,
     window: Window,
+    /// Held by the link's schedule, and by who goes first.
+    turn: Turn,
     /// For each batch on its way, its share of what the link may have on its way.
     turns: VecDeque<Option<OwnedSemaphorePermit>>,
     reader: Reader,
@@ -60,6 +64,7 @@ pub(crate) struct Session<'a> {
     noted: (u64, Instant),
     cursor: u64,
     last_answer: Instant,
+    last_sent: Instant,
     repaired: Option<Instant>,
     /// This session is a repair.
     compare: bool,
@@ -96,6 +101,7 @@ impl<'a> Session<'a> {
             feed,
             peer_feed,
             window: Window::of(welcome.batches_max),
+            turn: Turn::new(Arc::clone(link)),
             turns: VecDeque::new(),
             reader: Reader::new(flow.content.id, peer_feed, welcome.cursor),
             comparison: None,
@@ -105,6 +111,7 @@ impl<'a> Session<'a> {
             noted: (welcome.cursor, Instant::now()),
             cursor: welcome.cursor,
             last_answer: Instant::now(),
+            last_sent: Instant::now(),
             repaired,
             compare,
             notes: None,
@@ -137,6 +144,7 @@ impl<'a> Session<'a> {
         let mut state = self.flow.state();
         state.acknowledged = self.applied_there(welcome.cursor);
         state.sending_trouble.clear();
+        state.landed_bytes = state.sent.bytes;
         drop(state);
         self.mover.bells.ring_status();
         Ok(())
@@ -152,6 +160,8 @@ impl<'a> Session<'a> {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
             let outbound = self.outbound.clone();
+            self.turn.wants(self.has_work().then(|| self.flow.state().horizon.as_of()));
+            let is_awaited = !self.answers.is_empty();
             tokio::select! {
                 biased;
                 message = inbound.message() => match message {
@@ -163,10 +173,13 @@ impl<'a> Session<'a> {
                     Err(status) => return Err(explain(&status)),
                 },
                 _ = look.tick() => if !self.look().await? { return Ok(()) },
-                permit = outbound.reserve(), if self.has_work() => {
+                permit = self.turn.take(&outbound, is_awaited), if self.has_work() => {
                     let permit = permit.map_err(|_| "the stream was closed".to_owned())?;
-                    if let Some(body) = self.next().await? {
-                        permit.send(SenderMessage { body: Some(body) });
+                    let message = self.next().await?.map(|body| SenderMessage { body: Some(body) });
+                    self.turn.sent(message.as_ref().map_or(0, Message::encoded_len));
+                    if let Some(message) = message {
+                        self.last_sent = Instant::now();
+                        permit.send(message);
                     }
                 }
                 _ = bell.changed() => self.may_have_more = true,
@@ -199,7 +212,8 @@ impl<'a> Session<'a> {
             return Ok(false);
         }
         let waits_for_answer = !self.window.is_empty() && self.bodies.is_empty();
-        if waits_for_answer && self.last_answer.elapsed() > STALL_TIME {
+        // A body that took long, or was held by the schedule, left no time for an answer before its end.
+        if waits_for_answer && self.last_answer.max(self.last_sent).elapsed() > STALL_TIME {
             self.link.drop_bulk();
             return Err("the other system does not acknowledge; trying again on a new connection".into());
         }
@@ -284,6 +298,8 @@ impl<'a> Session<'a> {
             let mut state = self.flow.state();
             state.acknowledged = self.applied_there(self.cursor);
             state.sent.add(Instant::now(), objects, bytes);
+            let landed = state.landed_bytes.saturating_add(flying.body_bytes() + bytes);
+            state.landed_bytes = if self.window.is_empty() { state.sent.bytes } else { landed };
             if state.retries.counts().0 == 0 {
                 let cursor = self.cursor;
                 state.horizon.acknowledged(cursor);

@@ -31,6 +31,15 @@ pub struct Flying {
     pub changes: Vec<Flown>,
 }
 
+impl Flying {
+    /// Bytes of the bodies that followed.
+    #[must_use]
+    pub fn body_bytes(&self) -> u64 {
+        let followed = self.changes.iter().filter(|change| !change.segments.is_empty() && !change.failed);
+        followed.map(|change| change.size).sum()
+    }
+}
+
 /// The peer answered something that it was not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the other system's mover answered out of order; both must run the same version")]

@@ -530,8 +530,6 @@ pub fn flows(
             receive: if is_east { towards_east } else { towards_west },
             paused: false,
         }],
-        conflict_policy: 0,
-        suspended: false,
-        silent: false,
+        ..ApplyFlowsRequest::default()
     }
 }

@@ -161,6 +161,14 @@ impl LinkMachine {
         settings.fence_time_ms = update.fence_time_ms.unwrap_or(settings.fence_time_ms);
         settings.drain_time_ms = update.drain_time_ms.unwrap_or(settings.drain_time_ms);
         settings.conflict_policy = update.conflict_policy.unwrap_or(settings.conflict_policy);
+        if let Some(schedule) = &update.schedule {
+            steps.push(format!("send at most, while replicating: {schedule}"));
+            settings.schedule.clone_from(schedule);
+        }
+        if let Some(priority) = update.priority {
+            steps.push(format!("send by this order of tenants and directories: {priority}"));
+            settings.priority = priority;
+        }
         for content in &update.remove {
             if !next.shared.contents.iter().any(|one| same_name(one, content)) {
                 return Err(Error::Invalid {

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use switchback_model::{AccessMode, Content, Epoch, Incarnation, LinkId, Side, SystemId};
+use switchback_model::{AccessMode, Content, Epoch, Incarnation, LinkId, Priority, Schedule, Side, SystemId};
 
 use crate::machine::Observed;
 use crate::{ConflictPolicy, Identity, Link, LinkState};
@@ -58,6 +58,21 @@ pub struct FlowSpec {
     pub suspended: bool,
     /// Nothing is exchanged: this side is not to be trusted as a source.
     pub silent: bool,
+    /// How much may be sent, and when.
+    pub schedule: Schedule,
+    /// Whose changes leave first.
+    pub priority: Priority,
+}
+
+/// The schedule that is in force. A failover's drain and a recovery are not held: people wait for them,
+/// and neither may leave anything behind that the line would have taken.
+pub(crate) fn schedule(link: &Link) -> Schedule {
+    match link.shared.state {
+        LinkState::Replicating => link.shared.settings.schedule.clone(),
+        LinkState::FailingOver | LinkState::FailedOver | LinkState::Recovering | LinkState::Completing => {
+            Schedule::default()
+        }
+    }
 }
 
 /// The flows this side shall have. In *replicating* the replica may send as well: it has nothing
@@ -98,5 +113,7 @@ pub(crate) fn desired(link: &Link, observed: &Observed, own: &Identity) -> FlowS
         conflict_policy: shared.settings.conflict_policy,
         suspended: shared.suspended,
         silent: observed.silent || observed.broken.is_some() || !link.is_established(),
+        schedule: schedule(link),
+        priority: shared.settings.priority,
     }
 }

@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
 use switchback_model::{
-    AccessMode, Content, ContentId, Epoch, FeedId, Incarnation, LinkId, RequestId, SystemId,
+    AccessMode, Content, ContentId, Epoch, FeedId, Incarnation, LinkId, Pace, Priority, RequestId, Schedule,
+    SystemId,
 };
 
 use crate::Message;
@@ -90,6 +91,10 @@ pub struct FlowView {
     pub receiving_objects_rate: f64,
     /// A second.
     pub receiving_bytes_rate: f64,
+    /// How what is pending of ours moved lately.
+    pub sending: Pace,
+    /// The same of the peer's.
+    pub receiving: Pace,
     /// Unix ms; 0 when never.
     pub up_to_date_as_of: u64,
     /// Failing objects, waiting for another try.
@@ -217,6 +222,10 @@ pub struct Update {
     pub drain_time_ms: Option<u64>,
     /// See [`Settings`].
     pub conflict_policy: Option<ConflictPolicy>,
+    /// See [`Settings`].
+    pub schedule: Option<Schedule>,
+    /// See [`Settings`].
+    pub priority: Option<Priority>,
     /// By kind and name.
     pub add: Vec<Content>,
     /// By kind and name.

@@ -43,6 +43,7 @@ mod policy;
 mod proposal;
 mod recovery;
 mod state;
+mod transfer;
 mod view;
 mod zone;
 

@@ -15,10 +15,7 @@ use crate::machine::{LinkMachine, Out};
 use crate::message::{Header, Message, Sealed};
 use crate::output::Done;
 use crate::state::{Goal, Link, LinkState, Severity};
-
-/// Assumed while no rate has been measured yet: slow enough to be true of a poor line.
-const BYTES_RATE_ASSUMED: f64 = 1_000_000.0;
-const OBJECTS_RATE_ASSUMED: f64 = 50.0;
+use crate::transfer;
 
 impl LinkMachine {
     /// `link recovery begin`, on the replica.
@@ -152,10 +149,11 @@ impl LinkMachine {
             );
             return Err(Error::NotNow { reason });
         }
-        let left = flows.flows.iter().map(seconds_left).fold(0.0, f64::max);
-        if !anyway && left > self.policy.completion_backlog.as_secs_f64() {
+        let left = transfer::left(&flows.flows);
+        if !anyway && left.seconds > self.policy.completion_backlog.as_secs() {
             let reason = format!(
-                "about {left:.0} s of transfer are left, during which neither side would accept writes; wait (`switchback link recovery status --watch`), or say `--anyway`"
+                "about {} of transfer are left, during which neither side would accept writes; wait (`switchback link recovery status --watch`), or say `--anyway`",
+                transfer::words(left)
             );
             return Err(Error::NotNow { reason });
         }
@@ -344,27 +342,4 @@ impl LinkMachine {
             self.event(now, Severity::Warning, "redirect-clients", &name, text, out);
         }
     }
-}
-
-/// Seconds until what is pending in both directions is over, at the measured or an assumed rate.
-pub(crate) fn seconds_left(flow: &crate::FlowView) -> f64 {
-    let left = |objects: u64, bytes: u64, objects_rate: f64, bytes_rate: f64| {
-        let objects = count(objects) / objects_rate.max(OBJECTS_RATE_ASSUMED);
-        let bytes = count(bytes) / bytes_rate.max(BYTES_RATE_ASSUMED);
-        objects.max(bytes)
-    };
-    let sending =
-        left(flow.pending_objects, flow.pending_bytes, flow.sending_objects_rate, flow.sending_bytes_rate);
-    let receiving = left(
-        flow.peer_pending_objects,
-        flow.peer_pending_bytes,
-        flow.receiving_objects_rate,
-        flow.receiving_bytes_rate,
-    );
-    sending.max(receiving)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "an estimate for people; 52 bits are plenty")]
-fn count(number: u64) -> f64 {
-    number as f64
 }

@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use switchback_machine::Timestamp;
-use switchback_model::{Content, ContentId, Epoch, Incarnation, LinkId, RequestId, Side, SystemId};
+use switchback_model::{
+    Content, ContentId, Epoch, Incarnation, LinkId, Priority, RequestId, Schedule, Side, SystemId,
+};
 
 use crate::Change;
 use crate::zone::{DnsKey, Gateway};
@@ -63,6 +65,10 @@ pub struct Settings {
     pub drain_time_ms: u64,
     /// For people.
     pub description: String,
+    /// How much each side may send, and when. Only *replicating* obeys it.
+    pub schedule: Schedule,
+    /// Whose changes leave first.
+    pub priority: Priority,
 }
 
 /// The part of a link that both systems hold alike.

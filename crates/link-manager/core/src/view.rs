@@ -4,8 +4,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use switchback_machine::Timestamp;
-use switchback_model::{AccessMode, LinkId};
+use switchback_model::{AccessMode, LinkId, Schedule};
 
+use crate::flow;
 use crate::health::Health;
 use crate::input::FlowView;
 use crate::machine::LinkMachine;
@@ -38,6 +39,8 @@ pub struct LinkView {
     pub sends: bool,
     /// See `sends`.
     pub receives: bool,
+    /// That is in force in this state.
+    pub schedule: Schedule,
 }
 
 impl LinkMachine {
@@ -72,6 +75,7 @@ impl LinkMachine {
             in_sync: self.in_sync(link),
             sends: flowing.is_some_and(|spec| spec.contents.iter().any(|flow| flow.send)),
             receives: flowing.is_some_and(|spec| spec.contents.iter().any(|flow| flow.receive)),
+            schedule: flow::schedule(link),
             link: link.clone(),
         })
     }

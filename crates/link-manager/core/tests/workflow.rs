@@ -4,7 +4,7 @@ mod world;
 
 use switchback_link_core::{CommandKind, Error, LinkState, Update};
 use switchback_model::AccessMode::{ReadOnly, ReadWrite};
-use switchback_model::{Epoch, Side};
+use switchback_model::{Epoch, Priority, Schedule, Side};
 use world::{EAST, LINK, WEST, World};
 
 #[test]
@@ -321,4 +321,39 @@ fn a_link_manager_without_contact_still_fences_through_the_movers() {
     world.fail_over().unwrap();
     world.run(500);
     assert_eq!(world.modes(), (ReadOnly, ReadWrite));
+}
+
+#[test]
+fn a_schedule_holds_replication_and_neither_a_failovers_drain_nor_a_recovery() {
+    let mut world = World::linked();
+    let nothing: Schedule = "0".parse().unwrap();
+    let update = Update {
+        schedule: Some(nothing.clone()),
+        priority: Some(Priority::OldestFirst),
+        ..Update::default()
+    };
+    world.command(EAST, CommandKind::Update(Box::new(update))).unwrap();
+    world.run(1_000);
+    let held = world.write(EAST).unwrap();
+    world.run(5_000);
+    assert!(!world.systems[WEST].written.contains(&held), "both movers were told of the schedule");
+    assert_eq!(world.link(WEST).shared.settings.schedule, nothing, "the other side has it too");
+    world.fail_over().unwrap();
+    assert!(world.systems[WEST].written.contains(&held), "what was held was drained");
+    world.run(1_000);
+    let there = world.write(WEST).unwrap();
+    world.recover();
+    assert!(world.systems[EAST].written.contains(&there));
+    let held = world.write(EAST).unwrap();
+    world.run(5_000);
+    assert!(!world.systems[WEST].written.contains(&held), "the schedule is in force again");
+    for at in [EAST, WEST] {
+        let flows = world.systems[at].flows.as_ref().unwrap();
+        assert_eq!((&flows.schedule, flows.priority), (&nothing, Priority::OldestFirst));
+    }
+    let update = Update { schedule: Some(Schedule::default()), ..Update::default() };
+    world.command(EAST, CommandKind::Update(Box::new(update))).unwrap();
+    world.run(1_000);
+    assert!(world.systems[WEST].written.contains(&held));
+    world.assert_back_to_normal(2);
 }

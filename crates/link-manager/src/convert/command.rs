@@ -5,7 +5,7 @@ use switchback_model::{LinkId, RequestId};
 use switchback_proto::link::v1 as wire;
 use switchback_proto::model::v1 as model;
 
-use super::{Malformed, content_name, policy, settings};
+use super::{Malformed, content_name, policy, priority, schedule, settings};
 
 /// Longer request ids are no names.
 const REQUEST_ID_LENGTH_MAX: usize = 128;
@@ -63,7 +63,7 @@ pub(crate) fn create(
         name: request.name.clone(),
         peer_address: address(&request.peer_address)?,
         contents: contents(&request.contents)?,
-        settings: settings(request.settings.as_ref()),
+        settings: settings(request.settings.as_ref())?,
         zone_floor,
     })))
 }
@@ -76,6 +76,8 @@ pub(crate) fn update(request: &wire::UpdateLinkRequest, zone_floor: u32) -> Resu
         fence_time_ms: request.fence_time_ms,
         drain_time_ms: request.drain_time_ms,
         conflict_policy: request.conflict_policy.map(|_| policy(request.conflict_policy())),
+        schedule: request.schedule.as_deref().map(schedule).transpose()?,
+        priority: request.priority.map(|_| priority(request.priority())),
         add: contents(&request.add_contents)?,
         remove: contents(&request.remove_contents)?,
         zone_floor,

@@ -1,12 +1,14 @@
 //! What is asked of the mover, and what it tells.
 
 use switchback_link_core::{Access, ContentView, DamageView, FlowSpec, FlowView, LinkFlowsView, MoverView};
-use switchback_model::{AccessMode, Epoch, LinkId};
+use switchback_model::{AccessMode, Epoch, Flux, LinkId, Pace};
 use switchback_proto::model::v1 as model;
 use switchback_proto::mover::v1 as wire;
 
 use super::peer::{digest, link_id, link_id_out, position};
-use super::{Malformed, content, content_out, mode, mode_out, policy_out, side_out};
+use super::{
+    Malformed, content, content_out, mode, mode_out, policy_out, priority_out, schedule_out, side_out,
+};
 
 pub(crate) fn access_out(access: &Access) -> wire::SetAccessRequest {
     wire::SetAccessRequest {
@@ -50,6 +52,8 @@ pub(crate) fn flows_out(spec: &FlowSpec) -> wire::ApplyFlowsRequest {
         conflict_policy: policy_out(spec.conflict_policy).into(),
         suspended: spec.suspended,
         silent: spec.silent,
+        schedule: schedule_out(&spec.schedule),
+        priority: priority_out(spec.priority).into(),
     }
 }
 
@@ -117,6 +121,8 @@ fn flow(wire: &wire::FlowStatus) -> Result<FlowView, Malformed> {
         sending_bytes_rate: wire.sending_bytes_rate,
         receiving_objects_rate: wire.receiving_objects_rate,
         receiving_bytes_rate: wire.receiving_bytes_rate,
+        sending: pace(wire.sending_pace.as_ref()),
+        receiving: pace(wire.receiving_pace.as_ref()),
         up_to_date_as_of: u64::try_from(wire.up_to_date_as_of_unix_ms).unwrap_or(0),
         retries: wire.retries,
         divergences: wire.divergences,
@@ -124,5 +130,23 @@ fn flow(wire: &wire::FlowStatus) -> Result<FlowView, Malformed> {
         peer_rolled_back: wire.peer_rolled_back,
         local_rolled_back: wire.local_rolled_back,
         trouble: wire.trouble.clone(),
+    })
+}
+
+/// What is no number is not known.
+fn pace(wire: Option<&wire::Pace>) -> Pace {
+    let finite = |number: f64| if number.is_finite() { number } else { 0.0 };
+    let flux = |flux: Option<&wire::Flux>| {
+        flux.map_or_else(Flux::default, |flux| Flux {
+            left: finite(flux.left),
+            moved: finite(flux.moved),
+            net: finite(flux.net),
+            variance: finite(flux.variance),
+        })
+    };
+    wire.map_or_else(Pace::default, |pace| Pace {
+        seconds: finite(pace.seconds),
+        objects: flux(pace.objects.as_ref()),
+        bytes: flux(pace.bytes.as_ref()),
     })
 }

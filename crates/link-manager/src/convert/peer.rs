@@ -152,7 +152,7 @@ pub(crate) fn shared(wire: &wire::Shared) -> Result<Shared, Malformed> {
             .iter()
             .map(|one| content(one).map(|content| content.id))
             .collect::<Result<_, _>>()?,
-        settings: settings(wire.settings.as_ref()),
+        settings: settings(wire.settings.as_ref())?,
     })
 }
 

@@ -1,91 +1,16 @@
 //! Links and what commands on them did.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use serde::Serialize;
+use switchback_model::Rate;
 use switchback_proto::link::v1 as proto;
-use switchback_proto::model::v1::{ConflictPolicy, Side};
+use switchback_proto::model::v1::{ConflictPolicy, FlowPriority, Side};
 
+pub use super::progress::ProgressView;
 use super::{kind_name, mode_name, mode_short};
 use crate::output::{Show, dash, fields, table, yes};
-use crate::time::{ago, bytes, duration};
-
-/// One direction of a link or of one content.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct ProgressView {
-    /// False: nothing flows this way in this state.
-    pub active: bool,
-    /// Changes not yet on the other side.
-    pub pending_objects: u64,
-    /// Their bytes.
-    pub pending_bytes: u64,
-    /// Changes moved since the flow started.
-    pub moved_objects: u64,
-    /// Their bytes.
-    pub moved_bytes: u64,
-    /// Sending only: keys listed to find what differs, since the flow started.
-    pub compared_objects: u64,
-    /// Changes a second.
-    pub objects_rate: f64,
-    /// Bytes a second.
-    pub bytes_rate: f64,
-    /// Absent when no rate is known yet.
-    pub eta_seconds: Option<u64>,
-    /// Every change before this is durable on the other side.
-    pub up_to_date_as_of_unix_ms: i64,
-}
-
-impl From<proto::Progress> for ProgressView {
-    fn from(from: proto::Progress) -> Self {
-        Self {
-            active: from.active,
-            pending_objects: from.pending_objects,
-            pending_bytes: from.pending_bytes,
-            moved_objects: from.moved_objects,
-            moved_bytes: from.moved_bytes,
-            compared_objects: from.compared_objects,
-            objects_rate: from.objects_rate,
-            bytes_rate: from.bytes_rate,
-            eta_seconds: from.eta_seconds,
-            up_to_date_as_of_unix_ms: from.up_to_date_as_of_unix_ms,
-        }
-    }
-}
-
-impl ProgressView {
-    /// One line for people.
-    #[must_use]
-    pub fn line(&self) -> String {
-        if !self.active || (self.pending_objects == 0 && self.up_to_date_as_of_unix_ms == 0) {
-            return "idle".into();
-        }
-        let as_of = ago(self.up_to_date_as_of_unix_ms);
-        if self.pending_objects == 0 && self.pending_bytes == 0 {
-            return format!("up to date as of {as_of}");
-        }
-        let eta = self
-            .eta_seconds
-            .map_or_else(|| "unknown".into(), |seconds| duration(Duration::from_secs(seconds)));
-        format!(
-            "{} objects, {} pending; {:.0} objects/s, {}/s, ETA {eta}; up to date as of {as_of}",
-            self.pending_objects,
-            bytes(self.pending_bytes),
-            self.objects_rate,
-            bytes(whole(self.bytes_rate)),
-        )
-    }
-}
-
-/// A rate without its fraction.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float's cast saturates, which is right for a rate that is shown"
-)]
-pub(crate) fn whole(rate: f64) -> u64 {
-    rate as u64
-}
+use crate::time::{ago, timestamp};
 
 /// A tenant or directory on a link.
 #[derive(Clone, Debug, Serialize)]
@@ -143,6 +68,16 @@ pub struct LinkView {
     pub fence_time_ms: u64,
     /// 0: the default of 10,000.
     pub drain_time_ms: u64,
+    /// How much each side may send while replicating, by the hour of the week.
+    pub schedule: String,
+    /// What the schedule lets through a second now; absent: all that the line takes.
+    pub rate_bytes_per_second: Option<u64>,
+    /// When the schedule changes that; 0: never.
+    pub rate_until_unix_ms: i64,
+    /// There is a schedule, and the state overrides it: only replicating obeys it.
+    pub schedule_overridden: bool,
+    /// Whose changes leave first: `fair`, `oldest_first`.
+    pub priority: &'static str,
     /// The operator's words.
     pub description: String,
     /// What the link protects.
@@ -198,6 +133,13 @@ fn policy_name(policy: ConflictPolicy) -> &'static str {
     }
 }
 
+fn priority_name(priority: FlowPriority) -> &'static str {
+    match priority {
+        FlowPriority::Unspecified | FlowPriority::Fair => "fair",
+        FlowPriority::OldestFirst => "oldest_first",
+    }
+}
+
 impl From<proto::LinkContent> for LinkContentView {
     fn from(from: proto::LinkContent) -> Self {
         let content = from.content.unwrap_or_default();
@@ -219,7 +161,7 @@ impl From<proto::Link> for LinkView {
     fn from(from: proto::Link) -> Self {
         let (side, state) = (from.side(), from.state());
         let settings = from.settings.unwrap_or_default();
-        let policy = settings.conflict_policy();
+        let (policy, priority) = (settings.conflict_policy(), settings.priority());
         Self {
             id: hex::encode(&from.id),
             name: from.name,
@@ -236,6 +178,11 @@ impl From<proto::Link> for LinkView {
             conflict_policy: policy_name(policy),
             fence_time_ms: settings.fence_time_ms,
             drain_time_ms: settings.drain_time_ms,
+            schedule: if settings.schedule.is_empty() { "unlimited".into() } else { settings.schedule },
+            rate_bytes_per_second: from.rate_bytes_per_second,
+            rate_until_unix_ms: from.rate_until_unix_ms,
+            schedule_overridden: from.schedule_overridden,
+            priority: priority_name(priority),
             description: settings.description,
             contents: from.contents.into_iter().map(Into::into).collect(),
             mode: mode_name(from.mode),
@@ -270,6 +217,22 @@ impl LinkView {
             }
         }
         line
+    }
+
+    /// What the schedule lets through now; empty where there is none.
+    fn rate_line(&self) -> String {
+        if self.schedule_overridden {
+            return "unlimited: neither a failover nor a recovery is held by the schedule".into();
+        }
+        let rate = match self.rate_bytes_per_second {
+            None if self.schedule == "unlimited" => return String::new(),
+            None => "unlimited".into(),
+            Some(rate) => Rate::BytesPerSecond(rate).to_string(),
+        };
+        match self.rate_until_unix_ms {
+            0 => rate,
+            until => format!("{rate} until {}", timestamp(until)),
+        }
     }
 
     fn row(&self) -> Vec<String> {
@@ -309,6 +272,9 @@ impl Show for LinkView {
             ("trust", self.trust.clone()),
             ("DNS failover", yes(self.dns_failover)),
             ("conflicts", self.conflict_policy.replace('_', " ")),
+            ("schedule", self.schedule.clone()),
+            ("rate now", self.rate_line()),
+            ("priority", self.priority.replace('_', " ")),
             ("sending", self.sending.line()),
             ("receiving", self.receiving.line()),
             ("retries", self.retries.to_string()),
@@ -376,7 +342,18 @@ mod tests {
         assert_eq!(json["id"], "ab".repeat(16));
         assert_eq!((&json["state"], &json["side"]), (&"failed_over".into(), &"replica".into()));
         assert_eq!((&json["mode"], &json["peer_mode"]), (&"read_write".into(), &"unknown".into()));
-        for key in ["name", "epoch", "contact", "healthy", "in_sync", "troubles", "next_step", "sending"] {
+        for key in [
+            "name",
+            "epoch",
+            "contact",
+            "healthy",
+            "in_sync",
+            "troubles",
+            "next_step",
+            "sending",
+            "schedule",
+            "priority",
+        ] {
             assert!(json.get(key).is_some(), "{key}");
         }
         assert!(json["contents"][0]["receiving"]["pending_objects"].is_u64());

@@ -12,6 +12,7 @@ pub mod event;
 pub mod import;
 pub mod lab;
 pub mod link;
+pub mod progress;
 pub mod report;
 pub mod scrub;
 pub mod store;

@@ -13,7 +13,7 @@ use switchback_link_core::{
 };
 use switchback_machine::{Machine, Outbox, Timestamp};
 use switchback_model::{
-    AccessMode, Content, ContentId, ContentKind, Epoch, FeedId, Incarnation, LinkId, RequestId, Side,
+    AccessMode, Content, ContentId, ContentKind, Epoch, FeedId, Incarnation, LinkId, Rate, RequestId, Side,
     SystemId,
 };
 
@@ -400,7 +400,8 @@ impl World {
         if epoch > self.systems[at].access.1 && self.systems[at].linked {
             self.systems[at].access = (AccessMode::ReadOnly, epoch);
         }
-        if sends && receives {
+        let held = theirs.schedule.rate_at(0) == Rate::BytesPerSecond(0);
+        if sends && receives && !held {
             let data = self.systems[1 - at].written.clone();
             self.systems[at].written.extend(data);
         }

@@ -3,8 +3,9 @@
 mod run;
 
 use clap::Subcommand;
+use switchback_model::Schedule;
 use switchback_proto::link::v1 as proto;
-use switchback_proto::model::v1::{ConflictPolicy, Content};
+use switchback_proto::model::v1::{ConflictPolicy, Content, FlowPriority};
 
 pub(crate) use self::run::{divergences, run};
 use super::content::contents;
@@ -187,6 +188,24 @@ impl From<Policy> for ConflictPolicy {
     }
 }
 
+/// Whose changes leave first, of the contents of one link.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Priority {
+    /// Each tenant and directory gets the same share of what can be sent.
+    Fair,
+    /// The tenant or directory that is furthest behind goes before the others.
+    OldestFirst,
+}
+
+impl From<Priority> for FlowPriority {
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::Fair => Self::Fair,
+            Priority::OldestFirst => Self::OldestFirst,
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 #[group(id = "content", required = true, multiple = true, args = ["tenant", "directory"])]
 pub struct Create {
@@ -213,6 +232,13 @@ pub struct Create {
     /// How long a failover drains the fenced primary; 0 is the default, 10000.
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     drain_time_ms: u64,
+    /// How much each side may send while replicating, by the hour of the week, for example
+    /// "UTC+02:00; Mon-Fri 08:00-18:00 20MB/s; Sat,Sun 0; else unlimited".
+    #[arg(long, value_name = "SCHEDULE", default_value = "unlimited")]
+    schedule: Schedule,
+    /// Whose changes leave first.
+    #[arg(long, value_enum, default_value = "fair")]
+    priority: Priority,
     /// Words for people.
     #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
@@ -239,6 +265,15 @@ pub struct Update {
     /// How long a failover drains the fenced primary.
     #[arg(long)]
     drain_time_ms: Option<u64>,
+    /// How much each side may send while replicating, by the hour of the week: lines between
+    /// semicolons, of which the first that holds is in force. For example
+    /// "UTC+02:00; Mon-Fri 08:00-18:00 20MB/s; Sat,Sun 0; else unlimited"; 0 holds everything back,
+    /// "unlimited" takes the schedule away. A failover's drain and a recovery are not held.
+    #[arg(long, value_name = "SCHEDULE")]
+    schedule: Option<Schedule>,
+    /// Whose changes leave first.
+    #[arg(long, value_enum)]
+    priority: Option<Priority>,
     /// Words for people.
     #[arg(long)]
     description: Option<String>,
@@ -272,6 +307,8 @@ impl Create {
                 fence_time_ms: self.fence_time_ms,
                 drain_time_ms: self.drain_time_ms,
                 description: self.description,
+                schedule: self.schedule.to_string(),
+                priority: FlowPriority::from(self.priority).into(),
             }),
         }
     }
@@ -289,6 +326,8 @@ impl Update {
             fence_time_ms: self.fence_time_ms,
             drain_time_ms: self.drain_time_ms,
             conflict_policy: self.conflicts.map(|policy| ConflictPolicy::from(policy).into()),
+            schedule: self.schedule.map(|schedule| schedule.to_string()),
+            priority: self.priority.map(|priority| FlowPriority::from(priority).into()),
             add_contents: contents(&self.add_tenant, &self.add_directory),
             remove_contents: contents(&self.remove_tenant, &self.remove_directory),
         }
