@@ -1,4 +1,5 @@
 //! Schedules against a model that looks at every minute, and as operators write them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::*;
 use switchback_model::{Rate, Schedule};

@@ -167,3 +167,125 @@ fn first_guess(progress: &wire::Progress) -> Option<u64> {
     let bytes = left(progress.pending_bytes, progress.bytes_rate)?;
     Some(objects.max(bytes).ceil() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use switchback_link_core::{Health, Link, Peer, Settings, Shared};
+    use switchback_model::{
+        Content, ContentKind, Epoch, Flux, Incarnation, LinkId, Schedule, Side, SystemId,
+    };
+
+    use super::*;
+
+    /// One tenant, whose flow is `flow`, under a schedule.
+    fn view(schedule: &str, flow: FlowView) -> LinkView {
+        let schedule: Schedule = schedule.parse().unwrap();
+        let peer = Peer {
+            system: SystemId([2; 16]),
+            incarnation: Incarnation(1),
+            domain: "west.example.com".into(),
+            name: "west".into(),
+            replication_address: String::new(),
+            gateway: switchback_link_core::Gateway::default(),
+            name_server_addresses: Vec::new(),
+            dnskeys: Vec::new(),
+        };
+        let shared = Shared {
+            epoch: Epoch(0),
+            revision: 1,
+            state: LinkState::Replicating,
+            edited: (Epoch(0), 1),
+            zone_base: 0,
+            suspended: false,
+            name: "payments".into(),
+            contents: vec![Content { kind: ContentKind::Tenant, name: "acme".into(), id: flow.content }],
+            paused: BTreeSet::new(),
+            settings: Settings { schedule: schedule.clone(), ..Settings::default() },
+        };
+        let link = Link {
+            id: LinkId([9; 16]),
+            side: Side::Primary,
+            peer_address: String::new(),
+            peer,
+            local_incarnation: Incarnation(1),
+            shared,
+            heard: Epoch(0),
+            was_in_sync: true,
+            granted: None,
+            proposing: None,
+            announce: false,
+            zone: None,
+        };
+        LinkView {
+            link,
+            mode: None,
+            peer_mode: None,
+            contact: true,
+            contact_since: switchback_machine::Timestamp(0),
+            trust: String::new(),
+            broken: false,
+            health: Health::default(),
+            flows: vec![flow],
+            in_sync: false,
+            sends: true,
+            receives: true,
+            schedule,
+        }
+    }
+
+    /// Nine hundred objects are left, ten a second are moved.
+    fn flow(net: f64) -> FlowView {
+        let objects = Flux { left: 900.0, moved: 10.0, net, variance: 0.0 };
+        let sending = Pace { seconds: 60.0, objects, bytes: Flux::default() };
+        FlowView { content: ContentId([1; 16]), pending_objects: 900, sending, ..FlowView::default() }
+    }
+
+    fn sending(view: &LinkView) -> (wire::Progress, Vec<String>) {
+        let steering = Steering::of(view, 0);
+        let sending = steering.progress(Way::Out, &view.flows);
+        let troubles = steering.troubles(&sending, &steering.progress(Way::In, &view.flows));
+        (sending, troubles)
+    }
+
+    #[test]
+    fn an_end_has_an_interval_and_what_grows_has_none_and_a_word_of_what_to_do() {
+        let (progress, troubles) = sending(&view("unlimited", flow(4.0)));
+        assert_eq!((progress.eta_seconds, progress.catching_up), (Some(225), Some(true)));
+        assert_eq!((progress.eta_low_seconds, progress.eta_high_seconds), (Some(225), Some(225)));
+        assert!((progress.new_objects_rate - 6.0).abs() < 1e-9 && troubles.is_empty());
+        for (schedule, advice) in [("unlimited", "a faster line"), ("20MB/s", "raise the schedule's rate")] {
+            let (progress, troubles) = sending(&view(schedule, flow(-1.0)));
+            assert_eq!((progress.eta_seconds, progress.catching_up), (None, Some(false)));
+            assert!(troubles[0].contains("cannot catch up") && troubles[0].contains(advice), "{troubles:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_schedule_holds_or_is_paused_has_no_end() {
+        let (progress, troubles) = sending(&view("0", flow(4.0)));
+        assert!(progress.held_by_schedule && progress.eta_seconds.is_none(), "{progress:?}");
+        assert!(troubles[0].contains("link update payments --schedule unlimited"), "{troubles:?}");
+        let mut paused = view("unlimited", flow(4.0));
+        paused.link.shared.paused.insert(ContentId([1; 16]));
+        let (progress, _) = sending(&paused);
+        assert_eq!((progress.pending_objects, progress.eta_seconds), (900, None));
+        let mut cut = view("0", flow(4.0));
+        cut.contact = false;
+        assert!(sending(&cut).1.is_empty(), "that there is no contact is trouble enough");
+    }
+
+    #[test]
+    fn only_replicating_obeys_the_schedule() {
+        let mut view = view("0", flow(4.0));
+        let steering = Steering::of(&view, 0);
+        assert_eq!(
+            (steering.rate(), steering.until_unix_ms(), steering.is_overridden()),
+            (Some(0), 0, false)
+        );
+        view.link.shared.state = LinkState::Recovering;
+        view.schedule = Schedule::default();
+        let steering = Steering::of(&view, 0);
+        assert_eq!((steering.rate(), steering.is_overridden()), (None, true));
+        assert_eq!(steering.progress(Way::Out, &view.flows).eta_seconds, Some(225));
+    }
+}

@@ -139,13 +139,13 @@ mod tests {
             ..ProgressView::default()
         };
         assert!(pending.line().contains("ETA unknown"), "{}", pending.line());
-        let known = ProgressView { eta_seconds: Some(240), ..pending.clone() };
+        let known = ProgressView { eta_seconds: Some(240), ..pending };
         assert!(known.line().contains("ETA 4 min 0 s;"), "{}", known.line());
         let known = ProgressView { eta_low_seconds: Some(180), ..known };
         assert!(known.line().contains("ETA 4 min 0 s (3 min 0 s or more);"), "{}", known.line());
         let known = ProgressView { eta_high_seconds: Some(420), ..known };
         assert!(known.line().contains("ETA 4 min 0 s (3 min 0 s to 7 min 0 s);"), "{}", known.line());
-        let behind = ProgressView { catching_up: Some(false), new_objects_rate: 5.0, ..pending.clone() };
+        let behind = ProgressView { catching_up: Some(false), new_objects_rate: 5.0, ..pending };
         assert!(
             behind.line().contains("cannot catch up at the present rates with new writes of 5 objects/s")
         );
