@@ -219,14 +219,15 @@ impl Gauge {
     /// How it moved.
     #[must_use]
     pub fn pace(&self) -> Pace {
-        let (Some(first), Some(last)) = (self.looks.front(), self.looks.back()) else {
+        let skipped = self.before_the_peak();
+        let (Some(first), Some(last)) = (self.looks.get(skipped), self.looks.back()) else {
             return self.only_left();
         };
         let seconds = last.at.saturating_sub(first.at).as_secs_f64();
-        if self.looks.len() <= DIFFERENCES_MIN || seconds <= 0.0 {
+        if self.looks.len() - skipped <= DIFFERENCES_MIN || seconds <= 0.0 {
             return self.only_left();
         }
-        let flux = |of: fn(&Backlog) -> u64| self.flux(seconds, of);
+        let flux = |of: fn(&Backlog) -> u64| self.flux(skipped, seconds, of);
         Pace { seconds, objects: flux(|backlog| backlog.objects), bytes: flux(|backlog| backlog.bytes) }
     }
 
@@ -235,9 +236,17 @@ impl Gauge {
         Pace { seconds: 0.0, objects: left(self.left.objects), bytes: left(self.left.bytes) }
     }
 
-    fn flux(&self, seconds: f64, of: fn(&Backlog) -> u64) -> Flux {
+    /// Looks from before the backlog was largest: a burst that is over says nothing of what comes. None when
+    /// that was just now.
+    fn before_the_peak(&self) -> usize {
+        let size = |(_, look): &(usize, &Look)| (look.left.bytes, look.left.objects);
+        let peak = self.looks.iter().enumerate().max_by_key(size).map_or(0, |(place, _)| place);
+        if self.looks.len() > peak + DIFFERENCES_MIN { peak } else { 0 }
+    }
+
+    fn flux(&self, skipped: usize, seconds: f64, of: fn(&Backlog) -> u64) -> Flux {
         let at = |look: &Look| (look.at.as_secs_f64(), count(of(&look.left)), count(of(&look.moved)));
-        let looks = self.looks.iter().map(at);
+        let looks = self.looks.iter().skip(skipped).map(at);
         let pairs = || looks.clone().zip(looks.clone().skip(1));
         let (shrunk, moved) = pairs().fold((0.0, 0.0), |(shrunk, moved), (before, after)| {
             (shrunk + before.1 - after.1, moved + (after.2 - before.2).max(0.0))

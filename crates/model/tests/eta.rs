@@ -66,6 +66,19 @@ fn a_backlog_that_does_not_grow_smaller_is_not_caught_up_with() {
 }
 
 #[test]
+fn a_burst_that_is_over_says_nothing_of_what_comes() {
+    let mut second = 0;
+    let burst = move || {
+        second += 1;
+        (10, if second <= 20 { 100 } else { 0 })
+    };
+    assert_eq!(run(1_000, 20, burst).0, Outlook::FallsBehind);
+    // Twenty seconds of writing, and six without: 2,740 are left.
+    let (said, truth) = run(1_000, 26, burst);
+    assert_eq!((ends(said).seconds, ends(said).high, truth), (274, Some(274), Some(274)));
+}
+
+#[test]
 fn what_stands_still_or_was_hardly_seen_has_no_end_that_is_known() {
     assert_eq!(run(10_000, 20, || (0, 0)).0, Outlook::Unknown);
     assert_eq!(run(10_000, 3, || (100, 0)).0, Outlook::Unknown);
