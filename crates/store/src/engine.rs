@@ -1,21 +1,52 @@
-//! The embedded engine. fjall is named here and nowhere else.
+//! What the catalogue stands on: ordered rows of bytes, in a few families.
 //!
-//! The boundary is narrow on purpose, so that another engine can carry it: ordered byte rows in a
-//! few families, snapshots that do not move, and one atomic batch that is flushed before it can be
-//! seen. Measured: with `SyncAll` fjall loses nothing of what it acknowledged in a power cut, and
-//! holds millions of records in bounded memory. A simulation gives a table of its own disk instead.
+//! The boundary is narrow on purpose, so that another engine can carry it. [`Backend`] says what one must
+//! be, `conformance` holds it to that, and [`Engine`] makes an error final in front of any of them. A system
+//! uses fjall; a simulation gives a table of its own disk instead.
+//!
+//! Called through a `dyn`, because which engine it is is known at run time only, and a type parameter would
+//! pass through the catalogue into everything that has one. It costs a call and an allocation for each view
+//! and each scan, beside a look-up in an engine's tables that makes several.
+//!
+//! # Over a PostgreSQL protocol
+//!
+//! How PostgreSQL, CockroachDB or YugabyteDB would carry it; none is built in yet.
+//!
+//! - *Families* are tables: `create table record (key bytea primary key, value bytea not null)`. `bytea`
+//!   compares as unsigned bytes and a prefix before what it begins, in every collation; text does not. An entry
+//!   of PostgreSQL's B-tree is at most 2,704 bytes, and keys here are shorter (`KEY_BYTES_MAX`).
+//! - *A view* is a transaction, `begin isolation level repeatable read read only`, and a first statement at once:
+//!   the snapshot is taken by that and not by `begin`. A view that could not be begun answers each read with
+//!   the error. It has a connection to itself, from a pool with a limit, and holds back the removal of old rows
+//!   (PostgreSQL's vacuum) or outlives them (CockroachDB, YugabyteDB: the read fails): views are short here.
+//! - *A scan* asks for pages, `where key > $1 and key < $2 order by key limit 1000`, each from the last key of
+//!   the one before. A cursor would hold the rows of a scan that is given up.
+//! - *A batch* is one transaction, with `set local synchronous_commit = on` whatever the server's default is, since
+//!   whoever is told of it may lose power next. Rows go as two arrays a table: `insert ... select unnest($1), unnest($2)
+//!   on conflict (key) do update`, and `delete ... where key = any($1)`.
+//! - *One writer*: opening takes an advisory lock, or answers [`Error::InUse`]. That alone fences nobody off whose
+//!   connection broke while the lock went to another. So opening also writes a random name into the one row of
+//!   `owner`, and each batch begins with `update owner set batch = batch + 1 where writer = $1 and batch = $2`: if
+//!   no row matches, somebody else writes, and the error is final.
+//! - *A serialization failure or deadlock* (SQLSTATE class 40) says that nothing was written. The batch is sent again as
+//!   it is, a few times: it only sets rows, and what it was computed from only this writer changes.
+//! - *A connection that breaks in a commit* leaves it unknown whether that was written. It counts as an error, which
+//!   is final: the service ends and reads again at its next start. (`owner` would tell: `batch` has grown or not.)
 
 use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
-
-use switchback_world::disk::{Records, Table};
-
+use self::fjall::Fjall;
+use self::simulated::Simulated;
 use crate::error::{Error, Result};
+
+#[cfg(test)]
+mod conformance;
+mod fjall;
+mod simulated;
 
 /// A group of rows that is one tree on disk. What is in each: see [`crate::key`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,8 +60,8 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    /// In the order of the enum, which indexes [`Engine::keyspaces`].
-    const ALL: [(Self, &'static str); 6] = [
+    /// In the order of the enum, by which an engine may index its tables.
+    pub(crate) const ALL: [(Self, &'static str); 6] = [
         (Self::Meta, "meta"),
         (Self::Record, "record"),
         (Self::Body, "body"),
@@ -40,18 +71,45 @@ impl Family {
     ];
 }
 
-/// Bytes of a family's unflushed rows. Six families of this size, and as much again while they are
-/// written out, bound the engine's memory beside its cache.
-const MEMTABLE_BYTES: u64 = 16 << 20;
+/// The longest key that an engine must take: that of a version whose object's key is escaped throughout.
+/// PostgreSQL's index takes no longer ones than 2,704 bytes.
+#[cfg(test)]
+pub(crate) const KEY_BYTES_MAX: usize = 2_400;
 
-/// Bytes of journals on disk before the oldest families are written out.
-const JOURNAL_BYTES: u64 = 256 << 20;
-
-/// One row to write (`Some`) or to remove (`None`).
+/// One row to write (`Some`) or to remove (`None`). Of several for one key in a batch the last counts.
 pub(crate) type Row = (Family, Vec<u8>, Option<Vec<u8>>);
 
 /// A row as it was read.
 pub(crate) type KeyValue = (Vec<u8>, Vec<u8>);
+
+/// Rows that a scan finds, read as they are asked for. It may outlive the view, and sees what that saw.
+pub(crate) type Found = Box<dyn Iterator<Item = Result<KeyValue>>>;
+
+/// An engine that is open, and open to nobody else. Dropping it closes it.
+pub(crate) trait Backend: Send + Sync {
+    /// What is durable now: all batches whose commit has returned, and none in part. It does not change for
+    /// as long as it lives. Any thread may ask, while another commits.
+    fn snapshot(&self) -> Box<dyn Snapshot + '_>;
+
+    /// Writes all rows or none, flushed to the disk before any of them can be read; from one thread at a
+    /// time. Keys have at least one byte; removing what is not there does nothing.
+    fn commit(&self, rows: Vec<Row>) -> Result<()>;
+
+    /// What a simulated disk takes before a commit counts and before it says so; none for a real
+    /// one, which takes its time itself.
+    fn pauses(&self) -> Option<(Duration, Duration)> {
+        None
+    }
+}
+
+/// Rows at one moment.
+pub(crate) trait Snapshot: Send + Sync {
+    /// The row under `key`.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// The rows between the bounds, in order of their keys' bytes. The range is never empty.
+    fn range(&self, family: Family, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Found;
+}
 
 /// Anything that rows can be read from.
 pub(crate) trait Rows {
@@ -62,117 +120,59 @@ pub(crate) trait Rows {
     fn first(&self, family: Family, prefix: &[u8], max: usize) -> Result<Vec<KeyValue>>;
 }
 
-/// An open database.
-pub(crate) enum Engine {
-    Fjall(Fjall),
-    Simulated(Arc<dyn Table>),
-}
-
-pub(crate) struct Fjall {
-    database: Database,
-    keyspaces: Vec<Keyspace>,
+/// An open engine whose first error is its last.
+pub(crate) struct Engine {
+    backend: Box<dyn Backend>,
+    /// A commit failed, or is under way.
+    failed: Mutex<bool>,
 }
 
 impl Engine {
-    /// Opens or creates the database in `path`. After creation its folders' entries are durable.
+    /// Opens or creates the database in `path`, durably.
     pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<Self> {
         if let Some(world) = switchback_world::simulated() {
             let table = world.table(path).map_err(|error| Error::engine("open", error))?;
-            return Ok(Self::Simulated(table));
+            return Ok(Self::over(Simulated(table)));
         }
-        let io = |what| move |error: std::io::Error| Error::engine(what, error);
-        if is_empty(path).map_err(io("look at its folder"))? {
-            create(path, cache_bytes)?;
-        }
-        let engine = Self::load(path, cache_bytes)?;
-        for folder in path.ancestors().take(2).filter(|folder| !folder.as_os_str().is_empty()) {
-            sync_folder(folder).map_err(io("flush its folder"))?;
-        }
-        Ok(Self::Fjall(engine))
+        Ok(Self::over(Fjall::open(path, cache_bytes)?))
     }
 
-    fn load(path: &Path, cache_bytes: u64) -> Result<Fjall> {
-        let failed = |error| match error {
-            fjall::Error::Locked => Error::InUse { path: path.to_owned() },
-            error => Error::engine("open", error),
-        };
-        let database = Database::builder(path)
-            .cache_size(cache_bytes)
-            .max_journaling_size(JOURNAL_BYTES)
-            .manual_journal_persist(true)
-            .open()
-            .map_err(failed)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-        let keyspaces = Family::ALL
-            .iter()
-            .map(|(_, name)| database.keyspace(name, options))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(failed)?;
-        Ok(Fjall { database, keyspaces })
+    fn over(backend: impl Backend + 'static) -> Self {
+        Self { backend: Box::new(backend), failed: Mutex::new(false) }
     }
 
     /// What is durable now, for as long as the view lives. Keep it short: rows it sees stay on disk.
     pub(crate) fn view(&self) -> View<'_> {
-        match self {
-            Self::Fjall(engine) => {
-                View::Fjall { snapshot: engine.database.snapshot(), keyspaces: &engine.keyspaces }
-            }
-            Self::Simulated(table) => View::Simulated(table.snapshot()),
-        }
+        View(self.backend.snapshot())
     }
 
-    /// Writes all rows or none, flushed to the disk before any of them can be read. An error is
-    /// final: nothing more may be written through this engine.
+    /// Writes all rows or none, flushed to the disk before any of them can be read. An error is final:
+    /// whether the rows are there is unknown, and nothing more is written through this engine. (A flush
+    /// that failed may have dropped what it was to flush, so that a later one that succeeds proves nothing.)
     pub(crate) fn commit(&self, rows: Vec<Row>) -> Result<()> {
-        match self {
-            Self::Fjall(engine) => {
-                let mut batch = engine.database.batch().durability(Some(PersistMode::SyncAll));
-                for (family, key, value) in rows {
-                    let keyspace = &engine.keyspaces[family as usize];
-                    match value {
-                        Some(value) => batch.insert(keyspace, key, value),
-                        None => batch.remove(keyspace, key),
-                    }
-                }
-                batch.commit().map_err(|error| Error::engine("commit", error))
-            }
-            Self::Simulated(table) => {
-                let changes = rows.into_iter().map(|(family, key, value)| (tagged(family, &key), value));
-                table.commit(changes.collect()).map_err(|error| Error::engine("commit", error))
-            }
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *failed {
+            return Err(Error::Poisoned);
         }
+        // Also when it panics.
+        *failed = true;
+        self.backend.commit(rows)?;
+        *failed = false;
+        Ok(())
     }
 
-    /// What a simulated disk takes before a commit counts and before it says so; none for a real
-    /// one, which takes its time itself.
+    /// See [`Backend::pauses`].
     pub(crate) fn pauses(&self) -> Option<(Duration, Duration)> {
-        match self {
-            Self::Fjall(_) => None,
-            Self::Simulated(table) => Some(table.pauses()),
-        }
+        self.backend.pauses()
     }
 }
 
-/// A key of `family` among all keys of a simulated table.
-fn tagged(family: Family, key: &[u8]) -> Vec<u8> {
-    [&[family as u8], key].concat()
-}
-
-/// A snapshot.
-pub(crate) enum View<'a> {
-    Fjall { snapshot: Snapshot, keyspaces: &'a [Keyspace] },
-    Simulated(Arc<Records>),
-}
+/// A snapshot of an engine.
+pub(crate) struct View<'a>(Box<dyn Snapshot + 'a>);
 
 impl Rows for View<'_> {
     fn row(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self {
-            Self::Fjall { snapshot, keyspaces } => snapshot
-                .get(&keyspaces[family as usize], key)
-                .map(|value| value.map(|value| value.to_vec()))
-                .map_err(|error| Error::engine("read", error)),
-            Self::Simulated(records) => Ok(records.get(&tagged(family, key)).cloned()),
-        }
+        self.0.get(family, key)
     }
 
     fn first(&self, family: Family, prefix: &[u8], max: usize) -> Result<Vec<KeyValue>> {
@@ -180,41 +180,22 @@ impl Rows for View<'_> {
     }
 }
 
-/// Rows that a scan finds.
-type Found = Box<dyn Iterator<Item = Result<KeyValue>>>;
-
 impl View<'_> {
+    /// The rows between the bounds, in order of key bytes; none when the bounds leave nothing between them.
+    pub(crate) fn range(&self, family: Family, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Found {
+        let empty = match (&from, &to) {
+            (Bound::Included(from), Bound::Included(to)) => from > to,
+            (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => {
+                from >= to
+            }
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        };
+        if empty { Box::new(std::iter::empty()) } else { self.0.range(family, from, to) }
+    }
+
     /// The rows from `from` up to the end of the range that `prefix` spans, in order of key bytes.
     pub(crate) fn scan(&self, family: Family, prefix: &[u8], from: Bound<Vec<u8>>) -> Found {
-        let end = prefix_end(prefix).map_or(Bound::Unbounded, Bound::Excluded);
-        // A start beyond the end is an empty range, which the engine would refuse.
-        let empty = match (&from, &end) {
-            (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(end)) => from >= end,
-            _ => false,
-        };
-        if empty {
-            return Box::new(std::iter::empty());
-        }
-        match self {
-            Self::Fjall { snapshot, keyspaces } => {
-                let rows = snapshot.range::<Vec<u8>, _>(&keyspaces[family as usize], (from, end));
-                Box::new(rows.map(|row| {
-                    let (key, value) = row.into_inner().map_err(|error| Error::engine("scan", error))?;
-                    Ok((key.to_vec(), value.to_vec()))
-                }))
-            }
-            Self::Simulated(records) => {
-                let from = from.map(|from| tagged(family, &from));
-                let from = if from == Bound::Unbounded { Bound::Included(vec![family as u8]) } else { from };
-                let end = match end {
-                    Bound::Excluded(end) => tagged(family, &end),
-                    Bound::Included(_) | Bound::Unbounded => vec![family as u8 + 1],
-                };
-                let rows = records.range((from, Bound::Excluded(end)));
-                let rows = rows.map(|(key, value)| Ok((key[1..].to_vec(), value.clone())));
-                Box::new(rows.collect::<Vec<_>>().into_iter())
-            }
-        }
+        self.range(family, from, prefix_end(prefix).map_or(Bound::Unbounded, Bound::Excluded))
     }
 
     /// All rows whose keys begin with `prefix`, in order.
@@ -229,44 +210,6 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;
     Some(end)
-}
-
-/// Makes the database beside its place and moves it there whole. The engine cannot open what a crash
-/// left of a creation (seen in power cuts: a family's folder is there before the family is on
-/// record, and is in the way for ever), so nothing half made may bear the name.
-fn create(path: &Path, cache_bytes: u64) -> Result<()> {
-    let io = |what| move |error: std::io::Error| Error::engine(what, error);
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    match std::fs::remove_dir_all(&new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(io("remove what a crash left")(error));
-        }
-        _ => {}
-    }
-    std::fs::create_dir_all(&new).map_err(io("create its folder"))?;
-    drop(Engine::load(&new, cache_bytes)?);
-    sync_tree(&new).map_err(io("flush its files"))?;
-    std::fs::rename(&new, path).map_err(io("name its folder"))
-}
-
-/// True when there is no folder, or nothing in it.
-fn is_empty(path: &Path) -> std::io::Result<bool> {
-    match std::fs::read_dir(path) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-    }
-}
-
-/// Makes a folder and everything beneath it durable.
-fn sync_tree(folder: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() { sync_tree(&path)? } else { File::open(&path)?.sync_all()? }
-    }
-    sync_folder(folder)
 }
 
 /// Makes the entries of a folder durable.
@@ -290,31 +233,5 @@ mod tests {
         assert_eq!(prefix_end(b"ab"), Some(b"ac".to_vec()));
         assert_eq!(prefix_end(&[1, 0xff, 0xff]), Some(vec![2]));
         assert_eq!(prefix_end(&[0xff]), None);
-    }
-
-    #[test]
-    fn what_a_crash_left_of_a_creation_is_not_in_the_way() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("catalogue");
-        let left = folder.path().join("catalogue.new");
-        std::fs::create_dir_all(left.join("keyspaces/1")).unwrap();
-        let engine = Engine::open(&path, 1 << 20).unwrap();
-        engine.commit(vec![(Family::Meta, b"a".to_vec(), Some(b"1".to_vec()))]).unwrap();
-        drop(engine);
-        assert!(!left.exists());
-        let engine = Engine::open(&path, 1 << 20).unwrap();
-        assert_eq!(engine.view().row(Family::Meta, b"a").unwrap(), Some(b"1".to_vec()));
-    }
-
-    #[test]
-    fn a_view_does_not_see_what_is_written_after_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let engine = Engine::open(folder.path(), 1 << 20).unwrap();
-        engine.commit(vec![(Family::Meta, b"a".to_vec(), Some(b"1".to_vec()))]).unwrap();
-        let view = engine.view();
-        engine.commit(vec![(Family::Meta, b"a".to_vec(), None)]).unwrap();
-        assert_eq!(view.row(Family::Meta, b"a").unwrap(), Some(b"1".to_vec()));
-        assert_eq!(engine.view().row(Family::Meta, b"a").unwrap(), None);
-        assert_eq!(view.scan(Family::Meta, b"a", Bound::Excluded(b"b".to_vec())).count(), 0);
     }
 }
