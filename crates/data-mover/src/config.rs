@@ -8,6 +8,7 @@ use serde::Deserialize;
 use switchback_kit::config::Source;
 use switchback_kit::secret::Secret;
 use switchback_model::SystemId;
+use switchback_store::{BlobPlace, BlobSection};
 
 /// The section as it is written.
 #[derive(Debug, Deserialize)]
@@ -67,8 +68,8 @@ pub struct Config {
     pub system_id: SystemId,
     /// The catalogue and the flows' state.
     pub state_dir: PathBuf,
-    /// Blobs; the gateway has the same folder open.
-    pub blob_dir: PathBuf,
+    /// Where the blobs are; the gateway has the same place open.
+    pub blobs: BlobPlace,
     /// The system's secret.
     pub secret: Secret,
     /// Where the system's identity is watched.
@@ -120,12 +121,16 @@ impl Config {
             let reason = "replication_listen: expected at least one \"address:port\"";
             return Err(source.refuse("data_mover", reason).into());
         }
+        let blobs = source
+            .optional_section::<BlobSection>("blobs")?
+            .judge(system.data_dir.join("blobs"), system.id)
+            .map_err(|reason| source.refuse("blobs", &reason))?;
         Ok(Self {
             listen: raw.listen,
             replication_listen,
             system_id: system.id,
             state_dir: system.data_dir.join("data-mover"),
-            blob_dir: system.data_dir.join("blobs"),
+            blobs,
             secret,
             certificate_service: source.services()?.certificate_service,
             cache_bytes: raw.cache_bytes,

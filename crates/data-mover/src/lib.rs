@@ -46,7 +46,7 @@ use switchback_model::SiteId;
 use switchback_proto::mover::v1::mover_service_server::MoverServiceServer;
 use switchback_proto::replication::v1::replication_service_server::ReplicationServiceServer;
 use switchback_proto::store::v1::store_service_server::StoreServiceServer;
-use switchback_store::{Blobs, Catalogue, Options, Presence};
+use switchback_store::{BlobClaim, BlobPlace, Blobs, Catalogue, Options, Presence};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -172,17 +172,31 @@ pub async fn serve(
 
 async fn open_store(config: &Config) -> anyhow::Result<(Catalogue, Presence, Blobs)> {
     let folder = config.catalogue_dir();
+    let (place, system) = (config.blobs.clone(), config.system_id);
     let options = Options { cache_bytes: config.cache_bytes, ..Options::new(SiteId::from(config.system_id)) };
     let opening = move || {
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         Catalogue::open(&folder, options).with_context(|| format!("open store in {}", folder.display()))
     };
     let catalogue = aside(opening).await??;
-    let blob_dir = config.blob_dir.clone();
-    let presence = Presence::establish(&catalogue, &blob_dir).await.context("open blobs")?;
-    let opening =
-        move || Blobs::open(&blob_dir).with_context(|| format!("open blobs in {}", blob_dir.display()));
-    Ok((catalogue, presence, aside(opening).await??))
+    let presence = match &place {
+        BlobPlace::Folder(path) => Presence::establish(&catalogue, path).await.context("open blobs")?,
+        BlobPlace::Bucket(_) => Presence::of_bucket(),
+    };
+    let claim = BlobClaim { system, has_blobs: Some(catalogue.has_blobs().context("look for blobs")?) };
+    let opening = move || Blobs::at(&place, claim).with_context(|| format!("open blobs in {place}"));
+    let blobs = aside(opening).await??;
+    match blobs.verify().await {
+        // Authority and small objects do not need them, and what does looks again.
+        Err(error @ switchback_store::Error::Blob { .. }) => {
+            tracing::warn!(
+                error = status::chain(&error),
+                "blobs cannot be reached yet, going on without them"
+            );
+        }
+        verified => verified.context("open blobs")?,
+    }
+    Ok((catalogue, presence, blobs))
 }
 
 async fn open_state(folder: &Path) -> anyhow::Result<Db> {

@@ -88,6 +88,7 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         | Error::Corrupt { .. }
         | Error::Damaged
         | Error::Blob { .. }
+        | Error::BlobPlace { .. }
         // Before a service runs.
         | Error::NoStore { .. }
         | Error::InUse { .. } => (Code::Internal, "UNAVAILABLE"),

@@ -12,19 +12,21 @@ use crate::mover::{Mover, now_unix_ms};
 /// what is open.
 const UPLOADS_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
+/// What a crash left is looked for again after this where it could not be: that costs what there is.
+const ORPHANS_RETRY: Duration = Duration::from_secs(5 * 60);
+
 /// Sweeps until the service stops: once what a crash left, then what nothing names any more, and the
 /// multipart uploads without activity for `multipart_expiry`.
 pub(crate) async fn run(mover: Arc<Mover>, interval: Duration, multipart_expiry: Duration) {
     let sweeping = async {
-        match sweep_orphans(&mover).await {
-            Ok(0) => {}
-            Ok(blobs) => tracing::info!(blobs, "removed what an earlier crash left"),
-            Err(error) => tracing::warn!(%error, "blobs could not be looked through"),
-        }
         let mut timer = tokio::time::interval(interval);
         let mut uploads_due = Instant::now();
+        let mut orphans_due = Some(Instant::now());
         loop {
             let now = timer.tick().await;
+            if orphans_due.is_some_and(|due| due <= now) {
+                orphans_due = sweep_orphans(&mover).await.err().map(|()| now + ORPHANS_RETRY);
+            }
             if uploads_due <= now {
                 uploads_due = now + UPLOADS_INTERVAL.min(multipart_expiry);
                 expire_uploads(&mover, multipart_expiry).await;
@@ -50,10 +52,25 @@ pub(crate) async fn run(mover: Arc<Mover>, interval: Duration, multipart_expiry:
     }
 }
 
-/// A folder that is not there is not swept: what is not found in it is not gone.
-async fn sweep_orphans(mover: &Mover) -> switchback_store::Result<u64> {
-    mover.presence.check()?;
-    switchback_store::sweep_orphans(&mover.catalogue, &mover.blobs).await
+/// Once after a start, so again when it fails: the blobs may be out of reach just then. A folder that is not
+/// there is not swept: what is not found in it is not gone.
+async fn sweep_orphans(mover: &Mover) -> Result<(), ()> {
+    let sweeping = async {
+        mover.presence.check()?;
+        switchback_store::sweep_orphans(&mover.catalogue, &mover.blobs).await
+    };
+    match sweeping.await {
+        Ok(0) => Ok(()),
+        Ok(blobs) => {
+            tracing::info!(blobs, "removed what an earlier crash left");
+            Ok(())
+        }
+        Err(error) => {
+            let error = crate::status::chain(&error);
+            tracing::warn!(error, "blobs could not be looked through, trying again later");
+            Err(())
+        }
+    }
 }
 
 /// As [`sweep_orphans`].

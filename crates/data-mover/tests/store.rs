@@ -34,7 +34,7 @@ impl Service {
             replication_listen: Vec::new(),
             system_id: SystemId([7; 16]),
             state_dir: folder.join("data-mover"),
-            blob_dir: folder.join("blobs"),
+            blobs: switchback_store::BlobPlace::Folder(folder.join("blobs")),
             secret: secret.clone(),
             certificate_service: String::new(),
             cache_bytes: 8 << 20,

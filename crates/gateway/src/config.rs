@@ -1,6 +1,5 @@
 //! `[gateway]`: what the gateway listens on and how much it takes on at once.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,6 +7,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use switchback_kit::config::{Services, Source};
 use switchback_kit::secret::Secret;
+use switchback_model::SystemId;
+use switchback_store::{BlobPlace, BlobSection};
 
 use crate::origin::range;
 
@@ -51,8 +52,10 @@ pub struct Config {
     pub services: Services,
     /// What every call inside the system carries.
     pub secret: Secret,
-    /// The folder of the blobs, which the data mover uses too.
-    pub blobs: PathBuf,
+    /// This system.
+    pub system_id: SystemId,
+    /// Where the blobs are; the data mover has the same place open.
+    pub blobs: BlobPlace,
     /// The region that S3 clients are told.
     pub region: String,
     /// How much is taken on at once.
@@ -123,13 +126,18 @@ impl Config {
                 .refuse("gateway", "proxies: expected addresses or ranges such as [\"10.0.0.0/8\"]")
                 .into());
         };
+        let blobs = source
+            .optional_section::<BlobSection>("blobs")?
+            .judge(system.data_dir.join("blobs"), system.id)
+            .map_err(|reason| source.refuse("blobs", &reason))?;
         Ok(Self {
             listen: raw.listen,
             s3_listen: raw.s3_listen,
             domain: system.domain,
             services: source.services()?,
             secret: Secret::load(&system.secret_file).context("read the system's secret")?,
-            blobs: system.data_dir.join("blobs"),
+            system_id: system.id,
+            blobs,
             region,
             limits,
             proxies,

@@ -37,7 +37,7 @@ use anyhow::Context;
 use switchback_kit::config::Source;
 use switchback_kit::grpc;
 use switchback_kit::world::net::Listener;
-use switchback_store::Blobs;
+use switchback_store::{BlobClaim, Blobs};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, Limits};
@@ -73,7 +73,18 @@ pub async fn run(source: Source, shutdown: CancellationToken) -> anyhow::Result<
 /// # Errors
 /// The blobs cannot be opened, an address of a service is malformed, or a listener failed.
 pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let blobs = Blobs::open(&config.blobs).context("open blobs")?;
+    let claim = BlobClaim { system: config.system_id, has_blobs: None };
+    let blobs = Blobs::at(&config.blobs, claim).with_context(|| format!("open blobs in {}", config.blobs))?;
+    match blobs.verify().await {
+        // Reads and writes look again.
+        Err(error @ switchback_store::Error::Blob { .. }) => {
+            tracing::warn!(
+                error = status::chain(&error),
+                "blobs cannot be reached yet, going on without them"
+            );
+        }
+        verified => verified.context("open blobs")?,
+    }
     let channel = |address: &str| grpc::channel(address, &config.secret);
     let store = store::Store::new(channel(&config.services.data_mover).context("address of the data mover")?);
     let links = channel(&config.services.link_manager).context("address of the link manager")?;

@@ -221,7 +221,13 @@ pub(crate) fn blob_failed(error: switchback_store::Error) -> S3Error {
             "the object's bytes are damaged on this system, which looks for another copy; try again",
         );
     }
-    S3Error::internal_error(error)
+    match error {
+        // A bucket may be out of reach for a while.
+        switchback_store::Error::Blob { .. } | switchback_store::Error::BlobPlace { .. } => {
+            unavailable("the system cannot reach the storage of its larger objects: try again soon")
+        }
+        error => S3Error::internal_error(error),
+    }
 }
 
 /// The bytes are not whole: another copy may be.
@@ -230,7 +236,7 @@ fn is_damage(error: &switchback_store::Error) -> bool {
     matches!(error, Error::Damaged | Error::Corrupt { .. } | Error::NoSuchBlob(_))
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -123,6 +123,17 @@ impl Source {
         self.table.get(name).map_err(|error| self.refuse(name, &error.to_string()))
     }
 
+    /// As [`Source::section`], of one that may be left out with all that it holds.
+    ///
+    /// # Errors
+    /// See [`Source::section`]; only that it is missing is none.
+    pub fn optional_section<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, Error> {
+        match self.table.get(name) {
+            Err(config::ConfigError::NotFound(_)) => Ok(T::default()),
+            found => found.map_err(|error| self.refuse(name, &error.to_string())),
+        }
+    }
+
     /// An error about the section `name`, for checks beyond the form of single keys.
     #[must_use]
     pub fn refuse(&self, name: &str, reason: &str) -> Error {

@@ -1,49 +1,81 @@
-//! Blobs: immutable files of bytes, each named once by a random identifier.
+//! Blobs: immutable bytes, each named once by a random identifier.
 //!
-//! They go through `object_store`, so that a bucket can take the folder's place. Its local backend,
-//! opened with `with_fsync(true)`, flushes a file before it is renamed into place and the folder
-//! after (seen with strace, and in its source: `finish_staged_rename`), for single puts and for
-//! multipart uploads; so a finished blob is durable, and an unfinished one has no name.
-//!
-//! Reads do not use its stream, which hops to a blocking thread for every 8 KiB: the file is read
-//! here, in larger pieces.
-//!
-//! 256 folders, made once, and no second level: a blob is larger than 32 KiB, so a folder of many
-//! thousands is far away, and a folder made on the way would cost two flushes more.
+//! They are files of a folder ([`folder`]), or objects in a bucket of S3, Azure or GCS ([`bucket`]); the gateway and
+//! the data mover have the same place open. A blob that is finished is durable, and an unfinished one has no name.
 
-use std::ffi::OsStr;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::{BoxStream, StreamExt as _};
-use object_store::local::LocalFileSystem;
+use futures::stream::{BoxStream, Stream, StreamExt as _};
 use object_store::path::Path as Location;
 use object_store::{
     GetOptions, GetRange, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload,
 };
+use switchback_model::SystemId;
 use tokio::task::JoinHandle;
 
-use crate::engine::sync_folder;
 use crate::error::{Error, Result};
 use crate::record::{BlobId, Segment};
 
-/// Bytes written at a time. A writer holds two of these: one filling, one on its way to the disk.
+pub use self::place::{BlobPlace, BlobSection, BucketPlace};
+
+#[cfg(feature = "cloud")]
+mod bucket;
+#[cfg(feature = "cloud")]
+mod connector;
+mod folder;
+mod place;
+#[cfg(feature = "cloud")]
+mod uploads;
+
+/// Bytes written to a file at a time. A writer holds two of these: one filling, one on its way to the disk.
 const PIECE_BYTES: usize = 4 << 20;
 
-/// Bytes that come in smaller pieces than this are copied together.
-const GATHER_BYTES: usize = 64 << 10;
+/// Bytes of one part of an object in a bucket: the least that S3 takes, and every part but the last has just as
+/// many, which some stores that speak S3 ask for. Its 10,000 parts are ten times what a blob has at most.
+const PART_BYTES: usize = 5 << 20;
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
 
-/// The blobs of one system. Cheap to clone; gateway and mover may both have the folder open.
+/// Bytes that come in smaller pieces than this are copied together.
+const GATHER_BYTES: usize = 64 << 10;
+
+/// Whose blobs they must be.
+#[derive(Clone, Copy, Debug)]
+pub struct BlobClaim {
+    /// The system.
+    pub system: SystemId,
+    /// Whether it has blobs, if the caller knows. With none, a bucket that names no system is taken for
+    /// it; with some, such a bucket has vanished, or is another one.
+    pub has_blobs: Option<bool>,
+}
+
+/// The blobs of one system. Cheap to clone; gateway and mover may both have the place open.
 #[derive(Clone)]
 pub struct Blobs {
-    store: Arc<LocalFileSystem>,
-    root: PathBuf,
+    store: Arc<dyn ObjectStore>,
+    home: Home,
+}
+
+#[derive(Clone)]
+enum Home {
+    Folder(PathBuf),
+    #[cfg(feature = "cloud")]
+    Bucket(Arc<bucket::Bucket>),
+}
+
+impl fmt::Debug for Blobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.home {
+            Home::Folder(root) => write!(f, "Blobs({})", root.display()),
+            #[cfg(feature = "cloud")]
+            Home::Bucket(bucket) => write!(f, "Blobs({bucket})"),
+        }
+    }
 }
 
 pub(crate) fn failed(
@@ -65,57 +97,70 @@ fn folder(blob: BlobId) -> String {
     format!("{:02x}", blob.0[0])
 }
 
-fn location(blob: BlobId) -> Location {
-    Location::from_iter([folder(blob), blob.to_string()])
-}
-
 /// The file of a blob in the folder `root`.
 pub(crate) fn file(root: &Path, blob: BlobId) -> PathBuf {
     root.join(folder(blob)).join(blob.to_string())
 }
 
-/// The blobs in the folder `root` whose identifiers begin with the byte `shard`.
-pub(crate) fn list(root: &Path, shard: u8) -> Result<Vec<BlobId>> {
-    let io = |error| failed("list", error);
-    let entries = std::fs::read_dir(root.join(format!("{shard:02x}"))).map_err(io)?;
-    entries.filter_map(|entry| entry.map(|entry| named(&entry.file_name())).map_err(io).transpose()).collect()
-}
-
-/// The blob whose file has this name.
-fn named(name: &OsStr) -> Option<BlobId> {
+/// The blob whose file or object has this name.
+fn named(name: &[u8]) -> Option<BlobId> {
     let mut id = [0; 16];
-    hex::decode_to_slice(name.as_encoded_bytes(), &mut id).ok().map(|()| BlobId(id))
-}
-
-/// Runs `work` where blocking is allowed.
-async fn blocking<T: Send + 'static>(
-    operation: &'static str,
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> Result<T> {
-    let done = switchback_world::aside(work).await.map_err(|error| failed(operation, error))?;
-    done.map_err(|error| failed(operation, error))
+    hex::decode_to_slice(name, &mut id).ok().map(|()| BlobId(id))
 }
 
 impl Blobs {
     /// Opens the folder `path`, or creates it, durably.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |error| failed("open its folder", error);
-        for shard in 0..=u8::MAX {
-            std::fs::create_dir_all(path.join(format!("{shard:02x}"))).map_err(io)?;
+        Ok(Self { store: Arc::new(folder::open(path)?), home: Home::Folder(path.to_owned()) })
+    }
+
+    /// Opens `place`. Of a bucket nothing is asked yet: see [`Blobs::verify`].
+    ///
+    /// # Errors
+    /// The folder cannot be made, or the bucket cannot be asked for with what is configured.
+    pub fn at(place: &BlobPlace, claim: BlobClaim) -> Result<Self> {
+        match place {
+            BlobPlace::Folder(path) => Self::open(path),
+            #[cfg(feature = "cloud")]
+            BlobPlace::Bucket(place) => {
+                let bucket = bucket::Bucket::new(place, claim)?;
+                Ok(Self { store: bucket.store(), home: Home::Bucket(Arc::new(bucket)) })
+            }
+            #[cfg(not(feature = "cloud"))]
+            BlobPlace::Bucket(place) => Err(Error::BlobPlace {
+                place: place.to_string(),
+                reason: format!("this program was built without it, for {}", claim.system),
+            }),
         }
-        for folder in path.ancestors().take(2).filter(|folder| !folder.as_os_str().is_empty()) {
-            sync_folder(folder).map_err(io)?;
+    }
+
+    /// Makes sure that a bucket lets us in and is this system's; what is written, read or deleted before that
+    /// makes sure by itself. A folder always is.
+    ///
+    /// # Errors
+    /// [`Error::BlobPlace`] when it is not and will not be; [`Error::Blob`] when it does not answer.
+    pub async fn verify(&self) -> Result<()> {
+        match &self.home {
+            Home::Folder(_) => Ok(()),
+            #[cfg(feature = "cloud")]
+            Home::Bucket(bucket) => bucket.verify().await,
         }
-        let store =
-            LocalFileSystem::new_with_prefix(path).map_err(|error| failed("open its folder", error))?;
-        Ok(Self { store: Arc::new(store.with_fsync(true)), root: path.to_owned() })
+    }
+
+    fn location(&self, blob: BlobId) -> Location {
+        let names = [folder(blob), blob.to_string()];
+        match &self.home {
+            Home::Folder(_) => Location::from_iter(names),
+            #[cfg(feature = "cloud")]
+            Home::Bucket(bucket) => bucket.location(names),
+        }
     }
 
     /// Begins to write `blob`, which must be fresh and leased.
     #[must_use]
     pub fn writer(&self, blob: BlobId) -> BlobWriter {
         BlobWriter {
-            store: self.store.clone(),
+            blobs: self.clone(),
             blob,
             size: 0,
             piece: Piece::default(),
@@ -124,98 +169,107 @@ impl Blobs {
         }
     }
 
-    /// The bytes of `range`, in pieces of at most 256 KiB. The blob's file is opened before this
+    /// The bytes of `range`, in pieces of at most 256 KiB. The blob is opened before this
     /// returns, so a missing or short blob is an error here and not in the middle.
     pub async fn read(&self, blob: BlobId, range: Range<u64>) -> Result<BoxStream<'static, Result<Bytes>>> {
         if range.is_empty() {
             return Ok(futures::stream::empty().boxed());
         }
+        self.verify().await?;
         let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-        let found = self.store.get_opts(&location(blob), options).await.map_err(|error| match error {
-            object_store::Error::NotFound { .. } => Error::NoSuchBlob(blob),
-            error => failed("read", error),
-        })?;
+        let found = match self.store.get_opts(&self.location(blob), options).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Err(self.missing(blob).await),
+            Err(error) => return Err(failed("read", error)),
+        };
         if found.range != range {
             return Err(Error::Corrupt { what: "blob" });
         }
         Ok(match found.payload {
-            GetResultPayload::File(file, _) => read_file(file, range).boxed(),
-            GetResultPayload::Stream(stream) => {
-                stream.map(|piece| piece.map_err(|error| failed("read", error))).boxed()
-            }
+            GetResultPayload::File(file, _) => folder::read(file, range).boxed(),
+            GetResultPayload::Stream(stream) => pieces(stream).boxed(),
         })
     }
 
     /// The bytes that the blob has here.
     pub async fn size(&self, blob: BlobId) -> Result<u64> {
-        match self.store.head(&location(blob)).await {
+        self.verify().await?;
+        match self.store.head(&self.location(blob)).await {
             Ok(found) => Ok(found.size),
-            Err(object_store::Error::NotFound { .. }) => Err(Error::NoSuchBlob(blob)),
+            Err(object_store::Error::NotFound { .. }) => Err(self.missing(blob).await),
             Err(error) => Err(failed("look at it", error)),
         }
+    }
+
+    /// What it means that a blob was not found: that it is gone, or that all of them are.
+    async fn missing(&self, blob: BlobId) -> Error {
+        let place = match &self.home {
+            Home::Folder(_) => Ok(()),
+            #[cfg(feature = "cloud")]
+            Home::Bucket(bucket) => bucket.is_ours().await,
+        };
+        place.err().unwrap_or(Error::NoSuchBlob(blob))
     }
 
     /// Deletes a blob. One that is not there is deleted. The delete itself is not flushed: should a
     /// crash undo it, the sweep of orphans finds the blob again.
     pub async fn delete(&self, blob: BlobId) -> Result<()> {
-        match self.store.delete(&location(blob)).await {
+        self.verify().await?;
+        match self.store.delete(&self.location(blob)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(failed("delete", error)),
         }
     }
 
-    /// All blobs whose identifiers begin with the byte `shard`, after halves of blobs that a crash
-    /// left there more than a lease ago were removed.
-    pub(crate) async fn list(&self, shard: u8) -> Result<Vec<BlobId>> {
-        let folder = self.root.join(format!("{shard:02x}"));
-        blocking("list", move || {
-            let mut blobs = Vec::new();
-            for entry in std::fs::read_dir(folder)? {
-                let entry = entry?;
-                let name = entry.file_name();
-                if let Some(blob) = named(&name) {
-                    blobs.push(blob);
-                } else if name.to_string_lossy().contains('#') && is_abandoned(&entry) {
-                    // Another process may have finished or removed it in the meantime.
-                    let _ = std::fs::remove_file(entry.path());
-                }
+    /// All blobs whose identifiers begin with the byte `shard`, with their sizes.
+    pub(crate) async fn list(&self, shard: u8) -> Result<Vec<(BlobId, u64)>> {
+        match &self.home {
+            Home::Folder(root) => folder::list(root, shard, false).await,
+            #[cfg(feature = "cloud")]
+            Home::Bucket(bucket) => bucket.list(shard).await,
+        }
+    }
+
+    /// As [`Blobs::list`], after halves of blobs that a crash left in a folder more than a lease ago were
+    /// removed.
+    pub(crate) async fn list_to_sweep(&self, shard: u8) -> Result<Vec<(BlobId, u64)>> {
+        match &self.home {
+            Home::Folder(root) => folder::list(root, shard, true).await,
+            #[cfg(feature = "cloud")]
+            Home::Bucket(bucket) => bucket.list(shard).await,
+        }
+    }
+
+    /// Ends the multipart uploads of a bucket that nobody has finished for as long as a lease lasts.
+    pub(crate) async fn end_abandoned_uploads(&self) -> Result<()> {
+        match &self.home {
+            Home::Folder(_) => Ok(()),
+            #[cfg(feature = "cloud")]
+            Home::Bucket(bucket) => {
+                bucket.end_uploads(std::time::Duration::from_millis(crate::sweep::LEASE_MS)).await
             }
-            Ok(blobs)
-        })
-        .await
+        }
     }
 }
 
-/// True for a staging file that nobody has written to for as long as a lease lasts.
-fn is_abandoned(entry: &std::fs::DirEntry) -> bool {
-    let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
-    matches!(age, Ok(Ok(age)) if age.as_millis() > u128::from(crate::sweep::LEASE_MS))
-}
-
-/// Reads `range` of an open file, whose place is of no account.
-fn read_file(
-    file: std::fs::File,
-    range: Range<u64>,
-) -> impl futures::Stream<Item = Result<Bytes>> + Send + 'static {
-    futures::stream::try_unfold((Some(file), range), |(file, range)| async move {
-        let (Some(mut file), false) = (file, range.is_empty()) else { return Ok(None) };
-        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_BYTES);
-        let start = range.start;
-        let (file, piece) = blocking("read", move || {
-            let mut piece = Vec::with_capacity(length);
-            file.seek(SeekFrom::Start(start))?;
-            let read = file.by_ref().take(length as u64).read_to_end(&mut piece)?;
-            if read < length {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
+/// What comes over a network in pieces of any size, in pieces of [`READ_BYTES`].
+fn pieces(
+    stream: BoxStream<'static, object_store::Result<Bytes>>,
+) -> impl Stream<Item = Result<Bytes>> + Send {
+    let start = (stream, BytesMut::new(), false);
+    futures::stream::try_unfold(start, |(mut stream, mut piece, mut is_over)| async move {
+        while piece.len() < READ_BYTES && !is_over {
+            match stream.next().await.transpose().map_err(|error| failed("read", error))? {
+                Some(bytes) => piece.extend_from_slice(&bytes),
+                None => is_over = true,
             }
-            Ok((file, piece))
-        })
-        .await?;
-        Ok(Some((Bytes::from(piece), (Some(file), start + length as u64..range.end))))
+        }
+        let next = piece.split_to(piece.len().min(READ_BYTES)).freeze();
+        Ok::<_, Error>((!next.is_empty()).then_some((next, (stream, piece, is_over))))
     })
 }
 
-/// Bytes on their way to the disk together. Large ones are taken as they came; small ones are gathered,
+/// Bytes on their way together. Large ones are taken as they came; small ones are gathered,
 /// because each is a call to the disk and keeps alive the buffer that it came in.
 #[derive(Default)]
 struct Piece {
@@ -249,7 +303,7 @@ impl Piece {
 
 /// A blob that is being written. Dropped before it is finished, it leaves nothing that counts.
 pub struct BlobWriter {
-    store: Arc<LocalFileSystem>,
+    blobs: Blobs,
     blob: BlobId,
     size: u64,
     piece: Piece,
@@ -271,23 +325,35 @@ impl BlobWriter {
     }
 
     /// Appends bytes; waits for the disk when it falls behind. After an error only dropping is left.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
         self.size += bytes.len() as u64;
-        self.piece.push(bytes);
-        if self.piece.bytes >= PIECE_BYTES {
-            let piece = std::mem::take(&mut self.piece);
-            self.send(piece).await?;
+        if let Home::Folder(_) = self.blobs.home {
+            self.piece.push(bytes);
+            if self.piece.bytes >= PIECE_BYTES {
+                self.send_piece().await?;
+            }
+            return Ok(());
+        }
+        while !bytes.is_empty() {
+            // A part is sent when there is more: the last one goes with the end.
+            if self.piece.bytes == PART_BYTES {
+                self.send_piece().await?;
+            }
+            let room = PART_BYTES - self.piece.bytes;
+            self.piece.push(bytes.split_to(room.min(bytes.len())));
         }
         Ok(())
     }
 
-    /// Starts to write one piece, after the one before it is written.
-    async fn send(&mut self, piece: Piece) -> Result<()> {
+    /// Starts to write the piece, after the one before it is written.
+    async fn send_piece(&mut self) -> Result<()> {
+        let piece = std::mem::take(&mut self.piece);
         self.settle().await?;
         let upload = match &mut self.upload {
             Some(upload) => upload,
             None => {
-                let begun = self.store.put_multipart(&location(self.blob)).await;
+                self.blobs.verify().await?;
+                let begun = self.blobs.store.put_multipart(&self.blobs.location(self.blob)).await;
                 self.upload.insert(begun.map_err(|error| failed("create", error))?)
             }
         };
@@ -301,21 +367,45 @@ impl BlobWriter {
         written.map_err(|error| failed("write", error))
     }
 
-    /// Makes the blob durable (file and folder) and says what to name in the commit.
+    /// Makes the blob durable (a file and its folder, or an object) and says what to name in the commit.
     pub async fn finish(mut self) -> Result<Segment> {
-        let rest = std::mem::take(&mut self.piece);
         if self.upload.is_none() {
-            let put = self.store.put(&location(self.blob), rest.into_payload()).await;
+            self.blobs.verify().await?;
+            let rest = std::mem::take(&mut self.piece);
+            let put = self.blobs.store.put(&self.blobs.location(self.blob), rest.into_payload()).await;
             put.map_err(|error| failed("write", error))?;
         } else {
-            if rest.bytes > 0 {
-                self.send(rest).await?;
+            if self.piece.bytes > 0 {
+                self.send_piece().await?;
             }
             self.settle().await?;
             if let Some(upload) = &mut self.upload {
                 upload.complete().await.map_err(|error| failed("flush", error))?;
             }
+            self.upload = None;
         }
         Ok(Segment { blob: self.blob, size: self.size })
+    }
+}
+
+impl Drop for BlobWriter {
+    /// A file that is not finished goes by itself. An upload to a bucket is kept there, and paid for, until
+    /// somebody ends it: at once here, and after a crash by the sweep.
+    fn drop(&mut self) {
+        let (Some(mut upload), in_flight) = (self.upload.take(), self.in_flight.take()) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if matches!(self.blobs.home, Home::Folder(_)) {
+            return;
+        }
+        runtime.spawn(async move {
+            // A part that came after the end would stay.
+            if let Some(part) = in_flight {
+                part.abort();
+                let _ = part.await;
+            }
+            if let Err(error) = upload.abort().await {
+                tracing::debug!(%error, "an upload of a blob could not be ended, the sweep will");
+            }
+        });
     }
 }

@@ -12,24 +12,30 @@ mod blobs;
 mod body;
 mod contents;
 mod derived;
+mod wait;
 
 use std::path::{Path, PathBuf};
 
-use switchback_model::Hlc;
+use switchback_model::{Hlc, SystemId};
 
+use crate::blob::{BlobClaim, BlobPlace, Blobs};
 use crate::codec;
 use crate::engine::{Engine, Family, Rows as _, View};
 use crate::error::{Error, Result};
 use crate::key;
 use crate::record::RecordKey;
 
+use self::wait::Wait;
+
 /// What to check, and how deeply.
 #[derive(Clone, Debug)]
 pub struct CheckRequest {
     /// The catalogue's folder.
     pub catalogue: PathBuf,
-    /// The blobs' folder.
-    pub blobs: PathBuf,
+    /// Where its blobs are.
+    pub blobs: BlobPlace,
+    /// The system that has it.
+    pub system: SystemId,
     /// Read all bytes and compare them with their hashes. Otherwise only sizes are looked at.
     pub read: bool,
     /// Bytes of catalogue blocks kept in memory.
@@ -49,7 +55,7 @@ pub struct Checked {
     pub bytes: u64,
     /// Blobs that something names.
     pub blobs: u64,
-    /// Blobs on disk that nothing knows. They are no damage: the data mover deletes them after its next
+    /// Blobs that are there and that nothing knows. They are no damage: the data mover deletes them after its next
     /// start.
     pub orphans: u64,
     /// Problems that were found.
@@ -68,18 +74,34 @@ pub struct Finding {
 /// Checks a store that no process has open; `found` is told of each problem as it is met.
 ///
 /// # Errors
-/// There is no store, another process has it open, or the engine cannot read it at all.
+/// There is no store, another process has it open, the engine cannot read it at all, or the blobs' place
+/// does not answer or is not this system's.
 pub fn check(request: &CheckRequest, found: &mut dyn FnMut(Finding)) -> Result<Checked> {
     // The engine would make one.
     if !has_entries(&request.catalogue) {
         return Err(Error::NoStore { path: request.catalogue.clone() });
     }
     let engine = Engine::open(&request.catalogue, request.cache_bytes)?;
-    let mut look = Look { view: engine.view(), request, checked: Checked::default(), found };
+    let (view, wait) = (engine.view(), Wait::new()?);
+    let blobs = open_blobs(request, &view)?;
+    let verified = blobs.clone();
+    wait.until(async move { verified.verify().await })?;
+    let mut look = Look { view, request, blobs, wait, checked: Checked::default(), found };
     look.store()?;
     contents::check(&mut look)?;
     blobs::check(&mut look)?;
     Ok(look.checked)
+}
+
+/// The blobs, of which nothing is made that is not there.
+fn open_blobs(request: &CheckRequest, view: &View<'_>) -> Result<Blobs> {
+    if let BlobPlace::Folder(path) = &request.blobs
+        && !path.is_dir()
+    {
+        return Err(Error::NoStore { path: path.clone() });
+    }
+    let has_blobs = view.prefix(Family::Blob, b"r").next().is_some().then_some(true);
+    Blobs::at(&request.blobs, BlobClaim { system: request.system, has_blobs })
 }
 
 fn has_entries(folder: &Path) -> bool {
@@ -90,6 +112,8 @@ fn has_entries(folder: &Path) -> bool {
 struct Look<'a> {
     view: View<'a>,
     request: &'a CheckRequest,
+    blobs: Blobs,
+    wait: Wait,
     checked: Checked,
     found: &'a mut dyn FnMut(Finding),
 }

@@ -194,6 +194,14 @@ pub enum Error {
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// The blobs' place is not this system's, or does not let it in, and asking again will not change that.
+    #[error("blobs cannot be kept in {place}: {reason}")]
+    BlobPlace {
+        /// Where.
+        place: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The disk is full.
     #[error("storage is full: free space or add to it")]
     StorageFull,

@@ -28,7 +28,7 @@ const SAMPLE: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Presence {
     folder: PathBuf,
-    /// None in a simulation, whose disks hold no blobs.
+    /// None in a simulation, whose disks hold no blobs, and of a bucket.
     mark: Option<Vec<u8>>,
 }
 
@@ -63,6 +63,12 @@ impl Presence {
             catalogue.commit(note).await?;
         }
         Ok(presence)
+    }
+
+    /// Of blobs in a bucket, which look for its marker themselves ([`crate::Blobs::verify`]).
+    #[must_use]
+    pub fn of_bucket() -> Self {
+        Self { folder: PathBuf::new(), mark: None }
     }
 
     /// The folder is there, now. One small read.

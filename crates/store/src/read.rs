@@ -355,6 +355,11 @@ impl Catalogue {
 
     // Blobs.
 
+    /// True when a record or part names a blob.
+    pub fn has_blobs(&self) -> Result<bool> {
+        Ok(!self.view().first(Family::Blob, b"r", 1)?.is_empty())
+    }
+
     /// True when no record, part or lease knows this blob: a crash left it, or it is about to be
     /// swept.
     pub fn is_orphan(&self, blob: BlobId) -> Result<bool> {

@@ -135,17 +135,18 @@ pub async fn sweep_garbage(catalogue: &Catalogue, blobs: &Blobs) -> Result<u64> 
     }
 }
 
-/// Looks at every blob on disk, and deletes what a crash left behind: blobs that no record, part or
+/// Looks at every blob there is, and deletes what a crash left behind: blobs that no record, part or
 /// lease knows, and halves of blobs. Run it once after a start, in the background.
 pub async fn sweep_orphans(catalogue: &Catalogue, blobs: &Blobs) -> Result<u64> {
     let mut deleted = 0;
     for shard in 0..=u8::MAX {
-        for blob in blobs.list(shard).await? {
+        for (blob, _) in blobs.list_to_sweep(shard).await? {
             if catalogue.is_orphan(blob)? {
                 blobs.delete(blob).await?;
                 deleted += 1;
             }
         }
     }
+    blobs.end_abandoned_uploads().await?;
     Ok(deleted)
 }

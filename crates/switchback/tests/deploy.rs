@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what the tests share stands outside their functions")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -64,5 +65,34 @@ fn the_reference_names_every_key_that_a_service_reads() {
         for key in keys {
             assert!(section.contains_key(key), "deploy/config/switchback.toml lacks {key} of {folder}");
         }
+    }
+}
+
+#[test]
+fn the_reference_names_every_key_of_the_blobs() {
+    let table: toml::Table = reference().parse().unwrap();
+    let place = repository().join("crates/store/src/blob/place.rs");
+    let code = fs::read_to_string(place).unwrap();
+    let (_, raw) = code.split_once("struct BlobSection {").unwrap();
+    let (raw, _) = raw.split_once("\n}").unwrap();
+    let fields = raw.lines().map(str::trim).filter(|line| !line.starts_with('/'));
+    let keys: BTreeSet<_> = fields.filter_map(|line| line.split_once(':')).map(|(key, _)| key).collect();
+    assert_eq!(keys, table["blobs"].as_table().unwrap().keys().map(String::as_str).collect());
+}
+
+/// A bucket for both who read it, and its secret in no line that shows a configuration.
+#[test]
+fn a_bucket_is_read_alike_by_the_gateway_and_the_mover_and_its_secret_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    fs::write(&path, "aws_access_key_id = AKIA1\naws_secret_access_key = hidden\n").unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let text = reference()
+        .replace("backend = \"local\"", "backend = \"s3\"")
+        .replace("bucket = \"\"", "bucket = \"bytes\"")
+        .replace("credentials_file = \"\"", &format!("credentials_file = {:?}", path.display().to_string()));
+    let [mover, .., gateway] = read(&text);
+    for shown in [mover, gateway] {
+        assert!(shown.contains("bucket: \"bytes\"") && !shown.contains("hidden"), "{shown}");
     }
 }

@@ -17,7 +17,7 @@ use switchback_proto::mover::v1::mover_service_client::MoverServiceClient;
 use switchback_proto::mover::v1::*;
 use switchback_proto::store::v1::store_service_client::StoreServiceClient;
 use switchback_proto::store::v1::*;
-use switchback_store::{BlobId, Blobs, Catalogue, Options};
+use switchback_store::{BlobId, BlobPlace, Blobs, Catalogue, Options};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -99,7 +99,7 @@ impl System {
             replication_listen: Vec::new(),
             system_id: SystemId(self.id),
             state_dir: self.folder.join("data-mover"),
-            blob_dir: self.folder.join("blobs"),
+            blobs: BlobPlace::Folder(self.folder.join("blobs")),
             secret: secret.clone(),
             certificate_service: String::new(),
             cache_bytes: 8 << 20,

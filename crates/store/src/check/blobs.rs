@@ -1,18 +1,18 @@
-//! Blobs: who names each, whether that is counted, and whether its file is there.
+//! Blobs: who names each, whether that is counted, and whether it is there.
 //!
 //! They are counted [`AT_ONCE`] at a time, by the first byte of their identifiers, so that memory does not
 //! grow with them; each round reads the records once more.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use super::Look;
 use crate::codec::{self, Stored};
 use crate::engine::{Family, Rows as _};
 use crate::error::{Error, Result};
+use crate::key;
 use crate::record::{BlobId, Segment};
 use crate::upload::UploadId;
-use crate::{blob, key};
 
 /// Blobs that are counted at once: some 400 MB.
 const AT_ONCE: u64 = 4 << 20;
@@ -144,27 +144,34 @@ fn counted(look: &mut Look<'_>, named: &HashMap<BlobId, Named>, shards: &RangeIn
     Ok(())
 }
 
-/// Each blob that is named has its file, of its size; what else is there is told as orphans.
+/// Each blob that is named is there, with its size; what else is there is told as orphans.
 fn files(look: &mut Look<'_>, named: &HashMap<BlobId, Named>, shards: RangeInclusive<u8>) -> Result<()> {
-    let root = look.request.blobs.clone();
-    // In order, so that two checks say the same.
-    for (blob, named) in named.iter().collect::<BTreeMap<_, _>>() {
-        let place = format!("blob {blob}");
-        if named.differs {
-            look.report(&place, "those who name it do not agree on its size");
-        }
-        match std::fs::metadata(blob::file(&root, *blob)) {
-            Ok(file) if file.len() == named.size => {}
-            Ok(file) => look.report(place, format!("{} bytes of {} are here", file.len(), named.size)),
-            Err(error) => look.report(place, format!("its file cannot be found: {error}")),
+    let mut missing: BTreeMap<_, _> = named.iter().collect();
+    for shard in shards {
+        let blobs = look.blobs.clone();
+        // In order, so that two checks say the same.
+        let found: BTreeMap<_, _> =
+            look.wait.until(async move { blobs.list(shard).await })?.into_iter().collect();
+        for (blob, bytes) in found {
+            match missing.remove(&blob) {
+                Some(named) if named.size != bytes => {
+                    look.report(format!("blob {blob}"), format!("{bytes} bytes of {} are here", named.size));
+                }
+                Some(_) => {}
+                None => {
+                    let is_leased = look.view.row(Family::Blob, &key::lease(blob))?.is_some();
+                    look.checked.orphans += u64::from(!is_leased);
+                }
+            }
         }
     }
-    for shard in shards {
-        for blob in blob::list(&root, shard)? {
-            let is_known =
-                named.contains_key(&blob) || look.view.row(Family::Blob, &key::lease(blob))?.is_some();
-            look.checked.orphans += u64::from(!is_known);
-        }
+    for blob in missing.into_keys() {
+        look.report(format!("blob {blob}"), "it is named, and is not there");
+    }
+    let unlike: BTreeSet<_> =
+        named.iter().filter(|(_, named)| named.differs).map(|(blob, _)| *blob).collect();
+    for blob in unlike {
+        look.report(format!("blob {blob}"), "those who name it do not agree on its size");
     }
     Ok(())
 }

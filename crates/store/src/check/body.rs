@@ -1,41 +1,58 @@
-//! Bytes on disk, and the hash that their object has.
+//! The bytes that are kept, and the hash that their object has.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::Path;
+use bytes::Bytes;
+use futures::StreamExt as _;
 
-use crate::blob;
+use super::wait::Wait;
+use crate::blob::Blobs;
 use crate::content_hash::ContentHasher;
-use crate::record::{BlobId, Object};
-
-/// Bytes read at a time.
-const READ_BYTES: u64 = 1 << 20;
+use crate::error::Result;
+use crate::record::{Object, Segment};
 
 /// The bytes of a blob, in pieces; at last an error where it cannot be read.
-pub(super) fn pieces(root: &Path, blob: BlobId) -> impl Iterator<Item = io::Result<Vec<u8>>> + use<> {
-    let mut file = Some(File::open(blob::file(root, blob)));
+pub(super) fn pieces<'a>(
+    wait: &'a Wait,
+    blobs: &'a Blobs,
+    segment: Segment,
+) -> impl Iterator<Item = Result<Bytes>> + use<'a> {
+    let mut open = None;
+    let mut is_over = false;
     std::iter::from_fn(move || {
-        let mut open = match file.take()? {
-            Ok(open) => open,
-            Err(error) => return Some(Err(error)),
+        if is_over {
+            return None;
+        }
+        let stream = match open.take() {
+            Some(stream) => Ok(stream),
+            None => {
+                let blobs = blobs.clone();
+                wait.until(async move { blobs.read(segment.blob, 0..segment.size).await })
+            }
         };
-        let mut piece = Vec::new();
-        match (&mut open).take(READ_BYTES).read_to_end(&mut piece) {
-            Ok(0) => None,
-            Ok(_) => {
-                file = Some(Ok(open));
+        let next = stream.and_then(|mut stream| {
+            wait.until(async move {
+                let piece = stream.next().await.transpose()?;
+                Ok((piece, stream))
+            })
+        });
+        match next {
+            Ok((Some(piece), stream)) => {
+                open = Some(stream);
                 Some(Ok(piece))
             }
-            Err(error) => Some(Err(error)),
+            Ok((None, _)) => {
+                is_over = true;
+                None
+            }
+            Err(error) => {
+                is_over = true;
+                Some(Err(error))
+            }
         }
     })
 }
 
 /// The hash of an object that has these bytes.
-pub(super) fn hash(
-    object: &Object,
-    pieces: impl IntoIterator<Item = io::Result<Vec<u8>>>,
-) -> io::Result<[u8; 32]> {
+pub(super) fn hash(object: &Object, pieces: impl IntoIterator<Item = Result<Bytes>>) -> Result<[u8; 32]> {
     let mut hasher = ContentHasher::of(object);
     for piece in pieces {
         hasher.update(&piece?);

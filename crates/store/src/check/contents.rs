@@ -189,10 +189,11 @@ impl Content {
             look.report(place, format!("{size} bytes of {} are here", object.size));
         } else if look.request.read {
             let hash = match &object.body {
-                Body::Inline(_) => body::hash(object, [Ok(inline.unwrap_or_default())]),
+                Body::Inline(_) => body::hash(object, [Ok(inline.unwrap_or_default().into())]),
                 Body::Segments(segments) => {
-                    let root = &look.request.blobs;
-                    let pieces = segments.iter().flat_map(|segment| body::pieces(root, segment.blob));
+                    let blobs = &look.blobs;
+                    let pieces =
+                        segments.iter().flat_map(|segment| body::pieces(&look.wait, blobs, *segment));
                     body::hash(object, pieces)
                 }
             };

@@ -1,7 +1,6 @@
 //! A sound store has nothing to report; whatever is taken from it or put into it is found.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +18,7 @@ use crate::{
 };
 
 const NAMESPACE: &str = "photos";
+const SYSTEM: SystemId = SystemId([1; 16]);
 const LINK: LinkId = LinkId([9; 16]);
 /// Whom the conflict is with.
 const PEER: SiteId = SiteId(2);
@@ -30,7 +30,8 @@ struct Store {
 impl Store {
     fn request(&self, read: bool) -> CheckRequest {
         let path = |name: &str| self.folder.path().join(name);
-        CheckRequest { catalogue: path("catalogue"), blobs: path("blobs"), read, cache_bytes: 1 << 20 }
+        let blobs = BlobPlace::Folder(path("blobs"));
+        CheckRequest { catalogue: path("catalogue"), blobs, system: SYSTEM, read, cache_bytes: 1 << 20 }
     }
 
     fn check(&self, read: bool) -> (Checked, Vec<Finding>) {
@@ -293,13 +294,14 @@ fn a_blob_that_nothing_knows_is_an_orphan() {
 #[test]
 fn a_store_that_is_not_there_is_not_made() {
     let folder = tempfile::tempdir().unwrap();
-    let missing = |path: &Path| CheckRequest {
-        catalogue: path.join("catalogue"),
-        blobs: path.join("blobs"),
+    let missing = CheckRequest {
+        catalogue: folder.path().join("catalogue"),
+        blobs: BlobPlace::Folder(folder.path().join("blobs")),
+        system: SYSTEM,
         read: false,
         cache_bytes: 1 << 20,
     };
-    let refused = check(&missing(folder.path()), &mut |_| {}).unwrap_err();
+    let refused = check(&missing, &mut |_| {}).unwrap_err();
     assert!(matches!(refused, Error::NoStore { .. }), "{refused}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

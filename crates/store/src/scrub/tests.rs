@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use switchback_model::{AccessMode, Content, ContentKind, Epoch, Incarnation, LinkId, Side, SiteId};
+use switchback_model::{
+    AccessMode, Content, ContentKind, Epoch, Incarnation, LinkId, Side, SiteId, SystemId,
+};
 use tempfile::TempDir;
 
 use super::*;
-use crate::blob;
+use crate::blob::{self, BlobPlace};
 use crate::versioning::VERSIONING;
 use crate::{
     AccessRecord, ChangesRequest, CheckRequest, Conditions, Error, ManualClock, Options, check,
@@ -100,7 +102,8 @@ impl Store {
         let path = |name: &str| folder.path().join(name);
         let request = CheckRequest {
             catalogue: path("catalogue"),
-            blobs: path("blobs"),
+            blobs: BlobPlace::Folder(path("blobs")),
+            system: SystemId([7; 16]),
             read: true,
             cache_bytes: 1 << 20,
         };

@@ -44,7 +44,8 @@ pub(crate) fn check(arguments: &Check, config: &Path, format: Format) -> anyhow:
     let config = switchback_mover::Config::read(&Source::load(config)?)?;
     let request = CheckRequest {
         catalogue: config.catalogue_dir(),
-        blobs: config.blob_dir,
+        blobs: config.blobs,
+        system: config.system_id,
         read: arguments.read,
         cache_bytes: config.cache_bytes,
     };
