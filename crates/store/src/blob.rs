@@ -27,6 +27,7 @@ mod bucket;
 #[cfg(feature = "cloud")]
 mod connector;
 mod folder;
+#[cfg_attr(not(feature = "cloud"), allow(dead_code, reason = "nothing opens a bucket then"))]
 mod place;
 #[cfg(feature = "cloud")]
 mod uploads;
@@ -327,7 +328,7 @@ impl BlobWriter {
     /// Appends bytes; waits for the disk when it falls behind. After an error only dropping is left.
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
         self.size += bytes.len() as u64;
-        if let Home::Folder(_) = self.blobs.home {
+        if matches!(self.blobs.home, Home::Folder(_)) {
             self.piece.push(bytes);
             if self.piece.bytes >= PIECE_BYTES {
                 self.send_piece().await?;
