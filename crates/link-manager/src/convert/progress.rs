@@ -70,37 +70,33 @@ impl<'a> Steering<'a> {
             (progress.eta_seconds, progress.eta_low_seconds, progress.eta_high_seconds) =
                 (Some(0), Some(0), Some(0));
         } else if progress.active && !progress.held_by_schedule && !is_all_paused {
-            estimate(&mut progress, &pace);
+            estimate(&mut progress, way, &pace);
         }
         progress
     }
 
     /// What an operator should know of it, and may do.
     pub(crate) fn troubles(&self, sending: &wire::Progress, receiving: &wire::Progress) -> Vec<String> {
-        let link = &self.view.link;
-        let name = &link.shared.name;
+        let name = &self.view.link.shared.name;
         let mut troubles = Vec::new();
         if !self.view.contact {
             return troubles;
         }
-        for (way, progress, verb) in [(Way::Out, sending, "sent"), (Way::In, receiving, "received")] {
+        for (progress, verb) in [(sending, "sent"), (receiving, "received")] {
             if progress.held_by_schedule {
                 troubles.push(format!(
                     "the schedule holds what is to be {verb}; `switchback link update {name} --schedule unlimited` lets it flow now"
                 ));
             }
-            if progress.catching_up == Some(false) {
-                let there = if way == Way::Out { "here" } else { &link.peer.name };
-                let raise = match self.rate {
-                    Rate::Unlimited => "give the link a faster line",
-                    Rate::BytesPerSecond(_) => {
-                        "raise the schedule's rate (`switchback link update --schedule`)"
-                    }
-                };
-                troubles.push(format!(
-                    "new writes come as fast as they are {verb}: it cannot catch up at the present rates; {raise}, or quiesce the writers {there}"
-                ));
-            }
+        }
+        if sending.catching_up == Some(false) {
+            let raise = match self.rate {
+                Rate::Unlimited => "give the link a faster line",
+                Rate::BytesPerSecond(_) => "raise the schedule's rate (`switchback link update --schedule`)",
+            };
+            troubles.push(format!(
+                "new writes come as fast as they are sent: it cannot catch up at the present rates; {raise}, or quiesce the writers"
+            ));
         }
         troubles
     }
@@ -135,7 +131,7 @@ fn incoming(active: bool, flows: &[FlowView]) -> wire::Progress {
     progress
 }
 
-fn estimate(progress: &mut wire::Progress, pace: &Pace) {
+fn estimate(progress: &mut wire::Progress, way: Way, pace: &Pace) {
     let outlook = if pace.seconds > 0.0 { pace.outlook() } else { Outlook::Unknown };
     match outlook {
         Outlook::Ends(eta) => {
@@ -144,9 +140,10 @@ fn estimate(progress: &mut wire::Progress, pace: &Pace) {
             progress.eta_low_seconds = Some(eta.low);
             progress.eta_high_seconds = eta.high;
         }
-        Outlook::FallsBehind => progress.catching_up = Some(false),
-        // The first seconds: nothing is known of how far it varies.
-        Outlook::Unknown => progress.eta_seconds = first_guess(progress),
+        Outlook::FallsBehind if way == Way::Out => progress.catching_up = Some(false),
+        // The first seconds: nothing is known of how far it varies. And what comes in batches of large bodies
+        // shrinks in jumps here; only its sender sees how far they are.
+        Outlook::FallsBehind | Outlook::Unknown => progress.eta_seconds = first_guess(progress),
     }
 }
 

@@ -32,7 +32,7 @@ pub struct ProgressView {
     pub eta_low_seconds: Option<u64>,
     /// And at most so long; absent also when no end is certain.
     pub eta_high_seconds: Option<u64>,
-    /// False: new writes come at least as fast as they are moved. Absent when not known.
+    /// False: new writes come at least as fast as they are sent. Absent when not known.
     pub catching_up: Option<bool>,
     /// New writes a second while this was moved, as far as known.
     pub new_objects_rate: f64,
