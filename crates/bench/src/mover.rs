@@ -21,6 +21,12 @@ pub(crate) struct Arguments {
     /// Parts to measure; default: all.
     #[arg(long, value_enum, num_args = 1..)]
     only: Vec<Part>,
+    /// First copies of these; default: all.
+    #[arg(long, value_enum, num_args = 1..)]
+    sizes: Vec<Size>,
+    /// Without other tools beside.
+    #[arg(long)]
+    alone: bool,
     /// Divides the numbers of objects, for a quick look.
     #[arg(long, default_value_t = 1)]
     divide: u64,
@@ -44,6 +50,16 @@ enum Part {
     Far,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Size {
+    /// 4 KiB.
+    Small,
+    /// 1 MiB.
+    Medium,
+    /// 512 MiB.
+    Large,
+}
+
 impl Arguments {
     fn wants(&self, part: Part) -> bool {
         self.only.is_empty() || self.only.contains(&part)
@@ -59,6 +75,13 @@ impl Arguments {
 
     fn large(&self) -> Work {
         Work { name: "large", count: 3.min(24 / self.divide), size: 512 << 20, clients: 2 }
+    }
+
+    /// What first copies are made of.
+    fn works(&self) -> Vec<Work> {
+        let works = [(Size::Small, self.small()), (Size::Medium, self.medium()), (Size::Large, self.large())];
+        let wanted = |size| self.sizes.is_empty() || self.sizes.contains(&size);
+        works.into_iter().filter(|(size, _)| wanted(*size)).map(|(_, work)| work).collect()
     }
 
     fn folder(&self) -> anyhow::Result<tempfile::TempDir> {
@@ -79,8 +102,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let folder = arguments.folder()?;
             let sites = Sites::start(folder.path(), arguments.subnet, Through::Direct).await?;
             if arguments.wants(Part::Copies) {
-                for work in [arguments.small(), arguments.medium(), arguments.large()] {
-                    let copy = copy(&sites, folder.path(), work).await?;
+                for work in arguments.works() {
+                    let copy = copy(&sites, folder.path(), work, arguments.alone).await?;
                     say(since, format!("round {round}: {copy:?}"));
                     copies.push(copy);
                 }
@@ -124,24 +147,28 @@ struct FirstCopy {
     rclone: Option<Duration>,
     rsync: Option<Duration>,
     limits: Limits,
+    /// Seconds of processors that the mover took that sends, and the one that receives.
+    processors: (f64, f64),
     /// The most that the two movers have had so far, in MB.
     memory: f64,
 }
 
-async fn copy(sites: &Sites, folder: &Path, work: Work) -> anyhow::Result<FirstCopy> {
+async fn copy(sites: &Sites, folder: &Path, work: Work, alone: bool) -> anyhow::Result<FirstCopy> {
     let limits = limit::measure(folder).await?;
     sites.suspend().await?;
     load::write(&sites.primary, work, 0, 0).await?;
+    let before = (sites.mover_seconds("east")?, sites.mover_seconds("west")?);
     let ours = sites.resume().await?;
+    let processors = (sites.mover_seconds("east")? - before.0, sites.mover_seconds("west")? - before.1);
     let memory = sites.mover_memory("east")?.max(sites.mover_memory("west")?);
     load::verify(&sites.replica, work, |_| 0).await.context("on the replica")?;
-    let rclone = if peer::has("rclone") {
+    let rclone = if !alone && peer::has("rclone") {
         let rclone = Rclone::new(folder, &sites.primary, &sites.other)?;
         Some(rclone.sync(work.name).await?)
     } else {
         None
     };
-    let rsync = if peer::has("rsync") {
+    let rsync = if !alone && peer::has("rsync") {
         let (from, to) = (folder.join("files"), folder.join("copied"));
         load::files(&from, work)?;
         let took = peer::rsync(&from.join(work.name), &to).await?;
@@ -151,7 +178,7 @@ async fn copy(sites: &Sites, folder: &Path, work: Work) -> anyhow::Result<FirstC
     } else {
         None
     };
-    Ok(FirstCopy { work: work.name, ours, rclone, rsync, limits, memory })
+    Ok(FirstCopy { work: work.name, ours, rclone, rsync, limits, processors, memory })
 }
 
 /// A link that is written to.
@@ -249,9 +276,13 @@ async fn changed(
     Ok(rows)
 }
 
+fn gibibytes(work: Work) -> f64 {
+    count(work.bytes()) / f64::from(1 << 30)
+}
+
 fn print_copies(arguments: &Arguments, copies: &[FirstCopy]) {
     let mut rows = Vec::new();
-    for work in [arguments.small(), arguments.medium(), arguments.large()] {
+    for work in arguments.works() {
         let mine: Vec<_> = copies.iter().filter(|copy| copy.work == work.name).collect();
         if mine.is_empty() {
             continue;
@@ -274,6 +305,8 @@ fn print_copies(arguments: &Arguments, copies: &[FirstCopy]) {
             short(of(&|copy| copy.limits.disk)),
             short(of(&|copy| copy.limits.tls)),
             short(of(&|copy| copy.limits.flushes)),
+            short(of(&|copy| copy.processors.0 / gibibytes(work))),
+            short(of(&|copy| copy.processors.1 / gibibytes(work))),
             short(of(&|copy| copy.memory)),
         ]);
     }
@@ -287,6 +320,8 @@ fn print_copies(arguments: &Arguments, copies: &[FirstCopy]) {
         "disk MB/s",
         "TLS MB/s",
         "flushes/s",
+        "CPU s/GiB out",
+        "in",
         "memory MB",
     ];
     emit(&format!("\n{}", table(&head, rows, "")));

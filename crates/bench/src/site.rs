@@ -22,6 +22,8 @@ use crate::client::Place;
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Of the kernel's clock for what processors do: USER_HZ, which is the same on every architecture we run on.
+const TICKS_PER_SECOND: f64 = 100.0;
 /// West's tenant that is on no link.
 const OTHER_TENANT: &str = "other";
 
@@ -135,12 +137,26 @@ impl Sites {
         control::ask(&self.lab.relay.control, &slow).await.map(drop)
     }
 
-    /// The most memory that a system's mover has had, in MB.
-    pub(crate) fn mover_memory(&self, system: &str) -> anyhow::Result<f64> {
+    /// What the kernel says of a system's mover, in one of its files.
+    fn mover_file(&self, system: &str, file: &str) -> anyhow::Result<String> {
         let process = self.lab.system(system)?.process(Service::DataMover)?;
         let name = Name { pid: process.pid, started: process.started };
         ensure!(name.runs(), "the mover of {system} has ended");
-        let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid))?;
+        Ok(std::fs::read_to_string(format!("/proc/{}/{file}", process.pid))?)
+    }
+
+    /// Seconds that processors have worked for a system's mover, the kernel included.
+    pub(crate) fn mover_seconds(&self, system: &str) -> anyhow::Result<f64> {
+        let stat = self.mover_file(system, "stat")?;
+        // proc_pid_stat(5): the name, in parentheses, may hold anything; utime and stime are the 14th and 15th.
+        let fields = stat.rsplit_once(')').context("stat")?.1.split_whitespace();
+        let ticks: Vec<f64> = fields.skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+        Ok(ticks.iter().sum::<f64>() / TICKS_PER_SECOND)
+    }
+
+    /// The most memory that a system's mover has had, in MB.
+    pub(crate) fn mover_memory(&self, system: &str) -> anyhow::Result<f64> {
+        let status = self.mover_file(system, "status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
         let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kibibytes * 1024.0 / 1e6)
