@@ -19,7 +19,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::Limits;
 use super::certificate::Peer;
-use super::connection::{Connection, set_options};
+use super::connection::{Buffered, Connection, buffered, set_options};
 use super::identity::IdentityWatch;
 use super::trouble::Trouble;
 use super::verify::{HTTP2, client_config};
@@ -148,7 +148,7 @@ struct Dialer {
     contact: Arc<Contact>,
 }
 
-type Io = TokioIo<Connection<TlsStream<Stream>>>;
+type Io = TokioIo<Connection<TlsStream<Buffered>>>;
 
 impl Dialer {
     fn new(address: &str, identity: &IdentityWatch, expect: Expect, limits: &Limits, faithful: bool) -> Self {
@@ -185,14 +185,14 @@ impl Dialer {
         }
     }
 
-    async fn handshake(&self) -> Result<(Connection<TlsStream<Stream>>, Peer), Trouble> {
+    async fn handshake(&self) -> Result<(Connection<TlsStream<Buffered>>, Peer), Trouble> {
         let identity = self.identity.current().ok_or(Trouble::NoIdentity)?;
         let socket = self.reach().await?;
         let verdict = Arc::new(OnceLock::new());
         let config = client_config(&identity, self.expected(), Arc::clone(&verdict));
         let name = ServerName::try_from("peer.switchback").expect("a DNS name");
         let handshake = async {
-            let mut stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await?;
+            let mut stream = TlsConnector::from(Arc::new(config)).connect(name, buffered(socket)).await?;
             // In TLS 1.3 the client is done before the server has judged it. The server speaks
             // first (HTTP/2 settings): wait for that, and a refusal arrives here, as its alert.
             let spoke = !stream.fill_buf().await?.is_empty();

@@ -22,7 +22,7 @@ use tonic::transport::Server;
 
 use super::Limits;
 use super::certificate::Peer;
-use super::connection::{Connection, set_options};
+use super::connection::{Buffered, Connection, buffered, set_options};
 use super::identity::IdentityWatch;
 use super::trouble::Trouble;
 use super::verify::HTTP2;
@@ -108,7 +108,7 @@ async fn drained(shutdown: CancellationToken) {
     tokio::time::sleep(DRAIN_TIME).await;
 }
 
-type Admitted = Connection<TlsStream<Stream>>;
+type Admitted = Connection<TlsStream<Buffered>>;
 
 #[derive(Clone)]
 struct Door {
@@ -169,7 +169,7 @@ impl Door {
         let Some(identity) = self.identity.current() else {
             return Err(io::Error::other("own identity is not known yet"));
         };
-        let stream = TlsAcceptor::from(identity.server()).accept(socket).await?;
+        let stream = TlsAcceptor::from(identity.server()).accept(buffered(socket)).await?;
         let session = stream.get_ref().1;
         if session.alpn_protocol() != Some(HTTP2) {
             return Err(io::Error::other("peer does not speak HTTP/2"));
