@@ -33,14 +33,17 @@ mod place;
 mod uploads;
 
 /// Bytes written to a file at a time. A writer holds two of these: one filling, one on its way to the disk.
-const PIECE_BYTES: usize = 4 << 20;
+const PIECE_BYTES: usize = 2 << 20;
 
 /// Bytes of one part of an object in a bucket: the least that S3 takes, and every part but the last has just as
 /// many, which some stores that speak S3 ask for. Its 10,000 parts are ten times what a blob has at most.
 const PART_BYTES: usize = 5 << 20;
 
-/// Bytes read at a time.
-const READ_BYTES: usize = 256 << 10;
+/// Bytes read at a time: each read is a hop to another thread and back.
+const READ_BYTES: usize = 1 << 20;
+
+/// Bytes given to the reader at a time.
+const GIVEN_BYTES: usize = 256 << 10;
 
 /// Bytes that come in smaller pieces than this are copied together.
 const GATHER_BYTES: usize = 64 << 10;
@@ -253,19 +256,19 @@ impl Blobs {
     }
 }
 
-/// What comes over a network in pieces of any size, in pieces of [`READ_BYTES`].
+/// What comes over a network in pieces of any size, in pieces of [`GIVEN_BYTES`].
 fn pieces(
     stream: BoxStream<'static, object_store::Result<Bytes>>,
 ) -> impl Stream<Item = Result<Bytes>> + Send {
     let start = (stream, BytesMut::new(), false);
     futures::stream::try_unfold(start, |(mut stream, mut piece, mut is_over)| async move {
-        while piece.len() < READ_BYTES && !is_over {
+        while piece.len() < GIVEN_BYTES && !is_over {
             match stream.next().await.transpose().map_err(|error| failed("read", error))? {
                 Some(bytes) => piece.extend_from_slice(&bytes),
                 None => is_over = true,
             }
         }
-        let next = piece.split_to(piece.len().min(READ_BYTES)).freeze();
+        let next = piece.split_to(piece.len().min(GIVEN_BYTES)).freeze();
         Ok::<_, Error>((!next.is_empty()).then_some((next, (stream, piece, is_over))))
     })
 }

@@ -21,10 +21,14 @@ impl ContentHasher {
     /// Of the bytes of `object`.
     #[must_use]
     pub fn of(object: &Object) -> Self {
-        let parts = (!object.part_sizes.is_empty()).then(|| Parts {
-            part: blake3::Hasher::new(),
-            left: object.part_sizes.iter().copied().collect(),
-        });
+        Self::of_parts(&object.part_sizes)
+    }
+
+    /// Of the bytes of an object whose [`Object::part_sizes`] are these.
+    #[must_use]
+    pub fn of_parts(part_sizes: &[u64]) -> Self {
+        let parts = (!part_sizes.is_empty())
+            .then(|| Parts { part: blake3::Hasher::new(), left: part_sizes.iter().copied().collect() });
         let mut hasher = Self { whole: blake3::Hasher::new(), parts };
         hasher.end_parts();
         hasher

@@ -17,7 +17,7 @@ use std::path::Path;
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 
-use super::{READ_BYTES, failed};
+use super::{GIVEN_BYTES, READ_BYTES, failed};
 use crate::engine::sync_folder;
 use crate::error::{Error, Result};
 use crate::record::BlobId;
@@ -72,21 +72,26 @@ pub(super) fn read(
     file: std::fs::File,
     range: Range<u64>,
 ) -> impl futures::Stream<Item = Result<Bytes>> + Send + 'static {
-    futures::stream::try_unfold((Some(file), range), |(file, range)| async move {
-        let (Some(mut file), false) = (file, range.is_empty()) else { return Ok(None) };
-        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_BYTES);
-        let start = range.start;
-        let (file, piece) = blocking("read", move || {
-            let mut piece = Vec::with_capacity(length);
-            file.seek(SeekFrom::Start(start))?;
-            let read = file.by_ref().take(length as u64).read_to_end(&mut piece)?;
-            if read < length {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            Ok((file, piece))
-        })
-        .await?;
-        Ok::<_, Error>(Some((Bytes::from(piece), (Some(file), start + length as u64..range.end))))
+    futures::stream::try_unfold((Some(file), range, Bytes::new()), |(file, range, read)| async move {
+        let (file, range, mut read) = if read.is_empty() {
+            let (Some(mut file), false) = (file, range.is_empty()) else { return Ok(None) };
+            let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_BYTES);
+            let start = range.start;
+            let (file, read) = blocking("read", move || {
+                let mut read = Vec::with_capacity(length);
+                file.seek(SeekFrom::Start(start))?;
+                if file.by_ref().take(length as u64).read_to_end(&mut read)? < length {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok((file, read))
+            })
+            .await?;
+            (Some(file), start + length as u64..range.end, Bytes::from(read))
+        } else {
+            (file, range, read)
+        };
+        let given = read.split_to(read.len().min(GIVEN_BYTES));
+        Ok::<_, Error>(Some((given, (file, range, read))))
     })
 }
 
