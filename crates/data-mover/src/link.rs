@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::desired::Desired;
 use crate::flow::agree::{Directions, PeerHead};
-use crate::flow::limit::{CONTACT_TIME, LINK_BATCHES_MAX, limits};
+use crate::flow::limit::{CONTACT_TIME, LANES_MAX, LINK_BATCHES_MAX, limits};
 use crate::flow::rate::Turns;
+use crate::flow::room::Room;
 use crate::mover::now_unix_ms;
 use crate::progress::{Horizon, Meter};
 use crate::retry::Retries;
@@ -29,9 +30,12 @@ pub(crate) struct Link {
     changed: watch::Sender<u64>,
     observed: Mutex<Observed>,
     flows: Mutex<BTreeMap<ContentId, Arc<Flow>>>,
-    bulk: Mutex<Option<Dial>>,
+    /// The connection of batches, then those of lanes.
+    bulk: Mutex<[Option<Dial>; 1 + LANES_MAX]>,
     /// Batches that may be on their way besides one of each content.
     pub(crate) batches: Arc<Semaphore>,
+    /// For bodies that come.
+    pub(crate) room: Room,
     /// Whose message leaves next, and when.
     pub(crate) turns: Turns,
 }
@@ -175,6 +179,7 @@ impl Link {
             flows: Mutex::default(),
             bulk: Mutex::default(),
             batches: Arc::new(Semaphore::new(LINK_BATCHES_MAX)),
+            room: Room::default(),
             turns: Turns::default(),
             desired: watch::Sender::new(Arc::new(desired)),
         };
@@ -329,16 +334,26 @@ impl Link {
         self.changed.subscribe()
     }
 
-    /// The connection that bodies and batches travel on: apart from the heartbeats', so that a full
-    /// line delays no epoch.
+    /// The connection that batches travel on: apart from the heartbeats', so that a full line delays no
+    /// epoch.
     pub(crate) fn bulk(&self, identity: &IdentityWatch) -> Dial {
-        let mut bulk = self.bulk.lock().unwrap_or_else(PoisonError::into_inner);
-        bulk.get_or_insert_with(|| self.dial(identity)).clone()
+        self.connection(identity, 0)
     }
 
-    /// The connection failed: the next flow makes a new one.
+    /// One of the connections that large bodies travel on: apart from the batches', so that a content's
+    /// large bodies do not delay what others have.
+    pub(crate) fn lane(&self, identity: &IdentityWatch, lane: usize) -> Dial {
+        self.connection(identity, 1 + lane % LANES_MAX)
+    }
+
+    fn connection(&self, identity: &IdentityWatch, place: usize) -> Dial {
+        let mut bulk = self.bulk.lock().unwrap_or_else(PoisonError::into_inner);
+        bulk[place].get_or_insert_with(|| self.dial(identity)).clone()
+    }
+
+    /// A connection failed: the next flow makes new ones, which may take another way.
     pub(crate) fn drop_bulk(&self) {
-        self.bulk.lock().unwrap_or_else(PoisonError::into_inner).take();
+        *self.bulk.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
     }
 
     /// A connection of its own to the peer that was agreed on, and to nobody else.

@@ -8,12 +8,15 @@ use switchback_kit::world::random;
 use switchback_kit::world::time::unix_ms;
 use switchback_model::{ContentId, Epoch, FeedId, LinkId};
 use switchback_store::{Blobs, Catalogue, ContentStatus, Error as StoreError, Presence};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bell::Bells;
 use crate::desired::Desired;
 use crate::flow::agree::OwnHead;
+use crate::flow::inlet::Landings;
+use crate::flow::limit::FLUSHES_MAX;
 use crate::flow::supervisor;
 use crate::link::{Flow, Link};
 use crate::memory::Memory;
@@ -27,6 +30,10 @@ pub(crate) struct Mover {
     pub(crate) presence: Presence,
     pub(crate) scrub: Arc<Scrub>,
     pub(crate) memory: Memory,
+    /// Blobs that may be flushed at once.
+    pub(crate) flushes: Arc<Semaphore>,
+    /// Streams that are being received, for their lanes.
+    pub(crate) landings: Landings,
     pub(crate) bells: Bells,
     pub(crate) identity: IdentityWatch,
     /// Random per start: another one means that access modes must be set again.
@@ -64,6 +71,8 @@ impl Mover {
             presence,
             scrub,
             memory,
+            flushes: Arc::new(Semaphore::new(FLUSHES_MAX)),
+            landings: Landings::default(),
             bells,
             identity,
             boot_id: u64::from_be_bytes(boot_id),

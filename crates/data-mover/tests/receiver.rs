@@ -5,18 +5,20 @@ mod pair;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pair::{Card, LINK, Pair, Way};
-use switchback_kit::tls::{Expect, Limits};
+use pair::{Card, LINK, Pair, Way, flows, noise};
+use switchback_kit::tls::{Expect, IdentityWatch, Limits};
 use switchback_model::{Epoch, Hlc, Incarnation, SiteId, SystemId, Version, VersionVector};
 use switchback_proto::model::v1::Content;
+use switchback_proto::replication::v1::carry_message::Body as Carried;
 use switchback_proto::replication::v1::receiver_message::Body as Answer;
 use switchback_proto::replication::v1::refusal::Reason;
 use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
 use switchback_proto::replication::v1::sender_message::Body;
 use switchback_proto::replication::v1::{
-    Ack, Batch, Change, Hello, LinkHeader, Manifest, Noted, ReceiverMessage, Run, SenderMessage, Welcome,
+    Ack, Batch, BodyDemand, CarryAnswer, CarryMessage, Change, Chunk, Hello, LaneHello, LinkHeader, Manifest,
+    Noted, ReceiverMessage, Run, SenderMessage, Welcome,
 };
-use switchback_store::{Body as Bytes, Object, Payload, Record, RecordKey};
+use switchback_store::{BlobId, Body as Bytes, Object, Payload, Record, RecordKey, Segment};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -44,9 +46,7 @@ impl Sender {
         (read_feed_id, read_through): (u64, u64),
     ) -> (Self, Answer) {
         let (east, west) = (&pair.east, &pair.west);
-        let expect = Expect::Incarnation(SystemId(west.id), Incarnation(west.incarnation));
-        let dial =
-            switchback_kit::tls::channel(&west.line.address(), &east.identity, expect, &Limits::default());
+        let mut client = client(pair, &east.identity);
         let (messages, stream) = mpsc::channel(8);
         let header = LinkHeader {
             link_id: LINK.to_vec().into(),
@@ -68,7 +68,6 @@ impl Sender {
             read_parting: None,
         };
         messages.send(SenderMessage { body: Some(Body::Hello(hello)) }).await.unwrap();
-        let mut client = ReplicationServiceClient::new(dial.channel());
         let answers = client.send(ReceiverStream::new(stream)).await.unwrap().into_inner();
         let mut sender = Self { messages, answers };
         let answer = sender.answer().await;
@@ -83,6 +82,20 @@ impl Sender {
         self.answers.message().await.unwrap().unwrap().body.unwrap()
     }
 
+    /// The bodies that are demanded without anything more being given.
+    async fn demanded(&mut self) -> Vec<BodyDemand> {
+        // What is asked after the batch is answered after what is demanded of it.
+        self.say(Body::Manifest(Manifest::default())).await;
+        let mut bodies = Vec::new();
+        loop {
+            match self.answer().await {
+                Answer::Demand(demand) => bodies.extend(demand.bodies),
+                Answer::Missing(_) => return bodies,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     async fn batch(&mut self, number: u64, changes: Vec<Change>, through: u64) -> Ack {
         self.say(Body::Batch(Batch { number, changes, through })).await;
         match self.answer().await {
@@ -90,6 +103,63 @@ impl Sender {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// West's mover, as somebody with this certificate calls it.
+fn client(pair: &Pair, identity: &IdentityWatch) -> ReplicationServiceClient<tonic::transport::Channel> {
+    let west = &pair.west;
+    let expect = Expect::Incarnation(SystemId(west.id), Incarnation(west.incarnation));
+    let dial = switchback_kit::tls::channel(&west.line.address(), identity, expect, &Limits::default());
+    ReplicationServiceClient::new(dial.channel())
+}
+
+/// A lane of the stream with this key.
+async fn lane(
+    pair: &Pair,
+    identity: &IdentityWatch,
+    welcome: &Welcome,
+) -> (mpsc::Sender<CarryMessage>, Streaming<CarryAnswer>) {
+    let (messages, stream) = mpsc::channel(8);
+    let hello = Carried::Hello(LaneHello { lane_key: welcome.lane_key.clone() });
+    messages.send(CarryMessage { body: Some(hello) }).await.unwrap();
+    let answers = client(pair, identity).carry(ReceiverStream::new(stream)).await.unwrap().into_inner();
+    (messages, answers)
+}
+
+/// An object whose body of these bytes is to be demanded.
+fn following(sequence: u64, size: u64, content_hash: [u8; 32]) -> Change {
+    let body = Bytes::Segments(vec![Segment { blob: BlobId::random(), size }]);
+    let object = Object { size, content_hash, body, ..Object::default() };
+    let record = Record {
+        key: RecordKey::object("photos", format!("{sequence:04}")),
+        version: Version { hlc: Hlc(sequence), site: SiteId(1) },
+        replaced: VersionVector::default(),
+        absorbed: VersionVector::default(),
+        epoch: Epoch(0),
+        payload: Payload::Object(Box::new(object)),
+    };
+    Change { sequence, record: record.to_bytes(), body_follows: true }
+}
+
+/// Bodies of which not a byte will come.
+fn promised(bodies: u64, size: u64) -> Batch {
+    let change = |number: u64| {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&(size ^ number).to_be_bytes());
+        following(number, size, hash)
+    };
+    Batch { number: 1, changes: (1..=bodies).map(change).collect(), through: bodies }
+}
+
+/// A body in chunks.
+fn chunks(batch: u64, index: u32, body: &[u8]) -> Vec<Chunk> {
+    let chunk = |(place, bytes): (usize, &[u8])| Chunk {
+        batch,
+        index,
+        offset: (place * (256 << 10)) as u64,
+        bytes: bytes.to_vec().into(),
+    };
+    body.chunks(256 << 10).enumerate().map(chunk).collect()
 }
 
 /// As of a sender whose clock is a little ahead.
@@ -233,5 +303,93 @@ async fn the_certificate_says_who_speaks_for_a_link() {
     pair.east.identity = east.identity(&[&west]);
     let (_, answer) = Sender::hello_of(&pair, &content, &[], (0, 0)).await;
     assert!(matches!(answer, Answer::Welcome(_)), "{answer:?}");
+    pair.stop().await;
+}
+
+/// However many bodies are waiting, what has come and is not durable stays within the budget.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_bodies_are_demanded_than_memory_was_set_apart_for() {
+    const SIZE: u64 = 5 << 20;
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.stop().await;
+    pair.steer_west(&content, 0, Way::West).await;
+
+    let (mut sender, _) = Sender::hello(&pair, &content).await;
+    let first = noise(1, SIZE as usize);
+    let mut batch = promised(20, SIZE);
+    batch.changes[0] = following(1, SIZE, *blake3::hash(&first).as_bytes());
+    sender.say(Body::Batch(batch)).await;
+    let demanded: Vec<_> = sender.demanded().await.iter().map(|body| body.index).collect();
+    assert_eq!(demanded, (0..12).collect::<Vec<_>>(), "60 of 64 MiB");
+    for chunk in chunks(1, 0, &first) {
+        sender.say(Body::Chunk(chunk)).await;
+    }
+    match sender.answer().await {
+        Answer::Demand(demand) => assert_eq!((demand.bodies.len(), demand.bodies[0].index), (1, 12)),
+        other => panic!("{other:?}"),
+    }
+
+    let (mut sender, _) = Sender::hello(&pair, &content).await;
+    sender.say(Body::Batch(promised(20, 9 << 20))).await;
+    assert_eq!(sender.demanded().await.len(), 8, "bodies of several pieces");
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_of_one_content_do_not_hold_up_what_another_has() {
+    let mut pair = Pair::start().await;
+    let large = pair.east.tenant("large").await;
+    let small = pair.east.tenant("small").await;
+    pair.east.stop().await;
+    pair.steer_west(&small, 0, Way::West).await;
+    pair.steer_west(&large, 0, Way::West).await;
+    let mut both = flows(&pair.west, &pair.east, &large, 0, Way::West, 99);
+    both.contents.extend(flows(&pair.west, &pair.east, &small, 0, Way::West, 99).contents);
+    pair.west.mover().apply_flows(both).await.unwrap();
+
+    let (mut busy, _) = Sender::hello(&pair, &large).await;
+    busy.say(Body::Batch(promised(20, 1 << 30))).await;
+    assert!(!busy.demanded().await.is_empty(), "and then nothing comes");
+    let (mut sender, _) = Sender::hello(&pair, &small).await;
+    let body = noise(1, 100_000);
+    let changes = vec![following(1, 100_000, *blake3::hash(&body).as_bytes())];
+    sender.say(Body::Batch(Batch { number: 1, changes, through: 1 })).await;
+    assert_eq!(sender.demanded().await.len(), 1);
+    for chunk in chunks(1, 0, &body) {
+        sender.say(Body::Chunk(chunk)).await;
+    }
+    assert!(matches!(sender.answer().await, Answer::Ack(ack) if ack.cursor == 1 && ack.refused.is_empty()));
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_is_its_senders_alone_and_ends_with_its_stream() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.stop().await;
+    let east = Card::new(pair.east.id, pair.east.incarnation, pair.east.domain);
+    let west = Card::new(pair.west.id, pair.west.incarnation, pair.west.domain);
+    let third = Card::new([3; 16], pair.east.incarnation, "third.example.com");
+    pair.west.stop().await;
+    pair.west.identity = west.identity(&[&east, &third]);
+    pair.west.start().await;
+    pair.east.identity = east.identity(&[&west]);
+    pair.steer_west(&content, 0, Way::West).await;
+
+    let (mut sender, welcome) = Sender::hello(&pair, &content).await;
+    let body = noise(1, 1_000_000);
+    let changes = vec![following(1, 1_000_000, *blake3::hash(&body).as_bytes())];
+    sender.say(Body::Batch(Batch { number: 1, changes, through: 1 })).await;
+    assert_eq!(sender.demanded().await.len(), 1);
+    let (_messages, mut answers) = lane(&pair, &third.identity(&[&west]), &welcome).await;
+    assert!(answers.message().await.unwrap().is_none(), "it is shown out");
+    let (messages, mut answers) = lane(&pair, &pair.east.identity, &welcome).await;
+    for chunk in chunks(1, 0, &body) {
+        messages.send(CarryMessage { body: Some(Carried::Chunk(chunk)) }).await.unwrap();
+    }
+    assert!(matches!(sender.answer().await, Answer::Ack(ack) if ack.cursor == 1 && ack.refused.is_empty()));
+    drop(sender);
+    assert!(answers.message().await.unwrap().is_none());
     pair.stop().await;
 }

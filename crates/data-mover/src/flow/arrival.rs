@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use switchback_proto::replication::v1::RefusedChange;
 use switchback_store::{Applied, Body, Change, Record};
 
-use super::incoming::IncomingBody;
 use super::limit::{COMMIT_BYTES_MAX, COMMIT_RECORDS_MAX};
 
 /// A batch that is not being made durable yet.
@@ -15,10 +14,8 @@ pub(crate) struct Arriving {
     pub(crate) number: u64,
     pub(crate) through: u64,
     pub(crate) changes: Vec<Arrived>,
-    /// Bodies that were demanded, in the order they will come.
-    pub(crate) bodies: VecDeque<(usize, IncomingBody)>,
-    /// Bodies that came and are not durable yet: their hashes.
-    pub(crate) ending: Vec<(usize, [u8; 32])>,
+    /// Bodies that are not durable here yet, by the places of their changes: their hashes.
+    pub(crate) bodies: Vec<(u32, [u8; 32])>,
 }
 
 /// One change of it.
@@ -33,12 +30,12 @@ pub(crate) struct Arrived {
 impl Arriving {
     /// Nothing that belongs to it is on its way any more.
     fn is_whole(&self) -> bool {
-        self.bodies.is_empty() && self.ending.is_empty()
+        self.bodies.is_empty()
     }
 
     /// A body of these bytes is on its way.
     pub(crate) fn awaits(&self, hash: &[u8; 32]) -> bool {
-        self.bodies.iter().any(|(_, body)| body.is_of(hash)) || self.ending.iter().any(|(_, of)| of == hash)
+        self.bodies.iter().any(|(_, of)| of == hash)
     }
 }
 
@@ -179,12 +176,12 @@ mod tests {
     #[test]
     fn whole_batches_go_together_and_one_that_waits_holds_back_those_behind_it() {
         let mut waiting = batch(3, 1, None);
-        waiting.ending.push((0, [7; 32]));
+        waiting.bodies.push((0, [7; 32]));
         let mut arriving = VecDeque::from([batch(1, 2, None), batch(2, 1, None), waiting, batch(4, 1, None)]);
         let (group, changes) = Group::gather(&mut arriving).unwrap();
         assert_eq!((numbers(&group), changes.len(), group.through), (vec![1, 2], 3, 20));
         assert!(Group::gather(&mut arriving).is_none());
-        arriving[0].ending.clear();
+        arriving[0].bodies.clear();
         let (group, _) = Group::gather(&mut arriving).unwrap();
         assert_eq!(numbers(&group), [3, 4]);
     }

@@ -2,12 +2,13 @@
 //! compared with the content hash before anything names them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use switchback_model::ContentId;
 use switchback_proto::mover::record::v1::{Partial, PartialBlob};
-use switchback_proto::replication::v1::{Demand, ReceiverMessage, receiver_message};
+use switchback_proto::replication::v1::{Chunk, Demand, ReceiverMessage, receiver_message};
 use switchback_store::{BlobId, BlobWriter, ContentHasher, Object, Segment};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -51,11 +52,23 @@ impl Alive {
     }
 }
 
+/// What became of a body.
+pub(crate) enum Outcome {
+    /// It is durable, in these blobs.
+    Durable(Vec<Segment>),
+    /// Its bytes are not those of its hash; what was written is given up.
+    Damaged,
+    /// No more of it comes. What is durable stays, to be resumed.
+    Withdrawn,
+}
+
 /// One body of a batch.
 pub(crate) struct IncomingBody {
     content: ContentId,
     hash: [u8; 32],
     size: u64,
+    /// As in the object.
+    part_sizes: Vec<u64>,
     offset: u64,
     written: Vec<Segment>,
     /// Pieces that came after those written and are being made durable.
@@ -65,8 +78,6 @@ pub(crate) struct IncomingBody {
     noting: Option<JoinHandle<Result<(), switchback_kit::durable::Error>>>,
     left: VecDeque<(BlobId, u64)>,
     writer: Option<BlobWriter>,
-    /// Absent after a resumption: the bytes before it are read back at the end.
-    hasher: Option<Box<ContentHasher>>,
     /// Until when its blobs are promised; none before [`lease`].
     lease: Option<i64>,
     /// False when another body of the same bytes is already remembered as partial.
@@ -78,6 +89,14 @@ struct Ending {
     blob: BlobId,
     size: u64,
     done: JoinHandle<switchback_store::Result<Segment>>,
+}
+
+/// The oldest piece, when it is durable; for ever when there is none. It stays when this is dropped.
+async fn durable(ending: &mut VecDeque<Ending>) -> Result<Segment, Error> {
+    let Some(oldest) = ending.front_mut() else { return std::future::pending().await };
+    let done = (&mut oldest.done).await;
+    ending.pop_front();
+    Ok(done.map_err(|_| switchback_store::Error::Poisoned)??)
 }
 
 /// Promises the blobs of those bodies that begin anew, all in one commit: nothing is written to a blob
@@ -120,13 +139,13 @@ impl IncomingBody {
             content,
             hash: object.content_hash,
             size: object.size,
+            part_sizes: object.part_sizes.clone(),
             offset: 0,
             written: Vec::new(),
             ending: VecDeque::new(),
             noting: None,
             left: plan_pieces(object.size).into_iter().map(|size| (BlobId::random(), size)).collect(),
             writer: None,
-            hasher: Some(Box::new(ContentHasher::of(object))),
             lease: None,
             remembered,
         }
@@ -145,8 +164,8 @@ impl IncomingBody {
             content,
             hash: object.content_hash,
             size: object.size,
+            part_sizes: object.part_sizes.clone(),
             offset: written.iter().map(|segment| segment.size).sum(),
-            hasher: written.is_empty().then(|| Box::new(ContentHasher::of(object))),
             written,
             ending: VecDeque::new(),
             noting: None,
@@ -157,32 +176,67 @@ impl IncomingBody {
         }
     }
 
-    /// True for a body of these bytes.
-    pub(crate) fn is_of(&self, hash: &[u8; 32]) -> bool {
-        self.hash == *hash
-    }
-
     /// Bytes that are durable or were taken.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    pub(crate) fn is_whole(&self) -> bool {
-        self.offset == self.size
+    /// Bytes that are to come.
+    pub(crate) fn left(&self) -> u64 {
+        self.size - self.offset
     }
 
-    /// Bytes that came and are not durable yet.
-    pub(crate) fn unflushed(&self) -> u64 {
-        self.ending.iter().map(|piece| piece.size).sum()
+    /// Of all of it.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
+    /// Takes the chunks as they come until the body is whole, and waits until it is durable. A body that
+    /// was resumed is read back to be hashed, because the chunks are not all of it.
+    pub(crate) async fn receive(
+        mut self,
+        mover: &Mover,
+        mut chunks: mpsc::Receiver<Chunk>,
+        alive: &Alive,
+    ) -> Result<Outcome, Error> {
+        let mut hasher = Box::new(ContentHasher::of_parts(&self.part_sizes));
+        let is_fresh = self.written.is_empty();
+        while self.offset < self.size {
+            tokio::select! {
+                biased;
+                piece = durable(&mut self.ending) => {
+                    self.written.push(piece?);
+                    self.note(mover).await?;
+                }
+                chunk = chunks.recv() => {
+                    let Some(chunk) = chunk else { return self.leave(mover).await };
+                    if is_fresh {
+                        hasher.update(&chunk.bytes);
+                    }
+                    self.write(mover, chunk.offset, chunk.bytes).await?;
+                }
+            }
+        }
+        while !self.ending.is_empty() {
+            self.await_piece().await?;
+        }
+        // A note that came later than the record would stay.
+        self.await_note().await?;
+        if !is_fresh {
+            self.read_back(mover, &mut hasher, alive).await?;
+        }
+        let is_sound = hasher.finish() == self.hash;
+        if !is_sound {
+            self.give_up(mover).await?;
+            return Ok(Outcome::Damaged);
+        }
+        Ok(Outcome::Durable(self.written))
     }
 
     /// Takes the next bytes; waits for the disk when it falls behind.
-    pub(crate) async fn write(&mut self, mover: &Mover, offset: u64, mut bytes: Bytes) -> Result<(), Error> {
+    async fn write(&mut self, mover: &Mover, offset: u64, mut bytes: Bytes) -> Result<(), Error> {
         if offset != self.offset || bytes.len() as u64 > self.size - self.offset {
             return Err(Error::OutOfOrder);
-        }
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&bytes);
         }
         while !bytes.is_empty() {
             let (blob, size) = *self.left.front().ok_or(Error::OutOfOrder)?;
@@ -202,15 +256,14 @@ impl IncomingBody {
     async fn end_piece(&mut self, mover: &Mover) -> Result<(), Error> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
         let Some((blob, size)) = self.left.pop_front() else { return Ok(()) };
-        self.ending.push_back(Ending { blob, size, done: tokio::spawn(writer.finish()) });
+        let flushes = Arc::clone(&mover.flushes);
+        let done = tokio::spawn(async move {
+            let _flush = flushes.acquire().await;
+            writer.finish().await
+        });
+        self.ending.push_back(Ending { blob, size, done });
         if self.ending.len() >= PIECES_ENDING_MAX {
             self.await_piece().await?;
-        }
-        while self.ending.front().is_some_and(|piece| piece.done.is_finished()) {
-            self.await_piece().await?;
-        }
-        // A body of one piece has nothing to resume.
-        if self.remembered && self.written.len() + self.ending.len() + self.left.len() > 1 {
             self.note(mover).await?;
         }
         Ok(())
@@ -218,14 +271,19 @@ impl IncomingBody {
 
     /// Waits until the oldest piece is durable.
     async fn await_piece(&mut self) -> Result<(), Error> {
-        if let Some(piece) = self.ending.pop_front() {
-            self.written.push(piece.done.await.map_err(|_| switchback_store::Error::Poisoned)??);
+        if !self.ending.is_empty() {
+            self.written.push(durable(&mut self.ending).await?);
         }
         Ok(())
     }
 
     /// Notes what is written, unless the note before is still being made.
     async fn note(&mut self, mover: &Mover) -> Result<(), Error> {
+        // A body of one piece has nothing to resume.
+        let has_parts = self.written.len() + self.ending.len() + self.left.len() > 1;
+        if !self.remembered || !has_parts {
+            return Ok(());
+        }
         if self.written.is_empty() || self.noting.as_ref().is_some_and(|noting| !noting.is_finished()) {
             return Ok(());
         }
@@ -254,49 +312,38 @@ impl IncomingBody {
         Partial { blobs, written, leased_unix_ms: self.lease.unwrap_or_default() }
     }
 
-    /// Compares the whole body with its hash, and waits until it is durable. None: it is damaged, and
-    /// what was written is given up. A body that was resumed is read back, into `fresh`; meanwhile the
-    /// sender hears from us now and then.
-    pub(crate) async fn verify(
-        mut self,
-        mover: &Mover,
-        fresh: ContentHasher,
-        alive: &Alive,
-    ) -> Result<Option<Vec<Segment>>, Error> {
+    /// No more comes: what came whole is durable and noted before this returns. What nobody will go on with is
+    /// given up now, and not when its lease ends.
+    async fn leave(mut self, mover: &Mover) -> Result<Outcome, Error> {
         while !self.ending.is_empty() {
             self.await_piece().await?;
         }
-        // A note that came later than the record would stay.
         self.await_note().await?;
-        let hasher = match self.hasher.take() {
-            Some(hasher) => hasher,
-            None => {
-                let mut hasher = Box::new(fresh);
-                for segment in &self.written {
-                    alive.tell().await;
-                    let mut bytes = mover.blobs.read(segment.blob, 0..segment.size).await?;
-                    while let Some(piece) = bytes.next().await {
-                        hasher.update(&piece?);
-                    }
-                }
-                hasher
-            }
-        };
-        let is_sound = hasher.finish() == self.hash;
-        if !is_sound {
+        if !self.remembered {
+            self.writer = None;
             self.give_up(mover).await?;
-            return Ok(None);
+            return Ok(Outcome::Withdrawn);
         }
-        Ok(Some(self.written))
+        self.note(mover).await?;
+        self.await_note().await?;
+        Ok(Outcome::Withdrawn)
     }
 
-    /// Gives up a body of which no more comes.
-    pub(crate) async fn abandon(mut self, mover: &Mover) -> Result<(), Error> {
-        while !self.ending.is_empty() {
-            self.await_piece().await?;
+    /// Hashes what is durable; meanwhile the sender hears from us now and then.
+    async fn read_back(
+        &mut self,
+        mover: &Mover,
+        hasher: &mut ContentHasher,
+        alive: &Alive,
+    ) -> Result<(), Error> {
+        for segment in &self.written {
+            alive.tell().await;
+            let mut bytes = mover.blobs.read(segment.blob, 0..segment.size).await?;
+            while let Some(piece) = bytes.next().await {
+                hasher.update(&piece?);
+            }
         }
-        self.await_note().await?;
-        self.give_up(mover).await
+        Ok(())
     }
 
     /// Forgets the body and lets its blobs be swept.

@@ -43,25 +43,40 @@ pub(crate) const LINK_BATCHES_MAX: usize = 128;
 pub(crate) const COMMIT_RECORDS_MAX: usize = BATCH_RECORDS_MAX;
 pub(crate) const COMMIT_BYTES_MAX: u64 = 4 << 20;
 
+/// Connections of one link on which bodies travel, beside the one for batches; and streams of one flow on
+/// them. Two keep two cores busy at either end, and four are what a far line needs that is shared fairly
+/// by connection.
+pub(crate) const LANES_MAX: usize = 4;
+
+/// A body goes by a lane if it has so many bytes left.
+pub(crate) const LANE_BYTES_MIN: u64 = 1 << 20;
+
 /// Bytes on their way on one connection between movers, and on one of its streams: the window of
 /// batches fits into a stream's.
 const STREAM_BYTES: u32 = 20 << 20;
 const CONNECTION_BYTES: u32 = 64 << 20;
 
+/// A chunk and what says whose it is: one frame.
+const FRAME_BYTES: u32 = (256 + 4) << 10;
+
 /// Of the connections between movers.
 pub(crate) fn limits() -> Limits {
     Limits {
+        frame_bytes: FRAME_BYTES,
         stream_window_bytes: STREAM_BYTES,
         connection_window_bytes: CONNECTION_BYTES,
         ..Limits::default()
     }
 }
 
-/// Bytes of one chunk of a body; equal to the frame, see the facts on gRPC.
+/// Bytes of one chunk of a body; with its header a frame, see the facts on gRPC.
 pub(crate) const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// Chunks of a body that are read before they are sent.
 pub(crate) const CHUNKS_AHEAD: usize = 4;
+
+/// Bodies of one flow that are read before they are sent, the one that is being sent included.
+pub(crate) const BODIES_AHEAD: usize = 4;
 
 /// Messages between a flow and its stream: two chunks, one on its way and one ready.
 pub(crate) const QUEUE: usize = 2;
@@ -69,14 +84,29 @@ pub(crate) const QUEUE: usize = 2;
 /// A receiver cuts a body into blobs of at least this size and resumes after the last whole one.
 pub(crate) const PIECE_BYTES_MIN: u64 = 8 << 20;
 
-/// Pieces of one body that are being made durable while the next one comes: the disk is kept busy, and
-/// a piece is at most 8 MiB of memory.
+/// Pieces of one body that are being made durable while the next one comes: the disk is kept busy.
 pub(crate) const PIECES_ENDING_MAX: usize = 3;
 
-/// Bodies that have come whole and are being made durable, of one flow, and their bytes that are not yet:
-/// many flushes at once cost a disk little more than one. With more the stream waits.
-pub(crate) const ENDING_MAX: usize = 32;
-pub(crate) const ENDING_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of bodies of one piece that a receiver has demanded and that are not durable yet, of one link:
+/// 1 Gb/s over half a second, or what a disk takes in a tenth of one.
+pub(crate) const BODIES_BYTES_MAX: u64 = 64 << 20;
+
+/// Bodies of several pieces that are demanded and not durable yet, of one link. In memory is a few MiB of
+/// each: chunks that wait, and what its blobs' writers hold.
+pub(crate) const LARGE_BODIES_MAX: usize = 8;
+
+/// Chunks of one body between the stream and the task that hashes and writes them.
+pub(crate) const CHUNKS_WAITING: usize = 4;
+
+/// Blobs that are being flushed at once, of one system: many flushes at once cost a disk little more than
+/// one, and each is a thread.
+pub(crate) const FLUSHES_MAX: usize = 32;
+
+/// A stream that ended makes durable what came on it, for so long: less than a mover's drain.
+pub(crate) const LEAVING_TIME: Duration = Duration::from_millis(1_500);
+
+/// A receiver with bodies that wait for their turn says that it lives this often.
+pub(crate) const ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Blobs of one body: what is known of a partial body must stay a small record.
 pub(crate) const PIECES_MAX: u64 = 1_000;

@@ -35,14 +35,23 @@ impl OutgoingBody {
         Self { batch, index, offset, end, left, reading: None }
     }
 
-    /// The next chunk; none when the body has been sent.
-    pub(crate) async fn next(&mut self, blobs: &Blobs) -> Result<Option<Chunk>> {
-        let reading = self.reading.get_or_insert_with(|| {
+    /// Bytes that have not left.
+    pub(crate) fn left(&self) -> u64 {
+        self.end.saturating_sub(self.offset)
+    }
+
+    /// Begins to read, if that was not done.
+    pub(crate) fn read_ahead(&mut self, blobs: &Blobs) -> &mut mpsc::Receiver<Result<Bytes>> {
+        self.reading.get_or_insert_with(|| {
             let (chunks, reading) = mpsc::channel(CHUNKS_AHEAD);
             tokio::spawn(read(blobs.clone(), std::mem::take(&mut self.left), chunks));
             reading
-        });
-        let Some(bytes) = reading.recv().await.transpose()? else {
+        })
+    }
+
+    /// The next chunk; none when the body has been sent.
+    pub(crate) async fn next(&mut self, blobs: &Blobs) -> Result<Option<Chunk>> {
+        let Some(bytes) = self.read_ahead(blobs).recv().await.transpose()? else {
             // A reader that ended early has failed.
             return if self.offset < self.end { Err(Error::Poisoned) } else { Ok(None) };
         };

@@ -7,7 +7,8 @@
 //! The limit is a token bucket that may be overdrawn by a message: who asks does not know yet how long
 //! the message is, and a batch is never cut. On the average the rate is kept whatever the messages are.
 //!
-//! Turns are only taken where they are waited for. With a limit, contents are *fair* by start-time fair
+//! A flow's stream and its lanes ask each for themselves, and count as one. Turns are only taken where they
+//! are waited for. With a limit, contents are *fair* by start-time fair
 //! queueing (Goyal, Vin and Cheng 1996): who has sent least since it last had nothing to send is next.
 //! With *oldest first* the content that is furthest behind goes first also where there is no limit.
 
@@ -16,7 +17,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use switchback_model::{Priority, Rate};
-use switchback_proto::replication::v1::SenderMessage;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{Permit, Sender};
@@ -50,6 +50,7 @@ pub(crate) struct Turns {
 pub(crate) struct Turn {
     link: Arc<Link>,
     number: u64,
+    has_work: bool,
     is_charged: bool,
 }
 
@@ -67,24 +68,31 @@ impl Turns {
 impl Turn {
     pub(crate) fn new(link: Arc<Link>) -> Self {
         let number = link.turns.state().enter(Instant::now());
-        Self { link, number, is_charged: false }
+        Self { link, number, has_work: false, is_charged: false }
+    }
+
+    /// Another sender in the same place: together they have what one of them would have.
+    pub(crate) fn beside(&self) -> Self {
+        self.link.turns.state().join(self.number);
+        Self { link: Arc::clone(&self.link), number: self.number, has_work: false, is_charged: false }
     }
 
     /// There is something to send, and everything from before `as_of` (Unix ms) is on the other side;
     /// `None`: there is nothing.
-    pub(crate) fn wants(&self, as_of: Option<i64>) {
+    pub(crate) fn wants(&mut self, as_of: Option<i64>) {
+        let had_work = std::mem::replace(&mut self.has_work, as_of.is_some());
         let turns = &self.link.turns;
-        if turns.state().wants(Instant::now(), self.number, as_of) {
+        if turns.state().wants(Instant::now(), self.number, had_work, as_of) {
             turns.look_again();
         }
     }
 
     /// Waits until a message may leave; `is_free`: one that nothing holds back.
-    pub(crate) async fn take<'a>(
+    pub(crate) async fn take<'a, M>(
         &mut self,
-        outbound: &'a Sender<SenderMessage>,
+        outbound: &'a Sender<M>,
         is_free: bool,
-    ) -> Result<Permit<'a, SenderMessage>, SendError<()>> {
+    ) -> Result<Permit<'a, M>, SendError<()>> {
         // The line first: who cannot send anyhow is not waited for.
         let permit = outbound.reserve().await?;
         if !is_free {
@@ -106,6 +114,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.sent(0);
+        self.wants(None);
         self.link.turns.state().leave(self.number);
         self.link.turns.look_again();
     }
@@ -173,12 +182,15 @@ struct State {
     round: f64,
 }
 
-/// One sender.
+/// One sender, or several in one place.
 #[derive(Debug)]
 struct Asking {
-    /// Unix ms; `None` while it has nothing to send.
+    senders: usize,
+    /// Of them, those that have something to send, and those that wait.
+    with_work: usize,
+    waiting: usize,
+    /// Unix ms; `None` while they have nothing to send.
     as_of: Option<i64>,
-    is_waiting: bool,
     /// Bytes that it has sent, not less than the others when it had nothing to send.
     sent: f64,
     /// When it last sent, or began to want to.
@@ -188,27 +200,42 @@ struct Asking {
 impl State {
     fn enter(&mut self, now: Instant) -> u64 {
         self.last += 1;
-        let asking = Asking { as_of: None, is_waiting: false, sent: self.round, moved: now };
+        let asking =
+            Asking { senders: 1, with_work: 0, waiting: 0, as_of: None, sent: self.round, moved: now };
         self.senders.insert(self.last, asking);
         self.last
     }
 
+    fn join(&mut self, number: u64) {
+        if let Some(asking) = self.senders.get_mut(&number) {
+            asking.senders += 1;
+        }
+    }
+
     fn leave(&mut self, number: u64) {
-        self.senders.remove(&number);
+        let Some(asking) = self.senders.get_mut(&number) else { return };
+        asking.senders -= 1;
+        if asking.senders == 0 {
+            self.senders.remove(&number);
+        }
     }
 
     /// True when somebody may have waited for this.
-    fn wants(&mut self, now: Instant, number: u64, as_of: Option<i64>) -> bool {
+    fn wants(&mut self, now: Instant, number: u64, had_work: bool, as_of: Option<i64>) -> bool {
         let Some(asking) = self.senders.get_mut(&number) else { return false };
         if as_of.is_some() && asking.as_of.is_none() {
             asking.moved = now;
         }
+        asking.with_work += usize::from(as_of.is_some());
+        asking.with_work -= usize::from(had_work);
+        // What the others of this place have is as old as they said.
+        let as_of = if asking.with_work == 0 { None } else { as_of.or(asking.as_of) };
         std::mem::replace(&mut asking.as_of, as_of) != as_of
     }
 
     fn wait(&mut self, number: u64, is_waiting: bool) {
         if let Some(asking) = self.senders.get_mut(&number) {
-            asking.is_waiting = is_waiting;
+            asking.waiting = if is_waiting { asking.waiting + 1 } else { asking.waiting - 1 };
             asking.sent = asking.sent.max(self.round);
         }
     }
@@ -242,7 +269,7 @@ impl State {
             place(**other, asking).zip(own).is_some_and(|(theirs, own)| theirs < own)
         });
         let waits = before.filter_map(|(_, asking)| {
-            if asking.is_waiting {
+            if asking.waiting > 0 {
                 return Some(None);
             }
             let idle = now.saturating_duration_since(asking.moved);
@@ -254,7 +281,7 @@ impl State {
     /// Somebody who waits has sent less.
     fn fairer(&self, number: u64) -> Option<Verdict> {
         let own = self.senders.get(&number)?.sent;
-        let waiting = self.senders.iter().filter(|(_, asking)| asking.is_waiting);
+        let waiting = self.senders.iter().filter(|(_, asking)| asking.waiting > 0);
         let mut before =
             waiting.filter(|(other, asking)| asking.sent.total_cmp(&own).then((*other).cmp(&number)).is_lt());
         before.next().map(|_| Verdict::Wait(None))

@@ -2,8 +2,8 @@
 //!
 //! Batches are applied in their order, with the cursor in the same durable commit, and only then
 //! acknowledged. The stream is read on while the disk works: what came during one commit goes into
-//! the next, and bodies are made durable several at a time. While refused changes are not yet on the sender's durable retry list, the cursor
-//! stands still: a crash on either side then loses none of them.
+//! the next, and bodies are made durable several at a time, aside. While refused changes are not yet on
+//! the sender's durable retry list, the cursor stands still: a crash on either side then loses none of them.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -15,25 +15,28 @@ use switchback_proto::replication::v1::receiver_message::Body as Answer;
 use switchback_proto::replication::v1::refusal::Reason;
 use switchback_proto::replication::v1::sender_message::Body;
 use switchback_proto::replication::v1::{
-    Ack, Batch, BodyDemand, Chunk, Demand, Hello, Manifest, ReceiverMessage, Refusal, SenderMessage, Welcome,
+    Ack, Batch, Chunk, Demand, Hello, Manifest, ReceiverMessage, Refusal, SenderMessage, Welcome,
 };
-use switchback_store::{Body as StoreBody, Change, ContentHasher, Cursor, Receipt, Record, Segment, Sender};
+use switchback_store::{Body as StoreBody, Change, ContentHasher, Cursor, Receipt, Record, Sender};
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use super::arrival::{Arrived, Arriving, Group};
+use super::demand::{Bodies, Come, Step, Wanted};
 use super::exchange::{find_link, obey, refusal};
 use super::feed::blocking;
-use super::incoming::{self, Alive, IncomingBody, MISMATCH};
-use super::limit::{ENDING_BYTES_MAX, ENDING_MAX, HELLO_TIME, WINDOW_BATCHES};
+use super::incoming::{self, IncomingBody, MISMATCH, Outcome};
+use super::inlet::Open;
+use super::limit::{ALIVE_INTERVAL, HELLO_TIME, LANES_MAX, WINDOW_BATCHES};
+use super::room::Place;
 use crate::convert::{
     content_from_wire, digest_to_wire, lineage_from_wire, parting_from_wire, parting_to_wire,
 };
 use crate::link::{Flow, Link};
 use crate::mover::Mover;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,7 @@ pub(crate) async fn serve(
     let hello = tokio::time::timeout(HELLO_TIME, inbound.message()).await;
     let Ok(Ok(Some(SenderMessage { body: Some(Body::Hello(hello)) }))) = hello else { return };
     let header = hello.header.clone().unwrap_or_default();
+    let mut bodies = None;
     let ended = match welcome(&mover, &peer, &hello, &answers).await {
         Ok((mut receiver, welcome)) => {
             let ended = receiver.run(&mut inbound, welcome).await;
@@ -69,19 +73,26 @@ pub(crate) async fn serve(
             };
             receiver.flow.state().receiving_trouble = trouble;
             mover.bells.ring_status();
+            bodies = Some(receiver.bodies);
             ended
         }
         Err(ended) => ended,
     };
     let refusal = match ended {
-        Ended::Closed => return,
-        Ended::Refused(refusal) => refusal,
+        Ended::Closed => None,
+        Ended::Refused(refusal) => Some(refusal),
         Ended::Protocol(_) | Ended::Body(_) | Ended::Store(_) => {
             tracing::debug!(error = words(&ended), "receiving flow ended");
-            refusal(&header, Reason::Trouble, &words(&ended))
+            Some(refusal(&header, Reason::Trouble, &words(&ended)))
         }
     };
-    let _ = answers.send(ReceiverMessage { body: Some(Answer::Refusal(refusal)) }).await;
+    if let Some(refusal) = refusal {
+        let _ = answers.send(ReceiverMessage { body: Some(Answer::Refusal(refusal)) }).await;
+    }
+    drop(answers);
+    if let Some(mut bodies) = bodies {
+        bodies.leave().await;
+    }
 }
 
 fn words(ended: &Ended) -> String {
@@ -149,6 +160,7 @@ async fn welcome(
     let stop = CancellationToken::new();
     // The sender dialled again: what it had before is over.
     std::mem::replace(&mut flow.state().receiver, stop.clone()).cancel();
+    let open = Open::new(mover, peer, &flow);
     let parting = status.peer_parting(feed, &lineage);
     let sender = link.desired().sender(feed, lineage, local_parting);
     let welcome = Welcome {
@@ -159,7 +171,10 @@ async fn welcome(
         clock: mover.catalogue.clock()?.0,
         parting: parting.map(parting_to_wire),
         batches_max: u32::try_from(WINDOW_BATCHES).unwrap_or(u32::MAX),
+        lanes_max: u32::try_from(LANES_MAX).unwrap_or(u32::MAX),
+        lane_key: open.key.clone(),
     };
+    let bodies = Bodies::new(mover, &link, answers, open);
     let receiver = Receiver {
         mover: Arc::clone(mover),
         link,
@@ -169,8 +184,7 @@ async fn welcome(
         content: content.id,
         arriving: VecDeque::new(),
         committing: None,
-        ending: JoinSet::new(),
-        unflushed: 0,
+        bodies,
         not_noted: BTreeSet::new(),
         through: cursor,
         answers: answers.clone(),
@@ -196,10 +210,8 @@ struct Receiver {
     arriving: VecDeque<Arriving>,
     /// The batches that are being made durable. What comes meanwhile waits and goes together.
     committing: Option<Committing>,
-    /// Bodies that came and are being made durable.
-    ending: JoinSet<Ending>,
-    /// Their bytes that are not durable yet, at most.
-    unflushed: u64,
+    /// Bodies that they need.
+    bodies: Bodies,
     /// Batches with refused changes that the sender has not noted yet.
     not_noted: BTreeSet<u64>,
     /// How far the feed has been given and applied, whether or not the cursor may follow.
@@ -212,10 +224,6 @@ struct Committing {
     group: Group,
     done: BoxFuture<'static, switchback_store::Result<Receipt>>,
 }
-
-/// What came of a body: its batch, its change, the bytes that were not durable yet, and where it is; `None`
-/// if it is damaged.
-type Ending = (u64, usize, u64, Result<Option<Vec<Segment>>, incoming::Error>);
 
 impl Receiver {
     async fn run(&mut self, inbound: &mut Streaming<SenderMessage>, welcome: Welcome) -> Ended {
@@ -233,6 +241,8 @@ impl Receiver {
 
     async fn receive(&mut self, inbound: &mut Streaming<SenderMessage>) -> Ended {
         let mut desired = self.link.watch_desired();
+        let mut alive = tokio::time::interval(ALIVE_INTERVAL);
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let done = tokio::select! {
                 biased;
@@ -247,8 +257,12 @@ impl Receiver {
                     return Ended::Refused(refusal(&header, Reason::NotReceiving, text));
                 }
                 receipt = durable(&mut self.committing) => self.committed(receipt).await,
-                Some(ending) = self.ending.join_next() => self.body_ended(ending),
-                message = inbound.message(), if self.has_room() => {
+                step = self.bodies.next() => match step {
+                    Step::Place(place) => self.demand(place).await,
+                    Step::Come(come) => self.body_ended(come),
+                },
+                _ = alive.tick() => self.tell_alive().await,
+                message = inbound.message() => {
                     let Ok(Some(SenderMessage { body: Some(body) })) = message else { return Ended::Closed };
                     self.take(body).await
                 }
@@ -260,11 +274,6 @@ impl Receiver {
         }
     }
 
-    /// The disk keeps up with what comes.
-    fn has_room(&self) -> bool {
-        self.ending.len() < ENDING_MAX && self.unflushed < ENDING_BYTES_MAX
-    }
-
     async fn take(&mut self, body: Body) -> Result<(), Ended> {
         match body {
             Body::Batch(batch) => self.batch(batch).await,
@@ -274,8 +283,8 @@ impl Receiver {
                 let index = failed.index as usize;
                 let change = arriving.changes.get_mut(index).ok_or(Ended::Protocol("no such change"))?;
                 change.withdrawn = true;
-                // What came of it stays, to be resumed.
-                arriving.bodies.retain(|(wanted, _)| *wanted != index);
+                arriving.bodies.retain(|(wanted, _)| *wanted != failed.index);
+                self.bodies.withdraw(failed.batch, failed.index);
                 Ok(())
             }
             Body::Noted(noted) => {
@@ -313,12 +322,14 @@ impl Receiver {
             return Err(Ended::Protocol("more batches than the window holds"));
         }
         let mut arriving = Arriving { number: batch.number, through: batch.through, ..Arriving::default() };
-        for (index, change) in batch.changes.into_iter().enumerate() {
+        let mut wanted = Vec::new();
+        for (index, change) in (0..).zip(batch.changes) {
             let mut record = Record::from_bytes(&change.record)?;
             let mut refused = None;
             if change.body_follows {
                 if let Some(body) = self.body(&arriving, &mut record)? {
-                    arriving.bodies.push_back((index, body));
+                    arriving.bodies.push((index, body.hash()));
+                    wanted.push(Wanted { batch: batch.number, index, body });
                 }
             } else if !is_sound_inline(&record) {
                 refused = Some(MISMATCH.to_owned());
@@ -326,18 +337,25 @@ impl Receiver {
             let change = Change { sequence: change.sequence, record };
             arriving.changes.push(Arrived { change, refused, withdrawn: false });
         }
-        incoming::lease(&self.mover, arriving.bodies.iter_mut().map(|(_, body)| body)).await?;
-        let demand = |(index, body): &(usize, IncomingBody)| BodyDemand {
-            index: u32::try_from(*index).unwrap_or(u32::MAX),
-            offset: body.offset(),
-        };
-        let bodies: Vec<_> = arriving.bodies.iter().map(demand).collect();
-        if !bodies.is_empty() {
-            self.say(Answer::Demand(Demand { batch: batch.number, bodies })).await?;
-        }
+        incoming::lease(&self.mover, wanted.iter_mut().map(|wanted| &mut wanted.body)).await?;
         self.arriving.push_back(arriving);
-        self.end_bodies(self.arriving.len() - 1);
+        self.bodies.want(wanted);
         Ok(())
+    }
+
+    async fn demand(&mut self, place: Place) -> Result<(), Ended> {
+        for demand in self.bodies.demand(place) {
+            self.say(Answer::Demand(demand)).await?;
+        }
+        Ok(())
+    }
+
+    /// While bodies wait for their place, the sender hears of us.
+    async fn tell_alive(&mut self) -> Result<(), Ended> {
+        match self.bodies.waiting() {
+            Some(batch) => self.say(Answer::Demand(Demand { batch, bodies: Vec::new() })).await,
+            None => Ok(()),
+        }
     }
 
     /// Where the body of a record comes from: none when it is here already, under the same key.
@@ -358,47 +376,23 @@ impl Receiver {
     }
 
     async fn chunk(&mut self, chunk: Chunk) -> Result<(), Ended> {
-        let mover = Arc::clone(&self.mover);
-        let (index, length) = (chunk.index as usize, chunk.bytes.len() as u64);
-        let place = self.arriving.iter().position(|arriving| arriving.number == chunk.batch);
-        let place = place.ok_or(Ended::Protocol("no such batch"))?;
-        let body = self.arriving[place].bodies.front_mut();
-        let body = body.filter(|(wanted, _)| *wanted == index).map(|(_, body)| body);
-        let body = body.ok_or(Ended::Protocol("a chunk that was not demanded"))?;
-        body.write(&mover, chunk.offset, chunk.bytes).await?;
-        self.flow.state().received.add(Instant::now(), 0, length);
-        self.end_bodies(place);
-        Ok(())
+        let given = self.bodies.give(chunk).await;
+        given.map_err(|_| Ended::Protocol("a chunk that was not demanded"))
     }
 
-    /// Judges the bodies of a batch that are whole, and makes them durable, while others come.
-    fn end_bodies(&mut self, place: usize) {
-        let arriving = &mut self.arriving[place];
-        while arriving.bodies.front().is_some_and(|(_, body)| body.is_whole()) {
-            let Some((index, body)) = arriving.bodies.pop_front() else { break };
-            let Some(object) = arriving.changes[index].change.record.as_object() else { continue };
-            let (mover, number, unflushed) = (Arc::clone(&self.mover), arriving.number, body.unflushed());
-            let alive = Alive { answers: self.answers.clone(), batch: number };
-            let hasher = ContentHasher::of(object);
-            arriving.ending.push((index, object.content_hash));
-            self.unflushed += unflushed;
-            self.ending.spawn(async move {
-                (number, index, unflushed, Box::pin(body.verify(&mover, hasher, &alive)).await)
-            });
-        }
-    }
-
-    fn body_ended(&mut self, ending: Result<Ending, JoinError>) -> Result<(), Ended> {
-        let (number, index, unflushed, body) = ending.map_err(|_| switchback_store::Error::Poisoned)?;
-        self.unflushed -= unflushed;
-        let body = body?;
-        let arriving = self.find(number)?;
-        arriving.ending.retain(|(ended, _)| *ended != index);
-        let arrived = &mut arriving.changes[index];
-        match (body, arrived.change.record.as_object_mut()) {
-            (Some(segments), Some(object)) => object.body = StoreBody::Segments(segments),
-            (Some(_), None) => {}
-            (None, _) => arrived.refused = Some(MISMATCH.into()),
+    fn body_ended(&mut self, come: Result<Come, JoinError>) -> Result<(), Ended> {
+        let Come { batch, index, outcome } = come.map_err(|_| switchback_store::Error::Poisoned)?;
+        let (segments, reason) = match outcome? {
+            Outcome::Durable(segments) => (segments, None),
+            Outcome::Damaged => (Vec::new(), Some(MISMATCH.to_owned())),
+            Outcome::Withdrawn => return Ok(()),
+        };
+        let arriving = self.find(batch)?;
+        arriving.bodies.retain(|(ended, _)| *ended != index);
+        let arrived = &mut arriving.changes[index as usize];
+        arrived.refused = reason;
+        if let Some(object) = arrived.change.record.as_object_mut() {
+            object.body = StoreBody::Segments(segments);
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! The sending end of one content's stream.
 //!
-//! What leaves, in this order: answers that the receiver waits for, bodies that it demanded, and
-//! then, while the window is open, the next batch: retries whose time has come, what a comparison
-//! found, configuration ahead of everything, the feed. A flow with nothing to do waits for the
-//! content's bell.
+//! What leaves, in this order: answers that the receiver waits for, small bodies that it demanded (large
+//! ones leave by [`Lanes`], beside the stream), and then, while the window is open, the next batch:
+//! retries whose time has come, what a comparison found, configuration ahead of everything, the feed. A
+//! flow with nothing to do waits for the content's bell.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use super::compare::{Comparison, Next};
 use super::feed::{Draft, Reader, by_key};
 use super::incoming::MISMATCH;
 use super::key::KeyHash;
-use super::limit::{BATCH_RECORDS_MAX, DIFFERENCE_TIME, REPAIR_INTERVAL, STALL_TIME};
+use super::lane::{self, Event, Lanes};
+use super::limit::{BATCH_RECORDS_MAX, BODIES_AHEAD, DIFFERENCE_TIME, REPAIR_INTERVAL, STALL_TIME};
 use super::outgoing::OutgoingBody;
 use super::rate::Turn;
 use super::sender::{Ended, is_differing, is_ready, refused, words};
@@ -58,6 +59,7 @@ pub(crate) struct Session<'a> {
     /// Answers that the receiver waits for.
     answers: VecDeque<Body>,
     bodies: VecDeque<OutgoingBody>,
+    lanes: Lanes,
     /// The content may hold something that was not read yet.
     may_have_more: bool,
     /// The receiver's cursor as it was last noted in the store.
@@ -107,6 +109,7 @@ impl<'a> Session<'a> {
             comparison: None,
             answers: VecDeque::new(),
             bodies: VecDeque::new(),
+            lanes: Lanes::new(mover, link, flow, welcome),
             may_have_more: true,
             noted: (welcome.cursor, Instant::now()),
             cursor: welcome.cursor,
@@ -160,7 +163,8 @@ impl<'a> Session<'a> {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
             let outbound = self.outbound.clone();
-            self.turn.wants(self.has_work().then(|| self.flow.state().horizon.as_of()));
+            let as_of = self.has_work().then(|| self.flow.state().horizon.as_of());
+            self.turn.wants(as_of);
             let is_awaited = !self.answers.is_empty();
             tokio::select! {
                 biased;
@@ -172,6 +176,7 @@ impl<'a> Session<'a> {
                     Ok(None) => return Err("the other system's mover ended the stream".into()),
                     Err(status) => return Err(explain(&status)),
                 },
+                event = self.lanes.event() => self.hear(event).await?,
                 _ = look.tick() => if !self.look().await? { return Ok(()) },
                 permit = self.turn.take(&outbound, is_awaited), if self.has_work() => {
                     let permit = permit.map_err(|_| "the stream was closed".to_owned())?;
@@ -211,9 +216,10 @@ impl<'a> Session<'a> {
         if !is_ready(self.link, self.flow) {
             return Ok(false);
         }
-        let waits_for_answer = !self.window.is_empty() && self.bodies.is_empty();
+        let waits_for_answer = !self.window.is_empty() && self.bodies.is_empty() && !self.lanes.are_busy();
         // A body that took long, or was held by the schedule, left no time for an answer before its end.
-        if waits_for_answer && self.last_answer.max(self.last_sent).elapsed() > STALL_TIME {
+        let last_sent = self.lanes.last_sent().map_or(self.last_sent, |sent| sent.max(self.last_sent));
+        if waits_for_answer && self.last_answer.max(last_sent).elapsed() > STALL_TIME {
             self.link.drop_bulk();
             return Err("the other system does not acknowledge; trying again on a new connection".into());
         }
@@ -252,14 +258,24 @@ impl<'a> Session<'a> {
     fn demanded(&mut self, demand: &Demand) -> Result<(), Ended> {
         for wanted in &demand.bodies {
             let change = self.window.change(demand.batch, wanted.index).map_err(words)?;
-            self.bodies.push_back(OutgoingBody::new(
-                demand.batch,
-                wanted.index,
-                &change.segments,
-                wanted.offset,
-            ));
+            let body = OutgoingBody::new(demand.batch, wanted.index, &change.segments, wanted.offset);
+            self.bodies.extend(self.lanes.take(body, &self.turn));
         }
         Ok(())
+    }
+
+    async fn hear(&mut self, event: Event) -> Result<(), Ended> {
+        match event {
+            Event::Unreadable(batch, index, reason) => {
+                let failed = self.body_failed(batch, index, &reason).await?;
+                self.answers.push_back(failed);
+                Ok(())
+            }
+            Event::Broken(reason) => {
+                self.link.drop_bulk();
+                Err(reason)
+            }
+        }
     }
 
     async fn acknowledged(&mut self, ack: Ack) -> Result<(), Ended> {
@@ -344,17 +360,25 @@ impl<'a> Session<'a> {
         if let Some(answer) = self.answers.pop_front() {
             return Ok(Some(answer));
         }
+        // The disk is ahead of the line, from one body to the next, too.
+        for body in self.bodies.iter_mut().take(BODIES_AHEAD) {
+            body.read_ahead(&self.mover.blobs);
+        }
         if let Some(body) = self.bodies.front_mut() {
             match body.next(&self.mover.blobs).await {
                 Ok(Some(chunk)) => {
-                    self.flow.state().sent.add(Instant::now(), 0, chunk.bytes.len() as u64);
+                    lane::leaves(self.flow, &chunk);
                     return Ok(Some(Body::Chunk(chunk)));
                 }
                 Ok(None) => {
                     self.bodies.pop_front();
                     return Ok(None);
                 }
-                Err(error) => return self.body_failed(&words(error)).await.map(Some),
+                Err(error) => {
+                    let (batch, index) = (body.batch, body.index);
+                    self.bodies.pop_front();
+                    return self.body_failed(batch, index, &words(error)).await.map(Some);
+                }
             }
         }
         if !self.is_open() {
@@ -364,11 +388,10 @@ impl<'a> Session<'a> {
     }
 
     /// A body of ours cannot be read: the change goes to the retry list, the rest goes on.
-    async fn body_failed(&mut self, reason: &str) -> Result<Body, Ended> {
+    async fn body_failed(&mut self, batch: u64, index: u32, reason: &str) -> Result<Body, Ended> {
         // A folder that is gone says nothing of this body, or of the ones after it.
         self.mover.presence.check().map_err(words)?;
-        let body = self.bodies.pop_front().ok_or("no body is being sent")?;
-        let change = self.window.change(body.batch, body.index).map_err(words)?;
+        let change = self.window.change(batch, index).map_err(words)?;
         change.failed = true;
         self.mover.scrub.suspect(self.flow.content.id, change.key.clone());
         let failure = Failure {
@@ -377,7 +400,7 @@ impl<'a> Session<'a> {
             reason: format!("cannot be read here: {reason}"),
         };
         self.fail(&[failure]).await?;
-        Ok(Body::BodyFailed(BodyFailed { batch: body.batch, index: body.index }))
+        Ok(Body::BodyFailed(BodyFailed { batch, index }))
     }
 
     async fn next_batch(&mut self) -> Result<Option<Body>, Ended> {

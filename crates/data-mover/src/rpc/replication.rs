@@ -6,8 +6,8 @@ use std::sync::Arc;
 use switchback_kit::tls::Peer;
 use switchback_proto::replication::v1::replication_service_server::ReplicationService;
 use switchback_proto::replication::v1::{
-    ExchangeMessage, FetchBodyRequest, FetchBodyResponse, ListMissingRequest, ListMissingResponse,
-    ReceiverMessage, SenderMessage,
+    CarryAnswer, CarryMessage, ExchangeMessage, FetchBodyRequest, FetchBodyResponse, ListMissingRequest,
+    ListMissingResponse, ReceiverMessage, SenderMessage,
 };
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::pending;
 use crate::flow::limit::{QUEUE, WINDOW_BATCHES};
-use crate::flow::{exchange, receiver};
+use crate::flow::{exchange, inlet, receiver};
 use crate::mover::Mover;
 use crate::scrub::serve;
 
@@ -40,6 +40,7 @@ impl ReplicationService for ReplicationRpc {
     type ExchangeStream = Messages<ExchangeMessage>;
     type SendStream = Messages<ReceiverMessage>;
     type FetchBodyStream = Messages<FetchBodyResponse>;
+    type CarryStream = Messages<CarryAnswer>;
 
     async fn exchange(
         &self,
@@ -61,6 +62,17 @@ impl ReplicationService for ReplicationRpc {
         let (messages, outbound) = mpsc::channel(WINDOW_BATCHES + 1);
         let serve = receiver::serve(Arc::clone(&self.0), peer, request.into_inner(), messages);
         self.0.tasks.spawn(serve);
+        Ok(Response::new(stream(outbound)))
+    }
+
+    async fn carry(
+        &self,
+        request: Request<Streaming<CarryMessage>>,
+    ) -> Result<Response<Self::CarryStream>, Status> {
+        let peer = peer_of(&request)?;
+        let (answers, outbound) = mpsc::channel(QUEUE);
+        let carry = inlet::carry(Arc::clone(&self.0), peer, request.into_inner(), answers);
+        self.0.tasks.spawn(carry);
         Ok(Response::new(stream(outbound)))
     }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
-use switchback_proto::replication::v1::{FetchBodyRequest, FetchBodyResponse};
+use switchback_proto::replication::v1::{Chunk, FetchBodyRequest, FetchBodyResponse};
 use switchback_store::{Body, ContentHasher, Object, StoredBody};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
 use crate::flow::exchange::header;
-use crate::flow::incoming::{self, Alive, IncomingBody};
+use crate::flow::incoming::{self, Alive, IncomingBody, Outcome};
 use crate::flow::key::to_wire;
-use crate::flow::limit::{CONTACT_TIME, MESSAGE_BYTES_MAX, STALL_TIME};
+use crate::flow::limit::{CHUNKS_AHEAD, CONTACT_TIME, MESSAGE_BYTES_MAX, STALL_TIME};
 use crate::link::Link;
 use crate::mover::Mover;
 
@@ -125,29 +125,36 @@ async fn take_blobs(
     link: &Link,
     body: &StoredBody,
 ) -> Result<Body, Failed> {
-    // Not remembered: a flow may be bringing the same bytes, and one blob has one writer.
+    // Not remembered: a flow may be bringing the same bytes, and one blob has one writer. What does not
+    // come whole is given up: the next attempt makes other blobs.
     let mut incoming = IncomingBody::begin(mover, body.content, &body.object, false)?;
     incoming::lease(mover, std::iter::once(&mut incoming)).await?;
-    let came = fill(mover, pieces, link, &mut incoming).await;
-    if came.is_ok() && incoming.is_whole() {
-        // It begins anew, so nothing is read back, and nobody has to be told meanwhile.
-        let alive = Alive { answers: mpsc::channel(1).0, batch: 0 };
-        let verified = incoming.verify(mover, ContentHasher::of(&body.object), &alive).await?;
-        return verified.map(Body::Segments).ok_or_else(damaged_on_the_way);
+    let (give, chunks) = mpsc::channel(CHUNKS_AHEAD);
+    // It begins anew, so nothing is read back, and nobody has to be told meanwhile.
+    let alive = Alive { answers: mpsc::channel(1).0, batch: 0 };
+    let (came, received) =
+        tokio::join!(fill(pieces, link, give), Box::pin(incoming.receive(mover, chunks, &alive)));
+    match received? {
+        Outcome::Durable(segments) => Ok(Body::Segments(segments)),
+        // The other system may have said that its own bytes are damaged, behind the last of them.
+        Outcome::Damaged | Outcome::Withdrawn => came.and_then(|()| Err(damaged_on_the_way())),
     }
-    // Its blobs are not kept for as long as their lease: the next attempt makes others.
-    incoming.abandon(mover).await?;
-    came.and_then(|()| Err(damaged_on_the_way()))
 }
 
 async fn fill(
-    mover: &Mover,
     mut pieces: Streaming<FetchBodyResponse>,
     link: &Link,
-    incoming: &mut IncomingBody,
+    chunks: mpsc::Sender<Chunk>,
 ) -> Result<(), Failed> {
-    while let Some(piece) = next(&mut pieces, link).await? {
-        incoming.write(mover, incoming.offset(), piece).await?;
+    let mut offset = 0;
+    while let Some(bytes) = next(&mut pieces, link).await? {
+        let length = bytes.len() as u64;
+        let chunk = Chunk { offset, bytes, ..Chunk::default() };
+        // Whoever takes no more has its own reason.
+        if chunks.send(chunk).await.is_err() {
+            return Ok(());
+        }
+        offset += length;
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 //! number of bytes.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,6 +19,11 @@ struct Inner {
     is_cut: watch::Sender<bool>,
     carried: AtomicU64,
     break_at: AtomicU64,
+    /// The first connection that has carried so many bytes ends.
+    end_one_at: AtomicU64,
+    one_ended: watch::Sender<bool>,
+    /// Bytes that each connection has carried to the system.
+    connections: Mutex<Vec<u64>>,
 }
 
 impl Line {
@@ -30,6 +35,9 @@ impl Line {
             is_cut: watch::Sender::new(false),
             carried: 0.into(),
             break_at: u64::MAX.into(),
+            end_one_at: u64::MAX.into(),
+            one_ended: watch::Sender::new(false),
+            connections: Mutex::default(),
         }));
         tokio::spawn(line.clone().accept(listener));
         line
@@ -62,6 +70,20 @@ impl Line {
         self.0.break_at.store(self.carried() + bytes, Ordering::SeqCst);
     }
 
+    /// Ends the first connection that has carried so many bytes, and no other.
+    pub fn end_one_after(&self, bytes: u64) {
+        self.0.end_one_at.store(bytes, Ordering::SeqCst);
+    }
+
+    pub async fn until_one_ended(&self) {
+        self.0.one_ended.subscribe().wait_for(|ended| *ended).await.unwrap();
+    }
+
+    /// Connections that have carried so many bytes.
+    pub fn connections_over(&self, bytes: u64) -> usize {
+        self.0.connections.lock().unwrap().iter().filter(|carried| **carried > bytes).count()
+    }
+
     pub async fn until_cut(&self) {
         self.0.is_cut.subscribe().wait_for(|is_cut| *is_cut).await.unwrap();
     }
@@ -87,19 +109,33 @@ impl Line {
         let (from_caller, to_caller) = caller.into_split();
         let (from_called, to_called) = called.into_split();
         let mut is_cut = self.0.is_cut.subscribe();
+        let place = {
+            let mut connections = self.0.connections.lock().unwrap();
+            connections.push(0);
+            connections.len() - 1
+        };
         tokio::select! {
             _ = is_cut.wait_for(|is_cut| *is_cut) => {}
-            () = self.pump(from_caller, to_called, true) => {}
-            () = self.pump(from_called, to_caller, false) => {}
+            () = self.pump(from_caller, to_called, Some(place)) => {}
+            () = self.pump(from_called, to_caller, None) => {}
         }
     }
 
-    async fn pump(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, counted: bool) {
+    async fn pump(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, counted: Option<usize>) {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(length) = from.read(&mut buffer).await
             && length > 0
         {
-            if counted {
+            if let Some(place) = counted {
+                let of_this = {
+                    let mut connections = self.0.connections.lock().unwrap();
+                    connections[place] += length as u64;
+                    connections[place]
+                };
+                let is_due = of_this > self.0.end_one_at.load(Ordering::SeqCst);
+                if is_due && !self.0.one_ended.send_replace(true) {
+                    return;
+                }
                 let carried = self.0.carried.fetch_add(length as u64, Ordering::SeqCst) + length as u64;
                 if carried > self.0.break_at.load(Ordering::SeqCst) {
                     self.cut();

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use switchback_model::Epoch;
-use switchback_proto::replication::v1::Chunk;
 use switchback_proto::replication::v1::sender_message::Body;
+use switchback_proto::replication::v1::{Chunk, SenderMessage};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ impl Crowd {
 
     fn join(&mut self, as_of: i64) {
         let number = self.state.enter(self.now);
-        self.state.wants(self.now, number, Some(as_of));
+        self.state.wants(self.now, number, false, Some(as_of));
         self.state.wait(number, true);
         self.senders.push(number);
     }
@@ -36,11 +36,12 @@ impl Crowd {
     /// Who is next, by its place, and sends so many bytes; time passes until then.
     fn next(&mut self, rate: Rate, priority: Priority, bytes: u64) -> usize {
         for _ in 0..1_000 {
-            let waiting = |(_, number): &(usize, &u64)| self.state.senders[number].is_waiting;
+            let waiting = |(_, number): &(usize, &u64)| self.state.senders[number].waiting > 0;
             let waiting: Vec<_> = self.senders.iter().enumerate().filter(waiting).collect();
             for (place, number) in waiting {
                 if self.state.judge(self.now, rate, priority, *number) == Verdict::Next {
                     self.state.settle(self.now, *number, bytes);
+                    self.state.wait(*number, false);
                     self.state.wait(*number, true);
                     return place;
                 }
@@ -73,6 +74,25 @@ fn fair_turns_give_each_the_same_bytes_and_nobody_waits_for_much() {
 }
 
 #[test]
+fn those_in_one_place_have_together_what_one_has() {
+    let mut crowd = Crowd::new(&[0, 0]);
+    // A lane of the first.
+    let first = crowd.senders[0];
+    crowd.state.join(first);
+    crowd.state.wants(crowd.now, first, false, Some(0));
+    crowd.state.wait(first, true);
+    crowd.senders.push(first);
+    let turns: Vec<usize> = (0..300).map(|_| crowd.next(LIMITED, Priority::Fair, 100_000)).collect();
+    let second = turns.iter().filter(|turn| **turn == 1).count();
+    assert!((145..=155).contains(&second), "{second} of 300");
+    assert!(!crowd.state.wants(crowd.now, first, true, None), "the other one still has something");
+    crowd.state.leave(first);
+    assert!(crowd.state.wants(crowd.now, first, true, None));
+    crowd.state.leave(first);
+    assert!(!crowd.state.senders.contains_key(&first));
+}
+
+#[test]
 fn the_content_that_is_furthest_behind_goes_first_with_a_limit_and_without() {
     for rate in [LIMITED, Rate::Unlimited] {
         let mut crowd = Crowd::new(&[3_000, 1_000, 2_000]);
@@ -81,7 +101,7 @@ fn the_content_that_is_furthest_behind_goes_first_with_a_limit_and_without() {
         }
         // It has nothing left, or is as far as the others.
         let second = crowd.senders[1];
-        crowd.state.wants(crowd.now, second, None);
+        crowd.state.wants(crowd.now, second, true, None);
         crowd.state.wait(second, false);
         assert_eq!(crowd.next(rate, Priority::OldestFirst, 200_000), 2);
     }
