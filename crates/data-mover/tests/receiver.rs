@@ -321,12 +321,12 @@ async fn no_more_bodies_are_demanded_than_memory_was_set_apart_for() {
     batch.changes[0] = following(1, SIZE, *blake3::hash(&first).as_bytes());
     sender.say(Body::Batch(batch)).await;
     let demanded: Vec<_> = sender.demanded().await.iter().map(|body| body.index).collect();
-    assert_eq!(demanded, (0..12).collect::<Vec<_>>(), "60 of 64 MiB");
+    assert_eq!(demanded, (0..6).collect::<Vec<_>>(), "30 of 32 MiB");
     for chunk in chunks(1, 0, &first) {
         sender.say(Body::Chunk(chunk)).await;
     }
     match sender.answer().await {
-        Answer::Demand(demand) => assert_eq!((demand.bodies.len(), demand.bodies[0].index), (1, 12)),
+        Answer::Demand(demand) => assert_eq!((demand.bodies.len(), demand.bodies[0].index), (1, 6)),
         other => panic!("{other:?}"),
     }
 

@@ -78,10 +78,12 @@ impl Lanes {
         }
         let bodies = self.queue.push(body);
         if bodies > self.running.len() && self.running.len() < self.lanes_max {
+            // Contents with one large body each do not all take the same connection.
+            let place = usize::from(self.flow.content.id.0[0]) + self.running.len();
             let lane = Lane {
                 blobs: self.mover.blobs.clone(),
                 flow: Arc::clone(&self.flow),
-                dial: self.link.lane(&self.mover.identity, self.running.len()),
+                dial: self.link.lane(&self.mover.identity, place),
                 key: self.key.clone(),
                 queue: Arc::clone(&self.queue),
                 told: self.told.clone(),

@@ -88,8 +88,8 @@ pub(crate) const PIECE_BYTES_MIN: u64 = 8 << 20;
 pub(crate) const PIECES_ENDING_MAX: usize = 3;
 
 /// Bytes of bodies of one piece that a receiver has demanded and that are not durable yet, of one link:
-/// 1 Gb/s over half a second, or what a disk takes in a tenth of one.
-pub(crate) const BODIES_BYTES_MAX: u64 = 64 << 20;
+/// 1 Gb/s over a quarter of a second. They may all be in memory, if the disk is behind.
+pub(crate) const BODIES_BYTES_MAX: u64 = 32 << 20;
 
 /// Bodies of several pieces that are demanded and not durable yet, of one link. In memory is a few MiB of
 /// each: chunks that wait, and what its blobs' writers hold.
