@@ -390,6 +390,21 @@ impl BlobWriter {
         }
         Ok(Segment { blob: self.blob, size: self.size })
     }
+
+    /// As [`finish`](Self::finish), of bytes that nobody here is about to read: the machine need not keep
+    /// them in memory. What a copy leaves there drives out what is read, and to find ever more room for it
+    /// can cost more than all else: most of a receiver's time was seen to go there on a virtual machine.
+    pub async fn finish_unread(self) -> Result<Segment> {
+        let home = self.blobs.home.clone();
+        let segment = self.finish().await?;
+        match home {
+            // Only a hint: the blob is durable.
+            Home::Folder(root) => folder::forget(file(&root, segment.blob)).await,
+            #[cfg(feature = "cloud")]
+            Home::Bucket(_) => {}
+        }
+        Ok(segment)
+    }
 }
 
 impl Drop for BlobWriter {

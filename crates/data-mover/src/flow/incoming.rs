@@ -259,7 +259,7 @@ impl IncomingBody {
         let flushes = Arc::clone(&mover.flushes);
         let done = tokio::spawn(async move {
             let _flush = flushes.acquire().await;
-            writer.finish().await
+            writer.finish_unread().await
         });
         self.ending.push_back(Ending { blob, size, done });
         if self.ending.len() >= PIECES_ENDING_MAX {

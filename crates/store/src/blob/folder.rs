@@ -12,9 +12,10 @@
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use object_store::local::LocalFileSystem;
 
 use super::{GIVEN_BYTES, READ_BYTES, failed};
@@ -93,6 +94,15 @@ pub(super) fn read(
         let given = read.split_to(read.len().min(GIVEN_BYTES));
         Ok::<_, Error>(Some((given, (file, range, read))))
     })
+}
+
+/// Lets the machine forget what it remembers of a file that is durable.
+pub(super) async fn forget(file: PathBuf) {
+    let forget = move || {
+        let file = std::fs::File::open(file)?;
+        Ok(posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
+    };
+    let _ = blocking("forget", forget).await;
 }
 
 /// Runs `work` where blocking is allowed.
