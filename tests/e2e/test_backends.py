@@ -171,7 +171,8 @@ def kept_in(lab, system, backend, **changes):
 
 
 def files(lab, system):
-    return [path for path in Path(f"{lab.dir}/{system}/data/blobs").rglob("*") if path.is_file()]
+    # Beside the blobs the folder has a file that says whose it is.
+    return [path for path in Path(f"{lab.dir}/{system}/data/blobs").glob("*/*") if path.is_file()]
 
 
 def body(name, size):
