@@ -1,4 +1,5 @@
-//! A plain S3 client that streams bodies both ways: one connection, no retries, no DNS.
+//! A plain S3 client that streams bodies both ways: one connection, unless the server ends it with its answer; no
+//! retries, no DNS.
 
 use std::time::Duration;
 
@@ -6,8 +7,8 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use http::header::{CONTENT_LENGTH, HOST};
-use http::{Method, Request};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use http::{Method, Request, Version};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -37,6 +38,8 @@ pub(crate) struct Client {
     credentials: Credentials,
     host: String,
     connection: SendRequest<Body>,
+    /// The server ends the connection behind its answer.
+    is_last: bool,
 }
 
 impl Client {
@@ -46,12 +49,8 @@ impl Client {
             .context("address the bucket")?;
         let credentials = Credentials::new(place.access_key.as_str(), place.secret_key.as_str());
         let host = place.url.strip_prefix("http://").context("only http")?.to_owned();
-        let stream = TcpStream::connect(&host).await.with_context(|| format!("connect to {host}"))?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // Its end shows at the sender.
-        tokio::spawn(connection);
-        Ok(Self { bucket, credentials, host, connection: sender })
+        let connection = connect(&host).await?;
+        Ok(Self { bucket, credentials, host, connection, is_last: false })
     }
 
     /// Makes the bucket.
@@ -94,9 +93,14 @@ impl Client {
             .header(HOST, &self.host)
             .header(CONTENT_LENGTH, size)
             .body(StreamBody::new(body.map(|piece| Ok(Frame::data(piece))).boxed()))?;
+        if self.is_last {
+            self.connection = connect(&self.host).await?;
+        }
         self.connection.ready().await?;
         let answer = self.connection.send_request(request).await?;
         let status = answer.status();
+        let ends = answer.headers().get(CONNECTION).is_some_and(|value| value.as_bytes() == b"close");
+        self.is_last = ends || answer.version() == Version::HTTP_10;
         let mut body = answer.into_body();
         if !status.is_success() {
             let text = body.collect().await?.to_bytes();
@@ -109,4 +113,13 @@ impl Client {
         }
         Ok(())
     }
+}
+
+async fn connect(host: &str) -> anyhow::Result<SendRequest<Body>> {
+    let stream = TcpStream::connect(host).await.with_context(|| format!("connect to {host}"))?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    // Its end shows at the sender.
+    tokio::spawn(connection);
+    Ok(sender)
 }
