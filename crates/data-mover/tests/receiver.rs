@@ -283,18 +283,24 @@ async fn a_sender_of_an_older_epoch_is_told_the_newer_one_and_gives_nothing() {
     pair.stop().await;
 }
 
-/// A third system, which west trusts for another link's sake, says that it is east.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_certificate_says_who_speaks_for_a_link() {
-    let mut pair = Pair::start().await;
-    let content = pair.east.tenant("acme").await;
-    pair.east.stop().await;
+/// West trusts east, and a third system for another link's sake.
+async fn trust_a_third(pair: &mut Pair) -> [Card; 3] {
     let east = Card::new(pair.east.id, pair.east.incarnation, pair.east.domain);
     let west = Card::new(pair.west.id, pair.west.incarnation, pair.west.domain);
     let third = Card::new([3; 16], pair.east.incarnation, "third.example.com");
     pair.west.stop().await;
     pair.west.identity = west.identity(&[&east, &third]);
     pair.west.start().await;
+    [east, west, third]
+}
+
+/// A third system, which west trusts for another link's sake, says that it is east.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_certificate_says_who_speaks_for_a_link() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.stop().await;
+    let [east, west, third] = trust_a_third(&mut pair).await;
     pair.steer_west(&content, 0, Way::West).await;
 
     pair.east.identity = third.identity(&[&west]);
@@ -368,12 +374,7 @@ async fn a_lane_is_its_senders_alone_and_ends_with_its_stream() {
     let mut pair = Pair::start().await;
     let content = pair.east.tenant("acme").await;
     pair.east.stop().await;
-    let east = Card::new(pair.east.id, pair.east.incarnation, pair.east.domain);
-    let west = Card::new(pair.west.id, pair.west.incarnation, pair.west.domain);
-    let third = Card::new([3; 16], pair.east.incarnation, "third.example.com");
-    pair.west.stop().await;
-    pair.west.identity = west.identity(&[&east, &third]);
-    pair.west.start().await;
+    let [east, west, third] = trust_a_third(&mut pair).await;
     pair.east.identity = east.identity(&[&west]);
     pair.steer_west(&content, 0, Way::West).await;
 

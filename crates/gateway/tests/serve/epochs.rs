@@ -15,29 +15,13 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use super::fake::Commits;
+use super::fake::{Commits, not_called};
 use super::{Answer, SIGNED, Site, bind, keys};
 
 type Told<T> = Result<Response<T>, Status>;
 
 /// A link manager that tells of one link, in this epoch.
 struct Links(watch::Receiver<u64>);
-
-/// Methods that no gateway calls, in the form that the attribute below leaves alone.
-macro_rules! not_called {
-    ($($name:ident: $request:ty => $response:ty;)*) => {
-        $(fn $name<'life0, 'async_trait>(
-            &'life0 self,
-            _: Request<$request>,
-        ) -> Pin<Box<dyn Future<Output = Told<$response>> + Send + 'async_trait>>
-        where
-            'life0: 'async_trait,
-            Self: 'async_trait,
-        {
-            Box::pin(async { Err(Status::unimplemented(stringify!($name))) })
-        })*
-    };
-}
 
 #[tonic::async_trait]
 impl LinkService for Links {

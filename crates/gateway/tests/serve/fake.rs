@@ -85,7 +85,7 @@ macro_rules! not_called {
         $(fn $name<'life0, 'async_trait>(
             &'life0 self,
             _: Request<$request>,
-        ) -> Pin<Box<dyn Future<Output = Answer<$response>> + Send + 'async_trait>>
+        ) -> Pin<Box<dyn Future<Output = Result<Response<$response>, Status>> + Send + 'async_trait>>
         where
             'life0: 'async_trait,
             Self: 'async_trait,
@@ -94,6 +94,7 @@ macro_rules! not_called {
         })*
     };
 }
+pub(crate) use not_called;
 
 #[tonic::async_trait]
 impl StoreService for FakeStore {
