@@ -216,7 +216,7 @@ pub(crate) fn blob_failed(error: switchback_store::Error) -> S3Error {
         return storage_full();
     }
     tracing::error!(error = chain(&error), "blob storage failed");
-    if is_damage(&error) {
+    if error.is_damage() {
         return unavailable(
             "the object's bytes are damaged on this system, which looks for another copy; try again",
         );
@@ -228,12 +228,6 @@ pub(crate) fn blob_failed(error: switchback_store::Error) -> S3Error {
         }
         error => S3Error::internal_error(error),
     }
-}
-
-/// The bytes are not whole: another copy may be.
-fn is_damage(error: &switchback_store::Error) -> bool {
-    use switchback_store::Error;
-    matches!(error, Error::Damaged | Error::Corrupt { .. } | Error::NoSuchBlob(_))
 }
 
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -258,6 +258,12 @@ impl ReadOnly {
 }
 
 impl Error {
+    /// True if it says of the bytes of a body that they are not whole here: another copy may be.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged | Self::Corrupt { .. } | Self::NoSuchBlob(_))
+    }
+
     /// A failure of the engine in `operation`.
     pub(crate) fn engine(
         operation: &'static str,

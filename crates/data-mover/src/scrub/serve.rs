@@ -68,7 +68,7 @@ async fn give(mover: &Mover, body: &StoredBody, pieces: &mpsc::Sender<Result<Fet
         Ok(false) => return,
         Ok(true) => damaged(mover, body),
         Err(error) => match mover.presence.check() {
-            Ok(()) if is_damage(&error) => damaged(mover, body),
+            Ok(()) if error.is_damage() => damaged(mover, body),
             Ok(()) => {
                 // The machine's trouble or the disk's: whoever looks at it can tell.
                 mover.scrub.suspect(body.content, body.key.clone());
@@ -84,10 +84,6 @@ async fn give(mover: &Mover, body: &StoredBody, pieces: &mpsc::Sender<Result<Fet
 fn damaged(mover: &Mover, body: &StoredBody) -> Status {
     mover.scrub.suspect(body.content, body.key.clone());
     Status::data_loss("the copy here is damaged")
-}
-
-fn is_damage(error: &StoreError) -> bool {
-    matches!(error, StoreError::NoSuchBlob(_) | StoreError::Corrupt { .. })
 }
 
 /// False: whoever asked takes no more.
