@@ -29,6 +29,7 @@ mod connector;
 mod folder;
 #[cfg_attr(not(feature = "cloud"), allow(dead_code, reason = "nothing opens a bucket then"))]
 mod place;
+mod staging;
 #[cfg(feature = "cloud")]
 mod uploads;
 
@@ -157,6 +158,15 @@ impl Blobs {
             Home::Folder(_) => Location::from_iter(names),
             #[cfg(feature = "cloud")]
             Home::Bucket(bucket) => bucket.location(names),
+        }
+    }
+
+    /// Begins a blob of several pieces.
+    async fn begin(&self, blob: BlobId) -> object_store::Result<Box<dyn MultipartUpload>> {
+        match &self.home {
+            Home::Folder(root) => Ok(Box::new(staging::Staging::begin(file(root, blob)).await?)),
+            #[cfg(feature = "cloud")]
+            Home::Bucket(_) => self.store.put_multipart(&self.location(blob)).await,
         }
     }
 
@@ -357,7 +367,7 @@ impl BlobWriter {
             Some(upload) => upload,
             None => {
                 self.blobs.verify().await?;
-                let begun = self.blobs.store.put_multipart(&self.blobs.location(self.blob)).await;
+                let begun = self.blobs.begin(self.blob).await;
                 self.upload.insert(begun.map_err(|error| failed("create", error))?)
             }
         };

@@ -1,8 +1,8 @@
 //! Blobs as files of a folder.
 //!
-//! `object_store` writes them, and with `with_fsync(true)` flushes a file before it is renamed into place and
-//! the folder after (seen with strace, and in its source: `finish_staged_rename`), for single puts and for
-//! multipart uploads; so a finished blob is durable, and an unfinished one has no name.
+//! Those of one piece `object_store` writes, and with `with_fsync(true)` flushes a file before it is renamed into
+//! place and the folder after (seen with strace, and in its source: `finish_staged_rename`); larger ones are written
+//! by [`staging`](super::staging), to the same end: a finished blob is durable, and an unfinished one has no name.
 //!
 //! Reads do not use its stream, which hops to a blocking thread for every 8 KiB: the file is read
 //! here, in larger pieces.

@@ -41,7 +41,8 @@ fn bytes_read_back_in_any_range_small_or_large() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path()).unwrap();
-        for size in [0usize, 1, 300_000, 4 << 20, (9 << 20) + 17] {
+        // The last is flushed twice while it comes.
+        for size in [0usize, 1, 300_000, 4 << 20, (9 << 20) + 17, (35 << 20) + 1] {
             let bytes: Vec<u8> = (0..size).map(|at| (at * 31 % 251) as u8).collect();
             let blob = BlobId::random();
             let segment = write(&blobs, blob, &bytes).await;
@@ -81,6 +82,23 @@ fn an_unfinished_blob_has_no_name() {
         let mut writer = blobs.writer(blob);
         writer.write(Bytes::from(vec![1; 5 << 20])).await.unwrap();
         drop(writer);
+        assert!(matches!(read(&blobs, blob, 0..1).await, Err(Error::NoSuchBlob(_))));
+    });
+}
+
+#[test]
+fn a_blob_whose_file_vanished_while_it_was_written_is_not_finished() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let blob = BlobId::random();
+        let mut writer = blobs.writer(blob);
+        writer.write(Bytes::from(vec![1; 5 << 20])).await.unwrap();
+        let shard = folder.path().join(format!("{:02x}", blob.as_bytes()[0]));
+        let files: Vec<_> = std::fs::read_dir(shard).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        std::fs::remove_file(&files[0]).unwrap();
+        assert!(matches!(writer.finish().await, Err(Error::Blob { .. })));
         assert!(matches!(read(&blobs, blob, 0..1).await, Err(Error::NoSuchBlob(_))));
     });
 }
