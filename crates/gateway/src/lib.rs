@@ -92,6 +92,7 @@ pub async fn serve(config: Config, listeners: Listeners, shutdown: CancellationT
     let (limits, keys) = (config.limits, auth::Keys::new(store.clone()));
     let gateway = s3::Gateway {
         receiver: s3::Receiver::new(store.clone(), blobs.clone(), limits.uploads_max, limits.body_idle_time),
+        ahead: s3::Ahead::default(),
         buckets: buckets::Buckets::new(store.clone()),
         store,
         keys: keys.clone(),

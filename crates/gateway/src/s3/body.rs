@@ -12,6 +12,9 @@ use s3s::dto::StreamingBlob;
 use switchback_proto::store::v1 as store;
 use switchback_store::{BlobId, Blobs, Error};
 
+/// What the blobs give at a time, at most.
+pub(super) const PIECE_BYTES: u64 = 256 << 10;
+
 /// The bytes of `range` of a body.
 pub(crate) type Pieces = BoxStream<'static, Result<Bytes, Error>>;
 

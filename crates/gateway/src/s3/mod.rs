@@ -2,6 +2,7 @@
 
 mod absent;
 mod acl;
+mod ahead;
 mod attributes;
 mod body;
 mod bucket;
@@ -34,6 +35,7 @@ use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 use switchback_store::{Blobs, VersionId};
 use tonic::Status;
 
+pub(crate) use ahead::Ahead;
 pub(crate) use receive::Receiver;
 pub(crate) use time::http_date;
 
@@ -53,6 +55,7 @@ pub(crate) struct Gateway {
     pub(crate) buckets: Buckets,
     pub(crate) blobs: Blobs,
     pub(crate) receiver: Receiver,
+    pub(crate) ahead: Ahead,
     pub(crate) region: String,
 }
 

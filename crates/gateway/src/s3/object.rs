@@ -141,12 +141,16 @@ pub(super) async fn open(
         let (object, body) = lookup(gateway, place, key, version_id, true).await?;
         let part = part(&object)?.filter(|part| !part.is_empty());
         let range = part.clone().unwrap_or(0..object.size);
+        let size = range.end - range.start;
         let opened = match body::open(&gateway.blobs, body, range).await {
             Ok(pieces) if is_whole(&object, part.as_ref()) => whole::compared(pieces, &object).await,
             opened => opened,
         };
         match opened {
-            Ok(pieces) => return Ok(Opened { object, part, pieces: body::watched(pieces, damaged()) }),
+            Ok(pieces) => {
+                let pieces = gateway.ahead.read(body::watched(pieces, damaged()), size);
+                return Ok(Opened { object, part, pieces });
+            }
             Err(switchback_store::Error::NoSuchBlob(blob)) => {
                 tracing::debug!(%blob, "blob is gone; looking again")
             }

@@ -7,11 +7,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use switchback_proto::store::v1 as store;
 use switchback_store::{ContentHasher, Error, Object};
 
-use super::body::Pieces;
+use super::body::{PIECE_BYTES, Pieces};
 
 /// Bodies up to this many bytes are read and compared before they are answered, so that the answer itself can say
-/// that they are damaged. A larger one ends in the middle. One piece of a blob.
-const FIRST_BYTES_MAX: u64 = 256 << 10;
+/// that they are damaged. A larger one ends in the middle.
+const FIRST_BYTES_MAX: u64 = PIECE_BYTES;
 
 /// What is left to read, and what is held back.
 struct Held {
