@@ -78,6 +78,16 @@ impl Client {
         self.send(Method::GET, url.as_str(), 0, none, take).await.with_context(|| format!("read {key}"))
     }
 
+    /// Reads a page of at most `keys` keys behind `after`.
+    pub(crate) async fn list(&mut self, after: &str, keys: usize) -> anyhow::Result<()> {
+        let mut action = self.bucket.list_objects_v2(Some(&self.credentials));
+        action.with_start_after(after);
+        action.with_max_keys(keys);
+        let url = action.sign(SIGNED_FOR);
+        let none = futures::stream::empty().boxed();
+        self.send(Method::GET, url.as_str(), 0, none, |_| ()).await.context("list the bucket")
+    }
+
     async fn send(
         &mut self,
         method: Method,

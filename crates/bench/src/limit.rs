@@ -1,7 +1,7 @@
 //! What the machine can do at best: its disk, the ETag's hash, and TLS 1.3 and plain TCP on loopback.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,8 @@ use md5::{Digest as _, Md5};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio::sync::mpsc;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use crate::figure::{count, megabytes, rate};
 
@@ -23,6 +24,8 @@ const PIECE_BYTES: usize = 1 << 20;
 const FLUSHES: u64 = 200;
 /// Sent through TLS and TCP.
 const LINE_BYTES: u64 = 1 << 30;
+/// Pieces of a copy that wait for their next thread.
+const COPY_PIECES: usize = 4;
 /// Sent at once.
 const LINE_PIECE_BYTES: usize = 256 << 10;
 
@@ -35,18 +38,23 @@ pub(crate) struct Limits {
     pub(crate) flushes: f64,
     /// MB/s through one TLS 1.3 connection on loopback.
     pub(crate) tls: f64,
+    /// MB/s from one file to another through such a connection, the flush at its end included: both of the above at
+    /// once, on the same processors.
+    pub(crate) copy: f64,
 }
 
 /// Measures in `folder`, which must be on the disk that the systems use.
 pub(crate) async fn measure(folder: &Path) -> anyhow::Result<Limits> {
-    let path = folder.join("limit");
-    let (disk, flushes) = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-        let measured = (disk(&path)?, flushes(&path)?);
-        std::fs::remove_file(&path)?;
-        Ok(measured)
-    })
-    .await??;
-    Ok(Limits { disk, flushes, tls: tls().await.context("TLS on loopback")? })
+    let (path, copied) = (folder.join("limit"), folder.join("copied"));
+    let of = path.clone();
+    let flushes = tokio::task::spawn_blocking(move || flushes(&of)).await??;
+    let of = path.clone();
+    let disk = tokio::task::spawn_blocking(move || disk(&of)).await??;
+    let tls = tls().await.context("TLS on loopback")?;
+    let copy = copy(&path, &copied).await.context("a copy through TLS")?;
+    std::fs::remove_file(&path)?;
+    std::fs::remove_file(&copied)?;
+    Ok(Limits { disk, flushes, tls, copy })
 }
 
 /// What bounds large bodies at an S3 server that speaks plain HTTP.
@@ -134,7 +142,8 @@ fn flushes(path: &Path) -> anyhow::Result<f64> {
     Ok(rate(count(FLUSHES), since.elapsed()))
 }
 
-async fn tls() -> anyhow::Result<f64> {
+/// A TLS 1.3 connection on loopback, both ends.
+async fn pair() -> anyhow::Result<(client::TlsStream<TcpStream>, server::TlsStream<TcpStream>)> {
     let key = rcgen::KeyPair::generate()?;
     let card = rcgen::CertificateParams::new(vec!["bench".to_owned()])?.self_signed(&key)?;
     let card = CertificateDer::from(card.der().to_vec());
@@ -155,13 +164,67 @@ async fn tls() -> anyhow::Result<f64> {
         .with_no_client_auth();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let sending = tokio::spawn(async move {
+    let connecting = tokio::spawn(async move {
         let stream = TcpStream::connect(address).await?;
         let connector = TlsConnector::from(Arc::new(client));
-        send(connector.connect(ServerName::try_from("bench")?, stream).await?).await
+        connector.connect(ServerName::try_from("bench").map_err(std::io::Error::other)?, stream).await
     });
     let (stream, _) = listener.accept().await?;
-    let received = receive(TlsAcceptor::from(Arc::new(server)).accept(stream).await?).await?;
+    let accepted = TlsAcceptor::from(Arc::new(server)).accept(stream).await?;
+    Ok((connecting.await??, accepted))
+}
+
+async fn tls() -> anyhow::Result<f64> {
+    let (client, server) = pair().await?;
+    let sending = tokio::spawn(send(client));
+    let received = receive(server).await?;
     sending.await??;
     Ok(received)
+}
+
+/// MB/s from one file through TLS to another one that is flushed at its end: the least that a copy does. Reading,
+/// sending, receiving and writing have a thread each.
+async fn copy(from: &Path, to: &Path) -> anyhow::Result<f64> {
+    let (mut client, mut server) = pair().await?;
+    let (from, to) = (from.to_owned(), to.to_owned());
+    let since = Instant::now();
+    let (read, mut to_send) = mpsc::channel::<Vec<u8>>(COPY_PIECES);
+    let reading = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+        let mut file = File::open(from)?;
+        loop {
+            let mut piece = Vec::with_capacity(LINE_PIECE_BYTES);
+            if (&mut file).take(LINE_PIECE_BYTES as u64).read_to_end(&mut piece)? == 0 {
+                return Ok(());
+            }
+            read.blocking_send(piece)?;
+        }
+    });
+    let sending = tokio::spawn(async move {
+        while let Some(piece) = to_send.recv().await {
+            client.write_all(&piece).await?;
+        }
+        client.shutdown().await
+    });
+    let (received, mut to_write) = mpsc::channel::<Vec<u8>>(COPY_PIECES);
+    let writing = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+        let mut file = File::create(to)?;
+        while let Some(piece) = to_write.blocking_recv() {
+            file.write_all(&piece)?;
+        }
+        Ok(file.sync_all()?)
+    });
+    loop {
+        let mut piece = Vec::with_capacity(LINE_PIECE_BYTES);
+        while piece.len() < LINE_PIECE_BYTES && server.read_buf(&mut piece).await? > 0 {}
+        if piece.is_empty() {
+            break;
+        }
+        received.send(piece).await?;
+    }
+    drop(received);
+    writing.await??;
+    let took = since.elapsed();
+    reading.await??;
+    sending.await??;
+    Ok(rate(megabytes(DISK_BYTES), took))
 }

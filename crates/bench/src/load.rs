@@ -34,8 +34,13 @@ impl Work {
     }
 
     fn key(&self, number: u64) -> String {
-        format!("{}/{number:06}", self.name)
+        key(self.name, number)
     }
+}
+
+/// The key of an object of the work of that name.
+pub(crate) fn key(name: &str, number: u64) -> String {
+    format!("{name}/{number:06}")
 }
 
 /// The bytes of an object in its `edition`, which no compression makes small.
@@ -53,6 +58,11 @@ fn pieces(key: &str, edition: u64, size: u64) -> impl Iterator<Item = Bytes> + S
 
 fn body(key: &str, edition: u64, size: u64) -> BoxStream<'static, Bytes> {
     futures::stream::iter(pieces(key, edition, size)).boxed()
+}
+
+/// The bytes of a small object at once.
+pub(crate) fn bytes(key: &str, size: u64) -> Bytes {
+    pieces(key, 0, size).next().unwrap_or_default()
 }
 
 fn hash(key: &str, edition: u64, size: u64) -> blake3::Hash {

@@ -10,6 +10,7 @@
 
 mod client;
 mod figure;
+mod growth;
 mod limit;
 mod load;
 mod mover;
@@ -29,6 +30,8 @@ use clap::Parser;
 enum Command {
     /// Two whole systems: first copies, a steady flow, and what changed of much.
     Mover(mover::Arguments),
+    /// Two whole systems with ever more objects.
+    Growth(growth::Arguments),
     /// One system's S3 gateway beside other S3 servers: small and large objects.
     S3(s3::Arguments),
     /// The store by itself, with ever more objects.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         runtime.block_on(async move {
             match command {
                 Command::Mover(arguments) => Box::pin(mover::run(arguments)).await,
+                Command::Growth(arguments) => Box::pin(growth::run(arguments)).await,
                 Command::S3(arguments) => Box::pin(s3::run(arguments)).await,
                 Command::Store(arguments) => store::run(arguments).await,
             }

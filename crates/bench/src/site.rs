@@ -12,16 +12,20 @@ use switchback::lab::supervise::{self, Leash, Tie};
 use switchback::lab::{process::Name, setup};
 use switchback::system::init::Ports;
 use switchback::system::service::Service;
+use switchback_kit::config::Source;
+use switchback_model::{self as model, ContentId, SiteId};
+use switchback_mover as mover;
 use switchback_proto::link::v1 as link;
 use switchback_proto::model::v1::{Content, ContentKind};
 use switchback_proto::store::v1 as store;
+use switchback_store::{Catalogue, Options};
 
 use crate::client::Place;
 
 /// Between two looks: below what is measured.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(3600);
 /// Of the kernel's clock for what processors do: USER_HZ, which is the same on every architecture we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// West's tenant that is on no link.
@@ -51,8 +55,21 @@ pub(crate) struct Sites {
 }
 
 impl Sites {
-    /// Starts two systems in `folder`.
+    /// Starts two systems in `folder`, with the tenant on a link.
     pub(crate) async fn start(folder: &Path, subnet: u8, way: Through) -> anyhow::Result<Self> {
+        let sites = Self::apart(folder, subnet, way).await?;
+        sites.link().await?;
+        sites.in_sync().await?;
+        Ok(sites)
+    }
+
+    /// Puts the tenant on a link.
+    pub(crate) async fn link(&self) -> anyhow::Result<()> {
+        setup::create_link(&self.lab).await
+    }
+
+    /// Starts two systems in `folder` that trust each other, and nothing more.
+    pub(crate) async fn apart(folder: &Path, subnet: u8, way: Through) -> anyhow::Result<Self> {
         let ports = Ports { dns: setup::dns_port(subnet), ..Ports::default() };
         let dir = folder.join("lab");
         let mut lab = setup::create(&LabPlace { dir, subnet, ports })?;
@@ -63,7 +80,6 @@ impl Sites {
         setup::start(&mut lab, &mut Tie::Leashed(&mut leash)).await?;
         setup::exchange_certificates(&lab).await?;
         setup::create_tenant(&mut lab).await?;
-        setup::create_link(&lab).await?;
         let east = Operator::open(&lab.system("east")?.config)?;
         let west = Operator::open(&lab.system("west")?.config)?;
         let place = |name: &str| -> anyhow::Result<Place> {
@@ -98,13 +114,18 @@ impl Sites {
 
     /// Lets everything flow; answers the time until both sides say, by digest, that they hold the same.
     pub(crate) async fn resume(&self) -> anyhow::Result<Duration> {
-        self.until("behind", |link| !link.in_sync).await?;
+        self.behind().await?;
         let id = request_id();
         let command = link::LinkCommand { request_id: id.clone(), plan: false, link: TENANT.into() };
         let since = Instant::now();
         self.east.command(&id, self.east.links().resume_link(command)).await.context("resume the link")?;
         self.in_sync().await?;
         Ok(since.elapsed())
+    }
+
+    /// Waits until it is known that the replica lacks something.
+    pub(crate) async fn behind(&self) -> anyhow::Result<()> {
+        self.until("behind", |link| !link.in_sync).await.map(drop)
     }
 
     /// Waits until both sides say that they hold the same.
@@ -135,6 +156,28 @@ impl Sites {
     pub(crate) async fn delay(&self, latency_ms: u64) -> anyhow::Result<()> {
         let slow = Request::Slow { way: None, latency_ms, bytes_per_second: 0 };
         control::ask(&self.lab.relay.control, &slow).await.map(drop)
+    }
+
+    /// SIGKILL to a system's mover.
+    pub(crate) async fn kill_mover(&mut self, system: &str) -> anyhow::Result<()> {
+        supervise::kill_services(&mut self.lab, system, &[Service::DataMover]).await.map(drop)
+    }
+
+    /// Starts it again; answers the time until it is well.
+    pub(crate) async fn start_mover(&mut self, system: &str) -> anyhow::Result<Duration> {
+        let since = Instant::now();
+        let mut tie = Tie::Leashed(&mut self.leash);
+        supervise::start_services(&mut self.lab, system, &[Service::DataMover], &mut tie).await?;
+        Ok(since.elapsed())
+    }
+
+    /// What a system's mover, which must not run, keeps its records in; and the tenant on the link.
+    pub(crate) fn catalogue(&self, system: &str) -> anyhow::Result<(Catalogue, ContentId)> {
+        let config = mover::Config::read(&Source::load(&self.lab.system(system)?.config)?)?;
+        let options = Options::new(SiteId::from(config.system_id));
+        let catalogue = Catalogue::open(&config.catalogue_dir(), options).context("open the store")?;
+        let content = catalogue.find_content(model::ContentKind::Tenant, TENANT)?.context("no tenant")?;
+        Ok((catalogue, content.id))
     }
 
     /// What the kernel says of a system's mover, in one of its files.

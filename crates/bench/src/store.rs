@@ -1,5 +1,6 @@
 //! `bench store`: what the store does in one process, at growing numbers of objects.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use bytes::Bytes;
+use md5::{Digest as _, Md5};
 use switchback::output::{emit, table};
 use switchback_model::{ContentId, ContentKind, SiteId};
 use switchback_store::{
@@ -52,7 +54,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     catalogue.create_namespace(content, NAMESPACE).await?;
     let (mut rows, mut written) = (Vec::new(), 0);
     for &objects in &arguments.objects {
-        let commits = fill(&catalogue, content, written, objects).await?;
+        let commits = fill(&catalogue, (content, NAMESPACE), written..objects, make).await?;
         written = objects;
         let page = read(objects, |place| list(&catalogue, content, place))?;
         let folders = read(objects, |place| folders(&catalogue, content, place))?;
@@ -106,32 +108,43 @@ fn key(number: u64) -> String {
     format!("{:03}/{number:09}", number % 997)
 }
 
-/// Writes the objects from number `from` on, each its own commit; answers commits a second.
-async fn fill(catalogue: &Catalogue, content: ContentId, from: u64, to: u64) -> anyhow::Result<f64> {
-    let (since, next) = (Instant::now(), Arc::new(AtomicU64::new(from)));
+fn make(number: u64) -> (String, Bytes) {
+    let mut body = vec![0; OBJECT_BYTES];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&number.to_le_bytes()).finalize_xof().fill(&mut body);
+    (key(number), Bytes::from(body))
+}
+
+/// Writes the objects of these numbers, which `make` makes, each its own commit; answers commits a second.
+pub(crate) async fn fill(
+    catalogue: &Catalogue,
+    (content, namespace): (ContentId, &str),
+    numbers: Range<u64>,
+    make: fn(u64) -> (String, Bytes),
+) -> anyhow::Result<f64> {
+    let (since, next) = (Instant::now(), Arc::new(AtomicU64::new(numbers.start)));
     let mut writers = JoinSet::new();
     for _ in 0..WRITERS {
-        let (catalogue, next) = (catalogue.clone(), Arc::clone(&next));
+        let (catalogue, next, namespace) = (catalogue.clone(), Arc::clone(&next), namespace.to_owned());
         writers.spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= to {
+                if number >= numbers.end {
                     return anyhow::Ok(());
                 }
-                let mut body = vec![0; OBJECT_BYTES];
-                let mut hasher = blake3::Hasher::new();
-                hasher.update(&number.to_le_bytes()).finalize_xof().fill(&mut body);
+                let (key, body) = make(number);
                 let content_hash = *blake3::hash(&body).as_bytes();
-                let (size, body) = (OBJECT_BYTES as u64, Body::Inline(Bytes::from(body)));
-                let object = Object { size, content_hash, body, ..Object::default() };
-                catalogue.put_object(content, NAMESPACE, &key(number), object, Conditions::default()).await?;
+                let etag = hex::encode(Md5::digest(&body));
+                let (size, body) = (body.len() as u64, Body::Inline(body));
+                let object = Object { size, etag, content_hash, body, ..Object::default() };
+                catalogue.put_object(content, &namespace, &key, object, Conditions::default()).await?;
             }
         });
     }
     while let Some(ended) = writers.join_next().await {
         ended.context("a writer")??;
     }
-    Ok(rate(count(to - from), since.elapsed()))
+    Ok(rate(count(numbers.end - numbers.start), since.elapsed()))
 }
 
 /// Milliseconds of one read, the median of many at places all over.

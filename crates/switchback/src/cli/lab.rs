@@ -243,6 +243,7 @@ async fn bring_up(lab: &mut Lab, new: bool, bare: bool, tie: &mut Tie<'_>) -> an
         setup::exchange_certificates(lab).await?;
         setup::create_tenant(lab).await?;
         setup::create_link(lab).await?;
+        setup::wait_for_sync(lab).await?;
     }
     Ok(())
 }

@@ -82,6 +82,7 @@ async fn play(dir: &Path, subnet: u8, files: files::Files, leash: &mut Leash) ->
     setup::exchange_certificates(&lab).await?;
     setup::create_tenant(&mut lab).await?;
     setup::create_link(&lab).await?;
+    setup::wait_for_sync(&lab).await?;
     let mut stage = Stage::new(lab)?;
     emit(&format!(
         "Two systems, {} and {}, each five processes; all traffic between them through a relay.\nTenant acme is on a link from east (primary) to west (replica), with DNS failover.\nThe lab: {}\n",

@@ -186,10 +186,10 @@ pub async fn create_tenant(lab: &mut Lab) -> anyhow::Result<()> {
     lab.save()
 }
 
-/// The lab's link, from east to west, with DNS failover; waits until both sides hold the same.
+/// The lab's link, from east to west, with DNS failover.
 ///
 /// # Errors
-/// East does not answer or refuses, or the systems do not come into sync.
+/// East does not answer or refuses.
 pub async fn create_link(lab: &Lab) -> anyhow::Result<()> {
     let east = lab.system(SYSTEMS[0])?;
     let operator = Operator::open(&east.config)?;
@@ -222,8 +222,18 @@ pub async fn create_link(lab: &Lab) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    wait_for_link(&operator, TENANT, "in sync", SYNC_TIME, |link| link.in_sync && link.healthy).await?;
     Ok(())
+}
+
+/// Waits until both systems say that they hold the same.
+///
+/// # Errors
+/// They do not within a minute.
+pub async fn wait_for_sync(lab: &Lab) -> anyhow::Result<()> {
+    let operator = Operator::open(&lab.system(SYSTEMS[0])?.config)?;
+    wait_for_link(&operator, TENANT, "in sync", SYNC_TIME, |link| link.in_sync && link.healthy)
+        .await
+        .map(drop)
 }
 
 /// Waits until the link `name` is as wanted, as the operator's system sees it.
