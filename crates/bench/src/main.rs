@@ -15,6 +15,7 @@ mod limit;
 mod load;
 mod mover;
 mod peer;
+mod processor;
 mod s3;
 mod servers;
 mod site;

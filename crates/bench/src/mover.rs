@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Without other tools beside.
     #[arg(long)]
     alone: bool,
+    /// With each system and its clients on one half of the processors, as on machines of their own.
+    #[arg(long)]
+    apart: bool,
     /// Divides the numbers of objects, for a quick look.
     #[arg(long, default_value_t = 1)]
     divide: u64,
@@ -101,6 +104,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         if arguments.wants(Part::Copies) || arguments.wants(Part::Steady) {
             let folder = arguments.folder()?;
             let sites = Sites::start(folder.path(), arguments.subnet, Through::Direct).await?;
+            if arguments.apart {
+                sites.part()?;
+            }
             if arguments.wants(Part::Copies) {
                 for work in arguments.works() {
                     let copy = copy(&sites, folder.path(), work, arguments.alone).await?;
@@ -133,7 +139,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         sites.stop().await?;
     }
     print_copies(&arguments, &copies);
-    print_flows(&flows);
+    print_flows(&arguments, &flows);
     print_changes(&changes);
     print_far(&arguments, &far);
     Ok(())
@@ -184,23 +190,48 @@ async fn copy(sites: &Sites, folder: &Path, work: Work, alone: bool) -> anyhow::
 /// A link that is written to.
 #[derive(Debug)]
 struct Flow {
-    /// With nothing flowing.
-    alone: Duration,
+    /// With nothing flowing, before and afterwards: a store that grows is written to more slowly.
+    alone: [Duration; 2],
     written: Duration,
     lag: Duration,
+    /// Seconds of processors for each write that the mover which sends and the one which receives work more
+    /// than with nothing flowing.
+    processors: [f64; 2],
+}
+
+impl Flow {
+    /// How much longer writers take with the link on.
+    fn cost(&self) -> f64 {
+        let alone = self.alone.iter().sum::<Duration>() / 2;
+        self.written.as_secs_f64() / alone.as_secs_f64()
+    }
 }
 
 async fn steady(sites: &Sites, work: Work) -> anyhow::Result<Flow> {
     sites.suspend().await?;
-    let alone = load::write(&sites.primary, Work { name: "alone", ..work }, 0, 0).await?;
+    let (before, seconds_before, _) = written(sites, Work { name: "before", ..work }).await?;
     sites.resume().await?;
     let work = Work { name: "steady", ..work };
-    let written = load::write(&sites.primary, work, 0, 0).await?;
-    let since = Instant::now();
+    let (written_in, seconds, since) = written(sites, work).await?;
     sites.in_sync().await?;
     let lag = since.elapsed();
     load::verify(&sites.replica, work, |_| 0).await.context("on the replica")?;
-    Ok(Flow { alone, written, lag })
+    sites.suspend().await?;
+    let (after, seconds_after, _) = written(sites, Work { name: "after", ..work }).await?;
+    let alone = [before, after];
+    let processors =
+        std::array::from_fn(|side| seconds[side] - f64::midpoint(seconds_before[side], seconds_after[side]));
+    Ok(Flow { alone, written: written_in, lag, processors })
+}
+
+/// How long it took to write the objects, what the movers of both sides worked meanwhile for each, in seconds
+/// of processors, and when it ended.
+async fn written(sites: &Sites, work: Work) -> anyhow::Result<(Duration, [f64; 2], Instant)> {
+    let seconds = || anyhow::Ok([sites.mover_seconds("east")?, sites.mover_seconds("west")?]);
+    let before = seconds()?;
+    let took = load::write(&sites.primary, work, 0, 0).await?;
+    let (since, after) = (Instant::now(), seconds()?);
+    Ok((took, std::array::from_fn(|side| (after[side] - before[side]) / count(work.count)), since))
 }
 
 /// A first copy with and without a delay.
@@ -329,20 +360,21 @@ fn print_copies(arguments: &Arguments, copies: &[FirstCopy]) {
     emit(&format!("\n{}", table(&head, rows, "")));
 }
 
-fn print_flows(flows: &[Flow]) {
+fn print_flows(arguments: &Arguments, flows: &[Flow]) {
     if flows.is_empty() {
         return;
     }
-    let lag = median(flows.iter().map(|flow| flow.lag.as_secs_f64() * 1e3).collect());
-    let took = median(flows.iter().map(|flow| flow.written.as_secs_f64()).collect());
-    let cost = flows.iter().map(|flow| flow.written.as_secs_f64() / flow.alone.as_secs_f64()).collect();
-    emit(&format!(
-        "\nsteady flow: written in {} s with the link on, {} times as long as with the link suspended; equal {} ms \
-         after the last write was acknowledged\n",
-        short(took),
-        short(median(cost)),
-        short(lag)
-    ));
+    let of = |number: &dyn Fn(&Flow) -> f64| short(median(flows.iter().map(number).collect()));
+    let row = vec![
+        (if arguments.apart { "half each" } else { "shared" }).to_owned(),
+        of(&|flow| rate(count(arguments.small().count), flow.written)),
+        of(&Flow::cost),
+        of(&|flow| flow.lag.as_secs_f64() * 1e3),
+        of(&|flow| flow.processors[0] * 1e6),
+        of(&|flow| flow.processors[1] * 1e6),
+    ];
+    let head = ["processors", "writes/s", "time, link on / off", "equal after ms", "CPU us/write out", "in"];
+    emit(&format!("\n{}", table(&head, vec![row], "")));
 }
 
 fn print_changes(changes: &[Changed]) {

@@ -21,6 +21,7 @@ use switchback_proto::store::v1 as store;
 use switchback_store::{Catalogue, Options};
 
 use crate::client::Place;
+use crate::processor::{self, Halves};
 
 /// Between two looks: below what is measured.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
@@ -95,6 +96,19 @@ impl Sites {
         let (primary, replica) = (place("east")?, place("west")?);
         let other = other_tenant(&west, &replica).await?;
         Ok(Self { lab, leash, east, primary, replica, other })
+    }
+
+    /// Gives each system one half of the processors. The clients, which are this process, are with the
+    /// primary.
+    pub(crate) fn part(&self) -> anyhow::Result<()> {
+        let Halves([ours, theirs]) = Halves::of_all()?;
+        processor::place(std::process::id(), &ours)?;
+        for (system, processors) in [("east", ours), ("west", theirs)] {
+            for process in self.lab.system(system)?.services.values() {
+                processor::place(process.pid, &processors)?;
+            }
+        }
+        Ok(())
     }
 
     /// Drains and ends everything.
