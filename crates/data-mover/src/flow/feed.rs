@@ -121,6 +121,11 @@ impl Reader {
         self.seen
     }
 
+    /// There was more when the feed was read for the last batch.
+    pub(crate) fn has_more(&self) -> bool {
+        self.has_more
+    }
+
     /// Everything through `sequence` is on the other side by other means.
     pub fn skip_to(&mut self, sequence: u64) {
         self.ahead = None;

@@ -1,6 +1,6 @@
 //! The flows: what moves between two systems, and in which order.
 //!
-//! Decisions are pure and stand apart ([`agree`], [`window`], `arrival`, `body`), as does what a batch is made of
+//! Decisions are pure and stand apart ([`agree`], [`window`], `arrival`, `body`, `gather`), as does what a batch is made of
 //! ([`feed`], [`compare`]): those four are public for who moves batches without these tasks. Tasks carry them out: `exchange`
 //! tells epochs and heads, `session` (opened by `sender`) and `receiver` are the two ends of one
 //! content's stream, `lane` and `inlet` those of its large bodies' ways beside it, `demand` and `room` say
@@ -14,6 +14,7 @@ pub mod compare;
 mod demand;
 pub(crate) mod exchange;
 pub mod feed;
+mod gather;
 pub(crate) mod incoming;
 pub(crate) mod inlet;
 pub(crate) mod key;

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::compare::{Comparison, Next};
 use super::feed::{Draft, Reader, by_key};
+use super::gather::Gather;
 use super::incoming::MISMATCH;
 use super::key::KeyHash;
 use super::lane::{self, Event, Lanes};
@@ -62,6 +63,7 @@ pub(crate) struct Session<'a> {
     lanes: Lanes,
     /// The content may hold something that was not read yet.
     may_have_more: bool,
+    gather: Gather,
     /// The receiver's cursor as it was last noted in the store.
     noted: (u64, Instant),
     cursor: u64,
@@ -111,6 +113,7 @@ impl<'a> Session<'a> {
             bodies: VecDeque::new(),
             lanes: Lanes::new(mover, link, flow, welcome),
             may_have_more: true,
+            gather: Gather::default(),
             noted: (welcome.cursor, Instant::now()),
             cursor: welcome.cursor,
             last_answer: Instant::now(),
@@ -166,6 +169,7 @@ impl<'a> Session<'a> {
             let as_of = self.has_work().then(|| self.flow.state().horizon.as_of());
             self.turn.wants(as_of);
             let is_awaited = !self.answers.is_empty();
+            let held = self.held_until();
             tokio::select! {
                 biased;
                 message = inbound.message() => match message {
@@ -187,7 +191,9 @@ impl<'a> Session<'a> {
                         permit.send(message);
                     }
                 }
-                _ = bell.changed() => self.may_have_more = true,
+                () = tokio::time::sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
+                // Each write rings it: who knows that there is something does not listen.
+                _ = bell.changed(), if !self.may_have_more => self.may_have_more = true,
             }
         }
     }
@@ -201,9 +207,15 @@ impl<'a> Session<'a> {
     fn has_work(&self) -> bool {
         let feed = match &self.comparison {
             Some(comparison) => comparison.has_work(),
-            None => self.may_have_more,
+            None => self.may_have_more && self.held_until().is_none(),
         };
         !self.answers.is_empty() || !self.bodies.is_empty() || (self.is_open() && feed)
+    }
+
+    /// Until when writes are gathered; only where more of them may come.
+    fn held_until(&self) -> Option<Instant> {
+        let is_written = self.link.known_epoch().holder() == self.link.desired().side;
+        if self.may_have_more && is_written { self.gather.holds(Instant::now()) } else { None }
     }
 
     /// Another batch may leave. Where the link has enough on its way, one of each content still may.
@@ -435,6 +447,10 @@ impl<'a> Session<'a> {
                 state.horizon.sample(at_unix_ms, head);
                 drop(state);
                 self.reader.read_ahead(&self.mover.catalogue);
+                self.may_have_more = self.reader.has_more();
+                if !self.may_have_more {
+                    self.gather.found(Instant::now());
+                }
                 Ok(Some(self.launch(draft)))
             }
             None => {
