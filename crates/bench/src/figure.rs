@@ -35,6 +35,27 @@ pub(crate) fn rate(number: f64, time: Duration) -> f64 {
     number / time.as_secs_f64()
 }
 
+/// Many requests.
+#[derive(Debug)]
+pub(crate) struct Many {
+    /// In a second.
+    pub(crate) rate: f64,
+    /// Half of them took no longer than so many milliseconds.
+    pub(crate) half: f64,
+    /// And 99 of 100.
+    pub(crate) most: f64,
+}
+
+impl Many {
+    /// What each took, and all of them together.
+    pub(crate) fn of(mut took: Vec<Duration>, time: Duration) -> Self {
+        took.sort_unstable();
+        let at =
+            |part: usize| took.get(took.len() * part / 100).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3);
+        Self { rate: rate(count(took.len() as u64), time), half: at(50), most: at(99) }
+    }
+}
+
 /// Says on standard error how far the bench is, with the time since `since`.
 pub(crate) fn say(since: Instant, text: impl std::fmt::Display) {
     eprintln!("[{:7.1} s] {text}", since.elapsed().as_secs_f64());

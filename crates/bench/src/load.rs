@@ -56,7 +56,7 @@ fn pieces(key: &str, edition: u64, size: u64) -> impl Iterator<Item = Bytes> + S
     })
 }
 
-fn body(key: &str, edition: u64, size: u64) -> BoxStream<'static, Bytes> {
+pub(crate) fn body(key: &str, edition: u64, size: u64) -> BoxStream<'static, Bytes> {
     futures::stream::iter(pieces(key, edition, size)).boxed()
 }
 

@@ -18,6 +18,7 @@ mod peer;
 mod processor;
 mod s3;
 mod servers;
+mod shared;
 mod site;
 mod store;
 

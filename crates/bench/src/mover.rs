@@ -10,6 +10,8 @@ use crate::figure::{count, median, megabytes, rate, say, short};
 use crate::limit::{self, Limits};
 use crate::load::{self, Work, number};
 use crate::peer::{self, Rclone};
+use crate::processor::Halves;
+use crate::shared::{self, Side};
 use crate::site::{Sites, Through};
 
 /// What is measured.
@@ -47,6 +49,8 @@ enum Part {
     Copies,
     /// A link that objects are written to all the time.
     Steady,
+    /// Clients beside a copy, which do not starve each other.
+    Shared,
     /// What changed of much.
     Changes,
     /// A first copy over a line with a round trip of 100 ms.
@@ -99,13 +103,16 @@ impl Arguments {
 /// Measures, and prints the tables.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let since = Instant::now();
-    let (mut copies, mut flows, mut changes, mut far) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut copies, mut flows, mut beside) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut changes, mut far) = (Vec::new(), Vec::new());
+    let halves = arguments.apart.then(Halves::of_all).transpose()?;
     for round in 0..arguments.rounds.max(1) {
+        halves.as_ref().map_or(Ok(()), Halves::join)?;
         if arguments.wants(Part::Copies) || arguments.wants(Part::Steady) {
             let folder = arguments.folder()?;
             let sites = Sites::start(folder.path(), arguments.subnet, Through::Direct).await?;
-            if arguments.apart {
-                sites.part()?;
+            if let Some(halves) = &halves {
+                halves.part(&sites.lab, "east")?;
             }
             if arguments.wants(Part::Copies) {
                 for work in arguments.works() {
@@ -118,6 +125,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 let flow = steady(&sites, arguments.small()).await?;
                 say(since, format!("round {round}: {flow:?}"));
                 flows.push(flow);
+            }
+            sites.stop().await?;
+        }
+        if arguments.wants(Part::Shared) {
+            halves.as_ref().map_or(Ok(()), Halves::join)?;
+            let folder = arguments.folder()?;
+            let sites = Sites::start(folder.path(), arguments.subnet, Through::Direct).await?;
+            for side in Side::ALL {
+                let shared = shared::measure(&sites, side, arguments.small(), halves.as_ref()).await?;
+                say(since, format!("round {round}: {shared:?}"));
+                beside.push(shared);
             }
             sites.stop().await?;
         }
@@ -140,6 +158,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     print_copies(&arguments, &copies);
     print_flows(&arguments, &flows);
+    shared::print(&beside);
     print_changes(&changes);
     print_far(&arguments, &far);
     Ok(())

@@ -4,9 +4,13 @@
 use anyhow::{Context, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use switchback::lab::layout::{Lab, SYSTEMS};
 
-/// The processors of this process in two halves.
-pub(crate) struct Halves(pub(crate) [CpuSet; 2]);
+/// The processors of this process, which it had when it began, and two halves of them.
+pub(crate) struct Halves {
+    all: CpuSet,
+    halves: [CpuSet; 2],
+}
 
 impl Halves {
     /// Of those that this process may use.
@@ -22,12 +26,30 @@ impl Halves {
                 set.set(*place)?;
             }
         }
-        Ok(Self(halves))
+        Ok(Self { all, halves })
+    }
+
+    /// Lets this process use all of them again, so that what it starts sees as many.
+    pub(crate) fn join(&self) -> anyhow::Result<()> {
+        place(std::process::id(), &self.all)
+    }
+
+    /// Gives each system one half. The clients, which are this process, are with `served`.
+    pub(crate) fn part(&self, lab: &Lab, served: &str) -> anyhow::Result<()> {
+        for (system, processors) in SYSTEMS.into_iter().zip(&self.halves) {
+            if system == served {
+                place(std::process::id(), processors)?;
+            }
+            for process in lab.system(system)?.services.values() {
+                place(process.pid, processors)?;
+            }
+        }
+        Ok(())
     }
 }
 
 /// Lets every thread of a process, and those that they start, use these processors alone.
-pub(crate) fn place(process: u32, processors: &CpuSet) -> anyhow::Result<()> {
+fn place(process: u32, processors: &CpuSet) -> anyhow::Result<()> {
     // Twice: a thread may have begun another one meanwhile.
     for _ in 0..2 {
         for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
@@ -48,7 +70,7 @@ mod tests {
 
     #[test]
     fn halves_share_no_processor_and_are_of_one_size() {
-        let Ok(Halves([left, right])) = Halves::of_all() else { return };
+        let Ok(Halves { halves: [left, right], .. }) = Halves::of_all() else { return };
         let count =
             |set: &CpuSet| (0..CpuSet::count()).filter(|place| set.is_set(*place) == Ok(true)).count();
         let both = |place: &usize| left.is_set(*place) == Ok(true) && right.is_set(*place) == Ok(true);

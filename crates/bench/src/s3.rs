@@ -12,7 +12,7 @@ use switchback::output::{emit, table};
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Place};
-use crate::figure::{count, median, megabytes, rate, say, short};
+use crate::figure::{Many, median, megabytes, rate, say, short};
 use crate::limit::{self, PlainLimits};
 use crate::servers;
 use crate::site::{Sites, Through};
@@ -110,17 +110,6 @@ struct Measured {
     large_get: f64,
 }
 
-/// Many requests.
-#[derive(Debug)]
-struct Many {
-    /// In a second.
-    rate: f64,
-    /// Half of them took no longer than so many milliseconds.
-    half: f64,
-    /// And 99 of 100.
-    most: f64,
-}
-
 async fn measure(place: &Place, round: usize, objects: u64) -> anyhow::Result<Measured> {
     let put = many(place, round, objects, |mut client, key| async move {
         client.put(&key, SMALL, body(SMALL)).await.map(|()| client)
@@ -172,9 +161,5 @@ where
     while let Some(ended) = clients.join_next().await {
         took.extend(ended.context("a client")??);
     }
-    let rate = rate(count(objects), since.elapsed());
-    took.sort_unstable();
-    let at =
-        |part: usize| took.get(took.len() * part / 100).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3);
-    Ok(Many { rate, half: at(50), most: at(99) })
+    Ok(Many::of(took, since.elapsed()))
 }

@@ -1,5 +1,5 @@
-//! Two systems to measure with, `east` and `west`, and one tenant on a link between them. West has
-//! a second tenant of its own, on no link, for other tools to copy to.
+//! Two systems to measure with, `east` and `west`, and one tenant on a link between them. Each has
+//! a second tenant of its own, on no link, for other tools to copy to, and for clients beside a copy.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,7 +21,6 @@ use switchback_proto::store::v1 as store;
 use switchback_store::{Catalogue, Options};
 
 use crate::client::Place;
-use crate::processor::{self, Halves};
 
 /// Between two looks: below what is measured.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
@@ -29,7 +28,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// Of the kernel's clock for what processors do: USER_HZ, which is the same on every architecture we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// West's tenant that is on no link.
+/// The tenants that are on no link.
 const OTHER_TENANT: &str = "other";
 
 /// How the systems reach each other.
@@ -43,7 +42,7 @@ pub(crate) enum Through {
 
 /// The two systems, running.
 pub(crate) struct Sites {
-    lab: Lab,
+    pub(crate) lab: Lab,
     /// Its end is the end of the processes.
     leash: Leash,
     east: Operator,
@@ -51,8 +50,10 @@ pub(crate) struct Sites {
     pub(crate) primary: Place,
     /// The same on its replica.
     pub(crate) replica: Place,
-    /// The tenant on no link, on the replica's system.
+    /// A tenant on no link, on the replica's system.
     pub(crate) other: Place,
+    /// Another one on the primary's.
+    pub(crate) beside: Place,
 }
 
 impl Sites {
@@ -95,20 +96,8 @@ impl Sites {
         };
         let (primary, replica) = (place("east")?, place("west")?);
         let other = other_tenant(&west, &replica).await?;
-        Ok(Self { lab, leash, east, primary, replica, other })
-    }
-
-    /// Gives each system one half of the processors. The clients, which are this process, are with the
-    /// primary.
-    pub(crate) fn part(&self) -> anyhow::Result<()> {
-        let Halves([ours, theirs]) = Halves::of_all()?;
-        processor::place(std::process::id(), &ours)?;
-        for (system, processors) in [("east", ours), ("west", theirs)] {
-            for process in self.lab.system(system)?.services.values() {
-                processor::place(process.pid, &processors)?;
-            }
-        }
-        Ok(())
+        let beside = other_tenant(&east, &primary).await?;
+        Ok(Self { lab, leash, east, primary, replica, other, beside })
     }
 
     /// Drains and ends everything.
@@ -236,7 +225,7 @@ fn lead_past_the_relay(lab: &mut Lab) -> anyhow::Result<()> {
     lab.save()
 }
 
-async fn other_tenant(west: &Operator, like: &Place) -> anyhow::Result<Place> {
+async fn other_tenant(system: &Operator, like: &Place) -> anyhow::Result<Place> {
     let id = request_id();
     let content =
         Content { kind: ContentKind::Tenant.into(), name: OTHER_TENANT.into(), ..Default::default() };
@@ -247,13 +236,13 @@ async fn other_tenant(west: &Operator, like: &Place) -> anyhow::Result<Place> {
         description: "for other tools".into(),
         ..Default::default()
     };
-    west.command(&id, west.store().create_content(request)).await?;
+    system.command(&id, system.store().create_content(request)).await?;
     let request = store::CreateCredentialRequest { content: Some(content.clone()), ..Default::default() };
-    let credential = west.ask(west.store().create_credential(request)).await?.credential;
-    let credential = credential.context("west made no credential")?;
+    let credential = system.ask(system.store().create_credential(request)).await?.credential;
+    let credential = credential.context("the system made no credential")?;
     let bucket = "copies".to_owned();
     let request =
         store::CreateNamespaceRequest { content: Some(content), name: bucket.clone(), ..Default::default() };
-    west.ask(west.store().create_namespace(request)).await?;
+    system.ask(system.store().create_namespace(request)).await?;
     Ok(Place { bucket, access_key: credential.access_key, secret_key: credential.secret_key, ..like.clone() })
 }
