@@ -26,6 +26,8 @@ struct Raw {
     lifecycle_interval_seconds: u64,
     #[serde(default = "scrub_bytes_per_second")]
     scrub_bytes_per_second: u64,
+    #[serde(default = "flow_share_percent")]
+    flow_share_percent: u32,
 }
 
 /// One address or several.
@@ -57,6 +59,12 @@ fn scrub_bytes_per_second() -> u64 {
     16 << 20
 }
 
+/// Enough for a replica to keep up with clients who write as fast as they can: to send a write, or to apply it, takes
+/// the store less than a third of what the write itself does.
+fn flow_share_percent() -> u32 {
+    25
+}
+
 /// What the service needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -84,6 +92,9 @@ pub struct Config {
     pub lifecycle_interval: Duration,
     /// Bytes of bodies that are read again in a second, to find what a disk has damaged; 0: none are.
     pub scrub_bytes_per_second: u64,
+    /// Of the store's time, while clients use it, what flows have; those of a drain or a recovery have the
+    /// larger part, of this and of what it leaves.
+    pub flow_share_percent: u32,
 }
 
 impl Config {
@@ -113,6 +124,10 @@ impl Config {
             let reason = "lifecycle_interval_seconds: must be at least 1; objects come due once a day, at midnight UTC";
             return Err(source.refuse("data_mover", reason).into());
         }
+        if !(1..=100).contains(&raw.flow_share_percent) {
+            let reason = "flow_share_percent: must be 1 to 100; 100 lets flows wait for no client";
+            return Err(source.refuse("data_mover", reason).into());
+        }
         let replication_listen = match raw.replication_listen {
             Listen::One(address) => vec![address],
             Listen::Many(addresses) => addresses,
@@ -138,6 +153,7 @@ impl Config {
             multipart_expiry: Duration::from_secs(raw.multipart_expiry_seconds),
             lifecycle_interval: Duration::from_secs(raw.lifecycle_interval_seconds),
             scrub_bytes_per_second: raw.scrub_bytes_per_second,
+            flow_share_percent: raw.flow_share_percent,
         })
     }
 }

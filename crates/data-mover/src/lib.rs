@@ -28,6 +28,7 @@ mod request;
 mod retry;
 mod rpc;
 mod scrub;
+mod share;
 mod status;
 mod sweep;
 mod told;
@@ -59,6 +60,7 @@ use rpc::mover::MoverRpc;
 use rpc::replication::ReplicationRpc;
 use rpc::store::StoreRpc;
 use scrub::Scrub;
+use share::{Counted, Share};
 
 /// Time for the flows to end after the listeners have.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -110,7 +112,8 @@ pub async fn serve(
     let memory = Memory::new(db.clone());
     let scrub =
         Arc::new(Scrub::load(&memory, config.scrub_bytes_per_second).context("read the scrub's state")?);
-    let store = Store { catalogue: catalogue.clone(), blobs, presence, scrub };
+    let share = Share::new(config.flow_share_percent);
+    let store = Store { catalogue: catalogue.clone(), blobs, presence, scrub, share: share.clone() };
     let store_rpc = StoreRpc {
         catalogue: store.catalogue.clone(),
         presence: store.presence.clone(),
@@ -128,11 +131,12 @@ pub async fn serve(
     mover.tasks.spawn(scrub::walk::run(Arc::clone(&mover)));
     mover.tasks.spawn(scrub::repair::run(Arc::clone(&mover)));
 
-    let internal = Routes::new(
+    let internal = Routes::new(Counted::new(
         StoreServiceServer::new(store_rpc)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX),
-    )
+        share,
+    ))
     .add_service(
         MoverServiceServer::new(MoverRpc(Arc::clone(&mover))).max_encoding_message_size(MESSAGE_BYTES_MAX),
     );

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use switchback_kit::tls::{Dial, Expect, IdentityWatch};
-use switchback_model::{Content, ContentId, Epoch, FeedId, Gauge, LinkId, Rate};
+use switchback_model::{Content, ContentId, Epoch, FeedId, Gauge, LinkId, Rate, Side};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use crate::mover::now_unix_ms;
 use crate::progress::{Horizon, Meter};
 use crate::retry::Retries;
 use crate::rpc::pending::Listed;
+use crate::share::Purpose;
 use crate::told::Told;
 use tokio::time::Instant;
 
@@ -256,6 +257,14 @@ impl Link {
             return Rate::Unlimited;
         }
         desired.schedule.rate_at(now_unix_ms())
+    }
+
+    /// What its flows move changes for: while the replica has the authority, a failure is to be ended.
+    pub(crate) fn purpose(&self) -> Purpose {
+        match self.known_epoch().holder() {
+            Side::Primary => Purpose::Replication,
+            Side::Replica => Purpose::Recovery,
+        }
     }
 
     /// The directions in which changes of this content are wished to move.

@@ -21,6 +21,7 @@ use crate::flow::supervisor;
 use crate::link::{Flow, Link};
 use crate::memory::Memory;
 use crate::scrub::Scrub;
+use crate::share::Share;
 use crate::told::Told;
 
 /// The mover. Shared by its tasks.
@@ -29,6 +30,8 @@ pub(crate) struct Mover {
     pub(crate) blobs: Blobs,
     pub(crate) presence: Presence,
     pub(crate) scrub: Arc<Scrub>,
+    /// Of the store's time.
+    pub(crate) share: Share,
     pub(crate) memory: Memory,
     /// Blobs that may be flushed at once.
     pub(crate) flushes: Arc<Semaphore>,
@@ -51,6 +54,7 @@ pub(crate) struct Store {
     pub(crate) blobs: Blobs,
     pub(crate) presence: Presence,
     pub(crate) scrub: Arc<Scrub>,
+    pub(crate) share: Share,
 }
 
 impl Mover {
@@ -64,12 +68,13 @@ impl Mover {
     ) -> anyhow::Result<Arc<Self>> {
         let mut boot_id = [0; 8];
         random::fill(&mut boot_id)?;
-        let Store { catalogue, blobs, presence, scrub } = store;
+        let Store { catalogue, blobs, presence, scrub, share } = store;
         Ok(Arc::new(Self {
             catalogue,
             blobs,
             presence,
             scrub,
+            share,
             memory,
             flushes: Arc::new(Semaphore::new(FLUSHES_MAX)),
             landings: Landings::default(),

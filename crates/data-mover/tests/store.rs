@@ -42,6 +42,7 @@ impl Service {
             multipart_expiry,
             lifecycle_interval: Duration::from_secs(1),
             scrub_bytes_per_second: 0,
+            flow_share_percent: 25,
         };
         let internal = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = internal.local_addr().unwrap().to_string();

@@ -1,6 +1,8 @@
 //! Applying a peer's changes: the join of each, and the cursor, in one batch. What loses is kept
 //! and noted in `loser`.
 
+use std::time::Duration;
+
 use switchback_model::{ContentId, Hlc};
 
 use crate::access::Cursor;
@@ -45,7 +47,7 @@ pub(crate) fn apply(
         results.push(result);
     }
     let cursor = move_cursor(batch, id, sender, after_backup.sender, settled_through)?;
-    Ok(Receipt { results, cursor, head: batch.content(id)?.head })
+    Ok(Receipt { results, cursor, head: batch.content(id)?.head, waited: Duration::ZERO })
 }
 
 fn move_cursor(

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use switchback_model::{Content, ContentId, ContentKind, Epoch, FeedId, Hlc, Rights, SiteId, Version};
+use tokio::time::Instant;
 
 use crate::access::{AccessRecord, FeedPosition};
 use crate::batch::Batch;
@@ -563,7 +564,12 @@ impl Catalogue {
         changes: Vec<Change>,
         through: Option<u64>,
     ) -> Result<Receipt> {
-        self.commit(move |batch| apply::apply(batch, content, &sender, changes, through)).await
+        let asked = Instant::now();
+        self.commit(move |batch| {
+            let waited = asked.elapsed();
+            Ok(Receipt { waited, ..apply::apply(batch, content, &sender, changes, through)? })
+        })
+        .await
     }
 
     /// Notes that the peer, whose own feed is `peer`, has made our feed durable through

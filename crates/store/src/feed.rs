@@ -1,5 +1,7 @@
 //! The change feed: what a sender reads and what a receiver applies.
 
+use std::time::Duration;
+
 use switchback_model::{FeedId, LinkId, SiteId, Version};
 
 use crate::lineage::{Lineage, Parting};
@@ -144,4 +146,6 @@ pub struct Receipt {
     pub cursor: u64,
     /// The head of our own feed afterwards.
     pub head: u64,
+    /// How long it waited for what was to be written before.
+    pub waited: Duration,
 }

@@ -135,7 +135,8 @@ fn reason_of(result: &Applied) -> Option<String> {
     }
 }
 
-fn inline_size(record: &Record) -> u64 {
+/// Bytes of a body that came with its record.
+pub(crate) fn inline_size(record: &Record) -> u64 {
     match record.as_object().map(|object| &object.body) {
         Some(Body::Inline(bytes)) => bytes.len() as u64,
         Some(Body::Segments(_)) | None => 0,

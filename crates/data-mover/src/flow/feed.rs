@@ -1,5 +1,7 @@
 //! What goes into a batch: the feed after a cursor, configuration ahead, or records by their keys.
 
+use std::time::Duration;
+
 use switchback_kit::world::aside;
 use switchback_model::{ContentId, FeedId};
 use switchback_proto::replication::v1::Change as WireChange;
@@ -7,6 +9,7 @@ use switchback_store::{
     Body, Catalogue, Change, ChangeBatch, ChangesRequest, Error, Record, RecordKey, Result,
 };
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::limit::{BATCH_BYTES_MAX, BATCH_FOLLOWING_MAX, BATCH_RECORDS_MAX};
 use super::window::Flown;
@@ -85,6 +88,8 @@ pub struct Reader {
     seen: (i64, u64),
     /// There was more when the feed was last read.
     has_more: bool,
+    /// How long the reads took that were not counted yet.
+    took: Duration,
     ahead: Option<JoinHandle<Result<Stretch>>>,
 }
 
@@ -105,6 +110,7 @@ struct Stretch {
     seen: (i64, u64),
     /// There is more.
     has_more: bool,
+    took: Duration,
 }
 
 impl Reader {
@@ -112,7 +118,15 @@ impl Reader {
     #[must_use]
     pub fn new(content: ContentId, peer_feed: FeedId, cursor: u64) -> Self {
         let place = Place { after: cursor, configuration_after: cursor };
-        Self { content, peer_feed, place, seen: (0, cursor), has_more: false, ahead: None }
+        Self {
+            content,
+            peer_feed,
+            place,
+            seen: (0, cursor),
+            has_more: false,
+            took: Duration::ZERO,
+            ahead: None,
+        }
     }
 
     /// When the feed was read for the last batch, Unix ms, and its head then.
@@ -124,6 +138,11 @@ impl Reader {
     /// There was more when the feed was read for the last batch.
     pub(crate) fn has_more(&self) -> bool {
         self.has_more
+    }
+
+    /// How long the store was read for what was given since this was last asked.
+    pub(crate) fn take_time(&mut self) -> Duration {
+        std::mem::take(&mut self.took)
     }
 
     /// Everything through `sequence` is on the other side by other means.
@@ -144,6 +163,7 @@ impl Reader {
             None => self.read(catalogue).await?,
         };
         (self.place, self.seen, self.has_more) = (stretch.place, stretch.seen, stretch.has_more);
+        self.took += stretch.took;
         Ok(stretch.draft)
     }
 
@@ -157,7 +177,11 @@ impl Reader {
     fn read(&self, catalogue: &Catalogue) -> impl Future<Output = Result<Stretch>> + Send + use<> {
         let (catalogue, content) = (catalogue.clone(), self.content);
         let (peer_feed, place) = (self.peer_feed, self.place);
-        blocking(move || place.read(&catalogue, content, peer_feed))
+        blocking(move || {
+            let since = Instant::now();
+            let stretch = place.read(&catalogue, content, peer_feed)?;
+            Ok(Stretch { took: since.elapsed(), ..stretch })
+        })
     }
 }
 
@@ -178,16 +202,23 @@ impl Place {
             let configuration_after = ahead.changes.last().map_or(ahead.through, |last| last.sequence);
             let place = Self { configuration_after, ..self };
             // Nothing was seen of the rest of the feed.
-            return Ok(Stretch { draft: Some(draft), place, seen: (0, self.after), has_more: true });
+            return Ok(Stretch {
+                draft: Some(draft),
+                place,
+                seen: (0, self.after),
+                has_more: true,
+                took: Duration::ZERO,
+            });
         }
         let batch = catalogue.changes(content, &request(self.after, false))?;
         let seen = (at_unix_ms, batch.head);
         if batch.through <= self.after {
-            return Ok(Stretch { draft: None, place: self, seen, has_more: false });
+            return Ok(Stretch { draft: None, place: self, seen, has_more: false, took: Duration::ZERO });
         }
         let draft = self.draft(&batch);
         let place = Self { after: draft.through, ..self };
-        Ok(Stretch { has_more: place.after < batch.head, draft: Some(draft), place, seen })
+        let has_more = place.after < batch.head;
+        Ok(Stretch { has_more, draft: Some(draft), place, seen, took: Duration::ZERO })
     }
 
     fn draft(self, batch: &ChangeBatch) -> Draft {

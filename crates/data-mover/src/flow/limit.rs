@@ -15,8 +15,7 @@ pub(crate) const CONTACT_TIME: Duration = Duration::from_secs(2);
 pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Records of one batch. The receiver applies a batch in one commit; more would delay the commits
-/// of its own clients.
+/// Records of one batch. The receiver applies a batch in one commit while it has no clients.
 pub(crate) const BATCH_RECORDS_MAX: usize = 1_000;
 
 /// Bytes of small bodies and metadata in one batch: large enough to be efficient frames, small
@@ -39,9 +38,13 @@ pub(crate) const WINDOW_BATCHES_UNTOLD: usize = 8;
 pub(crate) const LINK_BATCHES_MAX: usize = 128;
 
 /// Records, and bytes of small bodies, that a receiver makes durable in one commit, unless a single
-/// batch has more: commits of its own clients wait no longer than for one full batch.
+/// batch has more.
 pub(crate) const COMMIT_RECORDS_MAX: usize = BATCH_RECORDS_MAX;
 pub(crate) const COMMIT_BYTES_MAX: u64 = 4 << 20;
+
+/// The same while clients use the store: a few milliseconds, which a client may have to wait for one.
+pub(crate) const SHARED_RECORDS_MAX: usize = 128;
+pub(crate) const SHARED_BYTES_MAX: u64 = 512 << 10;
 
 /// Connections of one link on which bodies travel, beside the one for batches; and streams of one flow on
 /// them. Two keep two cores busy at either end, and four are what a far line needs that is shared fairly

@@ -8,6 +8,7 @@
 //! `supervisor` starts and stops them as the link manager's wishes change.
 
 pub mod agree;
+mod apply;
 mod arrival;
 mod body;
 pub mod compare;

@@ -23,6 +23,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
+use super::apply::apply;
 use super::arrival::{Arrived, Arriving, Group};
 use super::demand::{Bodies, Come, Step, Wanted};
 use super::exchange::{find_link, obey, refusal};
@@ -405,7 +406,8 @@ impl Receiver {
         let Some((group, changes)) = Group::gather(&mut self.arriving) else { return };
         let may_move = self.not_noted.is_empty() && group.through > 0;
         let through = may_move.then_some(group.through);
-        let (mover, content, sender) = (Arc::clone(&self.mover), self.content, self.sender.clone());
+        let (mover, link) = (Arc::clone(&self.mover), Arc::clone(&self.link));
+        let (content, sender) = (self.content, self.sender.clone());
         let names_blobs = changes
             .iter()
             .any(|change| change.record.as_object().is_some_and(|object| !object.body.segments().is_empty()));
@@ -414,7 +416,7 @@ impl Receiver {
             if names_blobs {
                 mover.presence.check()?;
             }
-            mover.catalogue.apply(content, sender, changes, through).await
+            apply(&mover, &link, content, &sender, changes, through).await
         };
         self.committing = Some(Committing { group, done: Box::pin(done) });
     }

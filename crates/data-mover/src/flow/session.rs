@@ -202,20 +202,31 @@ impl<'a> Session<'a> {
         Acknowledged { feed: self.feed, by: self.peer_feed, through }
     }
 
-    /// There is something to send now. A comparison holds back the feed, so while it waits for the
-    /// peer there is nothing else to do either.
+    /// There is something to send now.
     fn has_work(&self) -> bool {
-        let feed = match &self.comparison {
-            Some(comparison) => comparison.has_work(),
-            None => self.may_have_more && self.held_until().is_none(),
-        };
-        !self.answers.is_empty() || !self.bodies.is_empty() || (self.is_open() && feed)
+        let is_due = || self.is_behind() && self.held_until().is_none();
+        !self.answers.is_empty() || !self.bodies.is_empty() || (self.is_open() && is_due())
     }
 
-    /// Until when writes are gathered; only where more of them may come.
+    /// The store may hold something to send. A comparison holds back the feed, so while it waits for the
+    /// peer there is nothing else to do either.
+    fn is_behind(&self) -> bool {
+        match &self.comparison {
+            Some(comparison) => comparison.has_work(),
+            None => self.may_have_more,
+        }
+    }
+
+    /// Until when the store is not read: it is the turn of its clients, or writes are gathered where more of
+    /// them may come.
     fn held_until(&self) -> Option<Instant> {
-        let is_written = self.link.known_epoch().holder() == self.link.desired().side;
-        if self.may_have_more && is_written { self.gather.holds(Instant::now()) } else { None }
+        if !self.is_behind() {
+            return None;
+        }
+        let now = Instant::now();
+        let gathers =
+            self.comparison.is_none() && self.link.known_epoch().holder() == self.link.desired().side;
+        self.gather.holds(now).filter(|_| gathers).max(self.mover.share.rests(now))
     }
 
     /// Another batch may leave. Where the link has enough on its way, one of each content still may.
@@ -420,7 +431,9 @@ impl<'a> Session<'a> {
             return Ok(Some(self.launch(draft)));
         }
         if let Some(comparison) = &mut self.comparison {
+            let since = Instant::now();
             let next = comparison.next(&self.mover.catalogue, self.flow.content.id).await.map_err(words)?;
+            self.mover.share.took(since.elapsed(), self.link.purpose());
             match next {
                 Next::Manifest(manifest) => {
                     self.flow.state().compared += manifest.entries.len() as u64;
@@ -440,7 +453,9 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        match self.reader.next(&self.mover.catalogue).await.map_err(words)? {
+        let read = self.reader.next(&self.mover.catalogue).await.map_err(words)?;
+        self.mover.share.took(self.reader.take_time(), self.link.purpose());
+        match read {
             Some(draft) => {
                 let mut state = self.flow.state();
                 let (at_unix_ms, head) = self.reader.seen();

@@ -107,6 +107,7 @@ impl System {
             multipart_expiry: Duration::from_secs(7 * 86_400),
             lifecycle_interval: Duration::from_secs(1),
             scrub_bytes_per_second: self.scrub_bytes_per_second,
+            flow_share_percent: 25,
         };
         let internal = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let replication = TcpListener::bind("127.0.0.1:0").await.unwrap();
