@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use switchback::output::{emit, table};
+use tempfile::TempDir;
 
 use crate::figure::{count, median, megabytes, rate, say, short};
 use crate::limit::{self, Limits};
@@ -29,7 +30,8 @@ pub(crate) struct Arguments {
     /// Without other tools beside.
     #[arg(long)]
     alone: bool,
-    /// With each system and its clients on one half of the processors, as on machines of their own.
+    /// With each system on one half of the processors, and its clients with it: as on machines of their own. For
+    /// copies, the steady flow, and what is shared.
     #[arg(long)]
     apart: bool,
     /// Divides the numbers of objects, for a quick look.
@@ -91,7 +93,7 @@ impl Arguments {
         works.into_iter().filter(|(size, _)| wanted(*size)).map(|(_, work)| work).collect()
     }
 
-    fn folder(&self) -> anyhow::Result<tempfile::TempDir> {
+    fn folder(&self) -> anyhow::Result<TempDir> {
         let made = match &self.dir {
             Some(dir) => tempfile::tempdir_in(dir),
             None => tempfile::tempdir(),
@@ -107,10 +109,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (mut changes, mut far) = (Vec::new(), Vec::new());
     let halves = arguments.apart.then(Halves::of_all).transpose()?;
     for round in 0..arguments.rounds.max(1) {
-        halves.as_ref().map_or(Ok(()), Halves::join)?;
         if arguments.wants(Part::Copies) || arguments.wants(Part::Steady) {
             let folder = arguments.folder()?;
-            let sites = Sites::start(folder.path(), arguments.subnet, Through::Direct).await?;
+            let sites = start(&folder, &arguments, halves.as_ref(), Through::Direct).await?;
             if let Some(halves) = &halves {
                 halves.part(&sites.lab, "east")?;
             }
@@ -129,9 +130,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             sites.stop().await?;
         }
         if arguments.wants(Part::Shared) {
-            halves.as_ref().map_or(Ok(()), Halves::join)?;
             let folder = arguments.folder()?;
-            let sites = Sites::start(folder.path(), arguments.subnet, Through::Direct).await?;
+            let sites = start(&folder, &arguments, halves.as_ref(), Through::Direct).await?;
             for side in Side::ALL {
                 let shared = shared::measure(&sites, side, arguments.small(), halves.as_ref()).await?;
                 say(since, format!("round {round}: {shared:?}"));
@@ -141,7 +141,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         if arguments.wants(Part::Far) {
             let folder = arguments.folder()?;
-            let sites = Sites::start(folder.path(), arguments.subnet, Through::Relay).await?;
+            let sites = start(&folder, &arguments, halves.as_ref(), Through::Relay).await?;
             for work in [arguments.small(), arguments.medium()] {
                 let measured = distant(&sites, work).await?;
                 say(since, format!("round {round}: {measured:?}"));
@@ -152,7 +152,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     if arguments.wants(Part::Changes) {
         let folder = arguments.folder()?;
-        let sites = Sites::start(folder.path(), arguments.subnet, Through::Relay).await?;
+        let sites = start(&folder, &arguments, halves.as_ref(), Through::Relay).await?;
         changes = changed(&sites, folder.path(), &arguments, since).await?;
         sites.stop().await?;
     }
@@ -162,6 +162,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     print_changes(&changes);
     print_far(&arguments, &far);
     Ok(())
+}
+
+/// Two systems that see all processors as they start.
+async fn start(
+    folder: &TempDir,
+    arguments: &Arguments,
+    halves: Option<&Halves>,
+    way: Through,
+) -> anyhow::Result<Sites> {
+    halves.map_or(Ok(()), Halves::join)?;
+    Sites::start(folder.path(), arguments.subnet, way).await
 }
 
 /// One first copy and what stood beside it.

@@ -8,7 +8,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use switchback_kit::tls::Peer;
 use switchback_model::{ContentId, FeedId, Hlc};
 use switchback_proto::replication::v1::receiver_message::Body as Answer;
@@ -21,6 +20,7 @@ use switchback_store::{Body as StoreBody, Change, ContentHasher, Cursor, Receipt
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Streaming;
 
 use super::apply::apply;
@@ -223,7 +223,8 @@ struct Receiver {
 /// One commit on its way.
 struct Committing {
     group: Group,
-    done: BoxFuture<'static, switchback_store::Result<Receipt>>,
+    /// A task of its own: it has a turn among all flows, which must not wait for this stream's peer.
+    done: AbortOnDropHandle<switchback_store::Result<Receipt>>,
 }
 
 impl Receiver {
@@ -418,7 +419,7 @@ impl Receiver {
             }
             apply(&mover, &link, content, &sender, changes, through).await
         };
-        self.committing = Some(Committing { group, done: Box::pin(done) });
+        self.committing = Some(Committing { group, done: AbortOnDropHandle::new(tokio::spawn(done)) });
     }
 
     /// Waits for the commit that is on its way.
@@ -471,7 +472,7 @@ impl Receiver {
 /// What came of the commit that is on its way; for ever when there is none.
 async fn durable(committing: &mut Option<Committing>) -> switchback_store::Result<Receipt> {
     match committing {
-        Some(committing) => (&mut committing.done).await,
+        Some(committing) => (&mut committing.done).await.unwrap_or(Err(switchback_store::Error::Poisoned)),
         None => std::future::pending().await,
     }
 }
