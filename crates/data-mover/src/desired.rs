@@ -1,8 +1,8 @@
 //! What the link manager wants of one link's flows.
 
 use switchback_model::{
-    Content, ContentId, Epoch, FeedId, Incarnation, LinkId, ParseScheduleError, Priority, Schedule, Side,
-    SiteId, SystemId,
+    Compression, Content, ContentId, Epoch, FeedId, Incarnation, LinkId, ParseScheduleError, Priority,
+    Schedule, Side, SiteId, SystemId,
 };
 use switchback_proto::mover::v1::ApplyFlowsRequest;
 use switchback_store::{ConflictPolicy, Lineage, Parting, Sender, Systems};
@@ -34,6 +34,7 @@ pub(crate) struct Desired {
     pub(crate) silent: bool,
     pub(crate) schedule: Schedule,
     pub(crate) priority: Priority,
+    pub(crate) compression: Compression,
 }
 
 /// The two directions of one content.
@@ -75,6 +76,7 @@ impl Desired {
                 .parse()
                 .map_err(|error: ParseScheduleError| invalid(format!("schedule: {error}")))?,
             priority: convert::priority_from_wire(r.priority()),
+            compression: convert::compression_from_wire(r.compression()),
         })
     }
 
@@ -164,6 +166,7 @@ pub(crate) mod tests {
             silent: false,
             schedule: Schedule::default(),
             priority: Priority::Fair,
+            compression: Compression::None,
         }
     }
 

@@ -5,18 +5,19 @@ mod pair;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pair::{Card, LINK, Pair, Way, flows, noise};
+use pair::{Card, LINK, Pair, Way, flows, noise, text};
+use prost::Message as _;
 use switchback_kit::tls::{Expect, IdentityWatch, Limits};
 use switchback_model::{Epoch, Hlc, Incarnation, SiteId, SystemId, Version, VersionVector};
-use switchback_proto::model::v1::Content;
+use switchback_proto::model::v1::{Compression, Content};
 use switchback_proto::replication::v1::carry_message::Body as Carried;
 use switchback_proto::replication::v1::receiver_message::Body as Answer;
 use switchback_proto::replication::v1::refusal::Reason;
 use switchback_proto::replication::v1::replication_service_client::ReplicationServiceClient;
 use switchback_proto::replication::v1::sender_message::Body;
 use switchback_proto::replication::v1::{
-    Ack, Batch, BodyDemand, CarryAnswer, CarryMessage, Change, Chunk, Hello, LaneHello, LinkHeader, Manifest,
-    Noted, ReceiverMessage, Run, SenderMessage, Welcome,
+    Ack, Batch, BodyDemand, CarryAnswer, CarryMessage, Change, Changes, Chunk, Hello, LaneHello, LinkHeader,
+    Manifest, Noted, ReceiverMessage, Run, SenderMessage, Welcome,
 };
 use switchback_store::{BlobId, Body as Bytes, Object, Payload, Record, RecordKey, Segment};
 use tokio::sync::mpsc;
@@ -97,7 +98,7 @@ impl Sender {
     }
 
     async fn batch(&mut self, number: u64, changes: Vec<Change>, through: u64) -> Ack {
-        self.say(Body::Batch(Batch { number, changes, through })).await;
+        self.say(Body::Batch(Batch { number, changes, through, ..Batch::default() })).await;
         match self.answer().await {
             Answer::Ack(ack) => ack,
             other => panic!("{other:?}"),
@@ -148,7 +149,8 @@ fn promised(bodies: u64, size: u64) -> Batch {
         hash[..8].copy_from_slice(&(size ^ number).to_be_bytes());
         following(number, size, hash)
     };
-    Batch { number: 1, changes: (1..=bodies).map(change).collect(), through: bodies }
+    let changes = (1..=bodies).map(change).collect();
+    Batch { number: 1, changes, through: bodies, ..Batch::default() }
 }
 
 /// A body in chunks.
@@ -158,6 +160,7 @@ fn chunks(batch: u64, index: u32, body: &[u8]) -> Vec<Chunk> {
         index,
         offset: (place * (256 << 10)) as u64,
         bytes: bytes.to_vec().into(),
+        ..Chunk::default()
     };
     body.chunks(256 << 10).enumerate().map(chunk).collect()
 }
@@ -220,7 +223,7 @@ async fn the_cursor_follows_what_was_on_its_way_when_the_sender_noted_a_refusal(
 
     let (mut sender, _) = Sender::hello(&pair, &content).await;
     assert_eq!(sender.batch(1, vec![damaged(5)], 10).await.refused.len(), 1);
-    sender.say(Body::Batch(Batch { number: 2, changes: Vec::new(), through: 20 })).await;
+    sender.say(Body::Batch(Batch { number: 2, through: 20, ..Batch::default() })).await;
     sender.say(Body::Noted(Noted { batch: 1 })).await;
     assert!(matches!(sender.answer().await, Answer::Ack(ack) if ack.batch == 2));
     // What is asked after the note is answered after it.
@@ -360,7 +363,7 @@ async fn large_bodies_of_one_content_do_not_hold_up_what_another_has() {
     let (mut sender, _) = Sender::hello(&pair, &small).await;
     let body = noise(1, 100_000);
     let changes = vec![following(1, 100_000, *blake3::hash(&body).as_bytes())];
-    sender.say(Body::Batch(Batch { number: 1, changes, through: 1 })).await;
+    sender.say(Body::Batch(Batch { number: 1, changes, through: 1, ..Batch::default() })).await;
     assert_eq!(sender.demanded().await.len(), 1);
     for chunk in chunks(1, 0, &body) {
         sender.say(Body::Chunk(chunk)).await;
@@ -381,7 +384,7 @@ async fn a_lane_is_its_senders_alone_and_ends_with_its_stream() {
     let (mut sender, welcome) = Sender::hello(&pair, &content).await;
     let body = noise(1, 1_000_000);
     let changes = vec![following(1, 1_000_000, *blake3::hash(&body).as_bytes())];
-    sender.say(Body::Batch(Batch { number: 1, changes, through: 1 })).await;
+    sender.say(Body::Batch(Batch { number: 1, changes, through: 1, ..Batch::default() })).await;
     assert_eq!(sender.demanded().await.len(), 1);
     let (_messages, mut answers) = lane(&pair, &third.identity(&[&west]), &welcome).await;
     assert!(answers.message().await.unwrap().is_none(), "it is shown out");
@@ -392,5 +395,70 @@ async fn a_lane_is_its_senders_alone_and_ends_with_its_stream() {
     assert!(matches!(sender.answer().await, Answer::Ack(ack) if ack.cursor == 1 && ack.refused.is_empty()));
     drop(sender);
     assert!(answers.message().await.unwrap().is_none());
+    pair.stop().await;
+}
+
+/// These bytes packed, and their length.
+fn packed(bytes: &[u8]) -> (Vec<u8>, u32) {
+    (zstd::bulk::compress(bytes, 1).unwrap(), bytes.len() as u32)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_packed_is_taken_and_what_is_packed_wrongly_ends_the_stream() {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.stop().await;
+    pair.steer_west(&content, 0, Way::West).await;
+    let zstd = Compression::Zstd.into();
+    let body = text(1, 200_000);
+    let change = || following(1, 200_000, *blake3::hash(&body).as_bytes());
+    let (changes, length) = packed(&Changes { changes: vec![change()] }.encode_to_vec());
+    let batch =
+        Batch { number: 1, through: 1, packed: changes.into(), codec: zstd, length, ..Batch::default() };
+    let (frame, length) = packed(&body);
+    let chunk = Chunk { batch: 1, bytes: frame.into(), codec: zstd, length, ..Chunk::default() };
+
+    // Much in little; more and less than was named; no frame at all; a codec of a later version.
+    let (bomb, _) = packed(&vec![0; 64 << 20]);
+    let wrong = |bytes: &[u8], length: u32, codec: i32| (bytes.to_vec(), length, codec);
+    let frames = [
+        wrong(&bomb, 64 << 20, zstd),
+        wrong(&bomb, 200_000, zstd),
+        wrong(&chunk.bytes, length + 1, zstd),
+        wrong(b"no frame", 200_000, zstd),
+        wrong(&chunk.bytes, length, 77),
+    ];
+    for (bytes, length, codec) in frames {
+        let (mut sender, _) = Sender::hello(&pair, &content).await;
+        let packed = bytes.clone().into();
+        sender.say(Body::Batch(Batch { packed, length, codec, ..batch.clone() })).await;
+        let answer = sender.answer().await;
+        assert!(matches!(&answer, Answer::Refusal(refusal) if refusal.text.contains("pack")), "{answer:?}");
+        for by_lane in [false, true] {
+            let (mut sender, welcome) = Sender::hello(&pair, &content).await;
+            sender.say(Body::Batch(batch.clone())).await;
+            assert_eq!(sender.demanded().await.len(), 1);
+            let chunk = Chunk { bytes: bytes.clone().into(), length, codec, ..chunk.clone() };
+            let (lane, _answers) = lane(&pair, &pair.east.identity, &welcome).await;
+            if by_lane {
+                lane.send(CarryMessage { body: Some(Carried::Chunk(chunk)) }).await.unwrap();
+            } else {
+                sender.say(Body::Chunk(chunk)).await;
+            }
+            let answer = sender.answer().await;
+            assert!(
+                matches!(&answer, Answer::Refusal(refusal) if refusal.text.contains("pack")),
+                "{answer:?}"
+            );
+        }
+    }
+
+    let (mut sender, welcome) = Sender::hello(&pair, &content).await;
+    assert_eq!(welcome.codecs().collect::<Vec<_>>(), [Compression::Zstd]);
+    assert_eq!(welcome.cursor, 0);
+    sender.say(Body::Batch(batch)).await;
+    assert_eq!(sender.demanded().await.len(), 1);
+    sender.say(Body::Chunk(chunk)).await;
+    assert!(matches!(sender.answer().await, Answer::Ack(ack) if ack.cursor == 1 && ack.refused.is_empty()));
     pair.stop().await;
 }

@@ -9,7 +9,9 @@ pub(crate) mod record;
 pub(crate) mod view;
 
 use switchback_link_core::{ConflictPolicy, Gateway, Https, LinkState, Settings};
-use switchback_model::{AccessMode, Content, ContentId, ContentKind, Priority, Schedule, Side, SystemId};
+use switchback_model::{
+    AccessMode, Compression, Content, ContentId, ContentKind, Priority, Schedule, Side, SystemId,
+};
 use switchback_proto::link::v1 as wire;
 use switchback_proto::model::v1 as model;
 
@@ -157,6 +159,20 @@ fn priority_out(priority: Priority) -> model::FlowPriority {
     }
 }
 
+pub(crate) fn compression(compression: model::Compression) -> Compression {
+    match compression {
+        model::Compression::Unspecified | model::Compression::None => Compression::None,
+        model::Compression::Zstd => Compression::Zstd,
+    }
+}
+
+fn compression_out(compression: Compression) -> model::Compression {
+    match compression {
+        Compression::None => model::Compression::None,
+        Compression::Zstd => model::Compression::Zstd,
+    }
+}
+
 pub(crate) fn settings(wire: Option<&wire::LinkSettings>) -> Result<Settings, Malformed> {
     let wire = wire.cloned().unwrap_or_default();
     Ok(Settings {
@@ -166,6 +182,7 @@ pub(crate) fn settings(wire: Option<&wire::LinkSettings>) -> Result<Settings, Ma
         drain_time_ms: wire.drain_time_ms,
         schedule: schedule(&wire.schedule)?,
         priority: priority(wire.priority()),
+        compression: compression(wire.compression()),
         description: wire.description,
     })
 }
@@ -179,5 +196,6 @@ pub(crate) fn settings_out(settings: &Settings) -> wire::LinkSettings {
         description: settings.description.clone(),
         schedule: schedule_out(&settings.schedule),
         priority: priority_out(settings.priority).into(),
+        compression: compression_out(settings.compression).into(),
     }
 }

@@ -1,5 +1,5 @@
-//! The words that two or more crates share: identifiers, epochs, versions, access modes, rights, schedules
-//! and estimates.
+//! The words that two or more crates share: identifiers, epochs, versions, access modes, rights, schedules,
+//! compression and estimates.
 //!
 //! A type is admitted here only when two crates speak it. Everything is a plain value: no clock,
 //! no I/O, no randomness, so that it can live inside a deterministic core.
@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+mod compression;
 mod content;
 mod epoch;
 mod eta;
@@ -16,6 +17,7 @@ mod rights;
 mod schedule;
 mod version;
 
+pub use compression::Compression;
 pub use content::{AccessMode, Content, ContentId, ContentKind};
 pub use epoch::{Epoch, Side};
 pub use eta::{Backlog, Eta, Flux, Gauge, Outlook, Pace};

@@ -1,8 +1,8 @@
 //! The vocabulary that all services share.
 
 use switchback_model::{
-    AccessMode, Content, ContentId, ContentKind, FeedId, Flux, Hlc, LinkId, Pace, Priority, Side, SiteId,
-    SystemId, Version,
+    AccessMode, Compression, Content, ContentId, ContentKind, FeedId, Flux, Hlc, LinkId, Pace, Priority,
+    Side, SiteId, SystemId, Version,
 };
 use switchback_proto::model::v1 as wire;
 use switchback_proto::mover::v1 as mover;
@@ -133,6 +133,14 @@ pub(crate) fn priority_from_wire(priority: wire::FlowPriority) -> Priority {
     match priority {
         wire::FlowPriority::Unspecified | wire::FlowPriority::Fair => Priority::Fair,
         wire::FlowPriority::OldestFirst => Priority::OldestFirst,
+    }
+}
+
+/// What another version wrote there is not known here, and nothing is packed by it.
+pub(crate) fn compression_from_wire(compression: wire::Compression) -> Compression {
+    match compression {
+        wire::Compression::Unspecified | wire::Compression::None => Compression::None,
+        wire::Compression::Zstd => Compression::Zstd,
     }
 }
 

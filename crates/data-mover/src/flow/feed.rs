@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::limit::{BATCH_BYTES_MAX, BATCH_FOLLOWING_MAX, BATCH_RECORDS_MAX};
+use super::pack::kind_of;
 use super::window::Flown;
 use crate::mover::now_unix_ms;
 
@@ -67,6 +68,7 @@ impl Draft {
             version: record.version,
             size: record.size(),
             segments: segments.to_vec(),
+            kind: record.as_object().map_or(0, |object| kind_of(&record.key, object)),
             failed: false,
         });
         self.changes.push(WireChange { sequence, record: bytes, body_follows: !segments.is_empty() });

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::body::plan_pieces;
 use super::limit::PIECES_ENDING_MAX;
+use super::pack;
 use crate::mover::{Mover, now_unix_ms};
 
 /// A partial body is not resumed when its lease ends sooner than this: it could end in the middle.
@@ -32,6 +33,9 @@ pub(crate) enum Error {
     /// The sender does not keep to the protocol.
     #[error("a chunk came out of order")]
     OutOfOrder,
+    /// The same.
+    #[error(transparent)]
+    Malformed(#[from] pack::Malformed),
 }
 
 /// Why a body is refused whose bytes are not what its record says.
@@ -209,11 +213,12 @@ impl IncomingBody {
                     self.note(mover).await?;
                 }
                 chunk = chunks.recv() => {
-                    let Some(chunk) = chunk else { return self.leave(mover).await };
+                    let Some(mut chunk) = chunk else { return self.leave(mover).await };
+                    let bytes = pack::open_chunk(&mut chunk)?;
                     if is_fresh {
-                        hasher.update(&chunk.bytes);
+                        hasher.update(&bytes);
                     }
-                    self.write(mover, chunk.offset, chunk.bytes).await?;
+                    self.write(mover, chunk.offset, bytes).await?;
                 }
             }
         }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use super::limit::{CHUNKS_WAITING, HELLO_TIME};
+use super::pack;
 use crate::link::Flow;
 use crate::mover::Mover;
 
@@ -149,7 +150,7 @@ impl Landing {
     /// # Errors
     /// See [`NotDemanded`].
     pub(crate) async fn give(&self, chunk: Chunk) -> Result<(), NotDemanded> {
-        self.flow.state().received.add(Instant::now(), 0, chunk.bytes.len() as u64);
+        self.flow.state().received.add(Instant::now(), 0, pack::length(&chunk));
         self.inlets.give(chunk).await
     }
 }

@@ -23,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::limit::{LANE_BYTES_MIN, LANES_MAX, MESSAGE_BYTES_MAX, QUEUE};
 use super::outgoing::OutgoingBody;
+use super::pack;
 use super::rate::Turn;
 use super::sender::{Ended, words};
 use crate::link::{Flow, Link};
@@ -242,5 +243,5 @@ impl Lane {
 
 /// A chunk leaves, by a lane or by the flow's own stream: all of them pass here.
 pub(crate) fn leaves(flow: &Flow, chunk: &Chunk) {
-    flow.state().sent.add(Instant::now(), 0, chunk.bytes.len() as u64);
+    flow.state().sent.add(Instant::now(), 0, pack::length(chunk));
 }

@@ -75,6 +75,10 @@ pub(crate) fn limits() -> Limits {
 /// Bytes of one chunk of a body; with its header a frame, see the facts on gRPC.
 pub(crate) const CHUNK_BYTES: u64 = 256 * 1024;
 
+/// Bytes of what a packed batch says: twice what is usual, because its last record may be a long one. A batch
+/// with a longer one is not packed. The receiver sets aside as much, whatever it was sent.
+pub(crate) const PACKED_BATCH_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
+
 /// Chunks of a body that are read before they are sent.
 pub(crate) const CHUNKS_AHEAD: usize = 4;
 

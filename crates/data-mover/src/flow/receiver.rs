@@ -31,6 +31,7 @@ use super::feed::blocking;
 use super::incoming::{self, IncomingBody, MISMATCH, Outcome};
 use super::inlet::Open;
 use super::limit::{ALIVE_INTERVAL, HELLO_TIME, LANES_MAX, WINDOW_BATCHES};
+use super::pack;
 use super::room::Place;
 use crate::convert::{
     content_from_wire, digest_to_wire, lineage_from_wire, parting_from_wire, parting_to_wire,
@@ -48,6 +49,8 @@ enum Ended {
     Closed,
     #[error("the sender does not keep to the protocol: {0}")]
     Protocol(&'static str),
+    #[error("the sender does not keep to the protocol: {0}")]
+    Malformed(#[from] pack::Malformed),
     #[error(transparent)]
     Body(#[from] incoming::Error),
     #[error(transparent)]
@@ -70,7 +73,11 @@ pub(crate) async fn serve(
             let ended = receiver.run(&mut inbound, welcome).await;
             let trouble = match &ended {
                 Ended::Closed => String::new(),
-                Ended::Refused(_) | Ended::Protocol(_) | Ended::Body(_) | Ended::Store(_) => words(&ended),
+                Ended::Refused(_)
+                | Ended::Protocol(_)
+                | Ended::Malformed(_)
+                | Ended::Body(_)
+                | Ended::Store(_) => words(&ended),
             };
             receiver.flow.state().receiving_trouble = trouble;
             mover.bells.ring_status();
@@ -82,7 +89,7 @@ pub(crate) async fn serve(
     let refusal = match ended {
         Ended::Closed => None,
         Ended::Refused(refusal) => Some(refusal),
-        Ended::Protocol(_) | Ended::Body(_) | Ended::Store(_) => {
+        Ended::Protocol(_) | Ended::Malformed(_) | Ended::Body(_) | Ended::Store(_) => {
             tracing::debug!(error = words(&ended), "receiving flow ended");
             Some(refusal(&header, Reason::Trouble, &words(&ended)))
         }
@@ -174,6 +181,7 @@ async fn welcome(
         batches_max: u32::try_from(WINDOW_BATCHES).unwrap_or(u32::MAX),
         lanes_max: u32::try_from(LANES_MAX).unwrap_or(u32::MAX),
         lane_key: open.key.clone(),
+        codecs: pack::read_here(),
     };
     let bodies = Bodies::new(mover, &link, answers, open);
     let receiver = Receiver {
@@ -318,11 +326,12 @@ impl Receiver {
         self.say(Answer::Missing(missing)).await
     }
 
-    async fn batch(&mut self, batch: Batch) -> Result<(), Ended> {
+    async fn batch(&mut self, mut batch: Batch) -> Result<(), Ended> {
         let committing = self.committing.as_ref().map_or(0, |committing| committing.group.batches.len());
         if self.arriving.len() + committing >= WINDOW_BATCHES {
             return Err(Ended::Protocol("more batches than the window holds"));
         }
+        pack::open_batch(&mut batch)?;
         let mut arriving = Arriving { number: batch.number, through: batch.through, ..Arriving::default() };
         let mut wanted = Vec::new();
         for (index, change) in (0..).zip(batch.changes) {

@@ -27,6 +27,7 @@ use super::key::KeyHash;
 use super::lane::{self, Event, Lanes};
 use super::limit::{BATCH_RECORDS_MAX, BODIES_AHEAD, DIFFERENCE_TIME, REPAIR_INTERVAL, STALL_TIME};
 use super::outgoing::OutgoingBody;
+use super::pack::{Packer, Packing};
 use super::rate::Turn;
 use super::sender::{Ended, is_differing, is_ready, refused, words};
 use super::window::Window;
@@ -61,6 +62,9 @@ pub(crate) struct Session<'a> {
     answers: VecDeque<Body>,
     bodies: VecDeque<OutgoingBody>,
     lanes: Lanes,
+    packing: Arc<Packing>,
+    /// For batches.
+    packer: Packer,
     /// The content may hold something that was not read yet.
     may_have_more: bool,
     gather: Gather,
@@ -97,6 +101,7 @@ impl<'a> Session<'a> {
         (compare, repaired): (bool, Option<Instant>),
     ) -> Self {
         let peer_feed = FeedId(welcome.feed_id);
+        let packing = Packing::new(link, welcome);
         Self {
             mover,
             link,
@@ -112,6 +117,8 @@ impl<'a> Session<'a> {
             answers: VecDeque::new(),
             bodies: VecDeque::new(),
             lanes: Lanes::new(mover, link, flow, welcome),
+            packer: packing.batches(),
+            packing,
             may_have_more: true,
             gather: Gather::default(),
             noted: (welcome.cursor, Instant::now()),
@@ -281,7 +288,7 @@ impl<'a> Session<'a> {
     fn demanded(&mut self, demand: &Demand) -> Result<(), Ended> {
         for wanted in &demand.bodies {
             let change = self.window.change(demand.batch, wanted.index).map_err(words)?;
-            let body = OutgoingBody::new(demand.batch, wanted.index, &change.segments, wanted.offset);
+            let body = OutgoingBody::new(demand.batch, wanted.index, change, wanted.offset, &self.packing);
             self.bodies.extend(self.lanes.take(body, &self.turn));
         }
         Ok(())
@@ -407,7 +414,10 @@ impl<'a> Session<'a> {
         if !self.is_open() {
             return Ok(None);
         }
-        self.next_batch().await
+        match self.next_batch().await? {
+            Some(Body::Batch(batch)) => Ok(Some(Body::Batch(self.packer.batch(batch).await))),
+            other => Ok(other),
+        }
     }
 
     /// A body of ours cannot be read: the change goes to the retry list, the rest goes on.
@@ -493,6 +503,6 @@ impl<'a> Session<'a> {
         let (changes, flown, through) = draft.into_parts();
         let number = self.window.launch(flown);
         self.turns.push_back(Arc::clone(&self.link.batches).try_acquire_owned().ok());
-        Body::Batch(Batch { number, changes, through })
+        Body::Batch(Batch { number, changes, through, ..Batch::default() })
     }
 }

@@ -18,6 +18,8 @@ pub struct Flown {
     pub size: u64,
     /// The blobs of a body that follows.
     pub segments: Vec<Segment>,
+    /// What such a body is like; see `pack`.
+    pub kind: u8,
     /// Its body could not be read; it is on the retry list.
     pub failed: bool,
 }
@@ -124,6 +126,7 @@ mod tests {
             version: Version::default(),
             size: 1,
             segments: Vec::new(),
+            kind: 0,
             failed: false,
         }
     }

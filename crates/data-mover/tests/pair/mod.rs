@@ -381,6 +381,38 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// Lines of words, which shrink to a third or so.
+pub fn text(seed: u64, length: usize) -> Vec<u8> {
+    const WORDS: [&str; 16] = [
+        "east",
+        "west",
+        "get",
+        "put",
+        "photos",
+        "letters",
+        "accepted",
+        "refused",
+        "tenant",
+        "200",
+        "404",
+        "of",
+        "to",
+        "2026-11-30",
+        "bytes",
+        "ms\n",
+    ];
+    let mut bytes = Vec::with_capacity(length + 16);
+    for byte in noise(seed, length / 3) {
+        bytes.extend_from_slice(WORDS[usize::from(byte % 16)].as_bytes());
+        bytes.push(b' ');
+        if bytes.len() >= length {
+            break;
+        }
+    }
+    bytes.resize(length, b' ');
+    bytes
+}
+
 /// Which way a link's data goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {

@@ -169,6 +169,10 @@ impl LinkMachine {
             steps.push(format!("send by this order of tenants and directories: {priority}"));
             settings.priority = priority;
         }
+        if let Some(compression) = update.compression {
+            steps.push(format!("compress what is sent: {compression}"));
+            settings.compression = compression;
+        }
         for content in &update.remove {
             if !next.shared.contents.iter().any(|one| same_name(one, content)) {
                 return Err(Error::Invalid {

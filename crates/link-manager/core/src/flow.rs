@@ -3,7 +3,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use switchback_model::{AccessMode, Content, Epoch, Incarnation, LinkId, Priority, Schedule, Side, SystemId};
+use switchback_model::{
+    AccessMode, Compression, Content, Epoch, Incarnation, LinkId, Priority, Schedule, Side, SystemId,
+};
 
 use crate::machine::Observed;
 use crate::{ConflictPolicy, Identity, Link, LinkState};
@@ -62,6 +64,8 @@ pub struct FlowSpec {
     pub schedule: Schedule,
     /// Whose changes leave first.
     pub priority: Priority,
+    /// What is done to bytes before they leave.
+    pub compression: Compression,
 }
 
 /// The schedule that is in force. A failover's drain and a recovery are not held: people wait for them,
@@ -115,5 +119,6 @@ pub(crate) fn desired(link: &Link, observed: &Observed, own: &Identity) -> FlowS
         silent: observed.silent || observed.broken.is_some() || !link.is_established(),
         schedule: schedule(link),
         priority: shared.settings.priority,
+        compression: shared.settings.compression,
     }
 }

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
 use switchback_model::{
-    AccessMode, Content, ContentId, Epoch, FeedId, Incarnation, LinkId, Pace, Priority, RequestId, Schedule,
-    SystemId,
+    AccessMode, Compression, Content, ContentId, Epoch, FeedId, Incarnation, LinkId, Pace, Priority,
+    RequestId, Schedule, SystemId,
 };
 
 use crate::Message;
@@ -226,6 +226,8 @@ pub struct Update {
     pub schedule: Option<Schedule>,
     /// See [`Settings`].
     pub priority: Option<Priority>,
+    /// See [`Settings`].
+    pub compression: Option<Compression>,
     /// By kind and name.
     pub add: Vec<Content>,
     /// By kind and name.

@@ -7,7 +7,8 @@ use core::fmt;
 
 use switchback_machine::Timestamp;
 use switchback_model::{
-    Content, ContentId, Epoch, Incarnation, LinkId, Priority, RequestId, Schedule, Side, SystemId,
+    Compression, Content, ContentId, Epoch, Incarnation, LinkId, Priority, RequestId, Schedule, Side,
+    SystemId,
 };
 
 use crate::Change;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub schedule: Schedule,
     /// Whose changes leave first.
     pub priority: Priority,
+    /// What is done to bytes before they leave.
+    pub compression: Compression,
 }
 
 /// The part of a link that both systems hold alike.

@@ -4,7 +4,7 @@ mod world;
 
 use switchback_link_core::{CommandKind, Error, LinkState, Update};
 use switchback_model::AccessMode::{ReadOnly, ReadWrite};
-use switchback_model::{Epoch, Priority, Schedule, Side};
+use switchback_model::{Compression, Epoch, Priority, Schedule, Side};
 use world::{EAST, LINK, WEST, World};
 
 #[test]
@@ -330,6 +330,7 @@ fn a_schedule_holds_replication_and_neither_a_failovers_drain_nor_a_recovery() {
     let update = Update {
         schedule: Some(nothing.clone()),
         priority: Some(Priority::OldestFirst),
+        compression: Some(Compression::Zstd),
         ..Update::default()
     };
     world.command(EAST, CommandKind::Update(Box::new(update))).unwrap();
@@ -349,7 +350,8 @@ fn a_schedule_holds_replication_and_neither_a_failovers_drain_nor_a_recovery() {
     assert!(!world.systems[WEST].written.contains(&held), "the schedule is in force again");
     for at in [EAST, WEST] {
         let flows = world.systems[at].flows.as_ref().unwrap();
-        assert_eq!((&flows.schedule, flows.priority), (&nothing, Priority::OldestFirst));
+        let steered = (&flows.schedule, flows.priority, flows.compression);
+        assert_eq!(steered, (&nothing, Priority::OldestFirst, Compression::Zstd));
     }
     let update = Update { schedule: Some(Schedule::default()), ..Update::default() };
     world.command(EAST, CommandKind::Update(Box::new(update))).unwrap();

@@ -5,7 +5,7 @@ use switchback_model::{LinkId, RequestId};
 use switchback_proto::link::v1 as wire;
 use switchback_proto::model::v1 as model;
 
-use super::{Malformed, content_name, policy, priority, schedule, settings};
+use super::{Malformed, compression, content_name, policy, priority, schedule, settings};
 
 /// Longer request ids are no names.
 const REQUEST_ID_LENGTH_MAX: usize = 128;
@@ -78,6 +78,7 @@ pub(crate) fn update(request: &wire::UpdateLinkRequest, zone_floor: u32) -> Resu
         conflict_policy: request.conflict_policy.map(|_| policy(request.conflict_policy())),
         schedule: request.schedule.as_deref().map(schedule).transpose()?,
         priority: request.priority.map(|_| priority(request.priority())),
+        compression: request.compression.map(|_| compression(request.compression())),
         add: contents(&request.add_contents)?,
         remove: contents(&request.remove_contents)?,
         zone_floor,

@@ -7,7 +7,8 @@ use switchback_proto::mover::v1 as wire;
 
 use super::peer::{digest, link_id, link_id_out, position};
 use super::{
-    Malformed, content, content_out, mode, mode_out, policy_out, priority_out, schedule_out, side_out,
+    Malformed, compression_out, content, content_out, mode, mode_out, policy_out, priority_out, schedule_out,
+    side_out,
 };
 
 pub(crate) fn access_out(access: &Access) -> wire::SetAccessRequest {
@@ -54,6 +55,7 @@ pub(crate) fn flows_out(spec: &FlowSpec) -> wire::ApplyFlowsRequest {
         silent: spec.silent,
         schedule: schedule_out(&spec.schedule),
         priority: priority_out(spec.priority).into(),
+        compression: compression_out(spec.compression).into(),
     }
 }
 

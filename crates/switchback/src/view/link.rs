@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use switchback_model::Rate;
 use switchback_proto::link::v1 as proto;
-use switchback_proto::model::v1::{ConflictPolicy, FlowPriority, Side};
+use switchback_proto::model::v1::{Compression, ConflictPolicy, FlowPriority, Side};
 
 pub use super::progress::ProgressView;
 use super::{kind_name, mode_name, mode_short};
@@ -78,6 +78,8 @@ pub struct LinkView {
     pub schedule_overridden: bool,
     /// Whose changes leave first: `fair`, `oldest_first`.
     pub priority: &'static str,
+    /// What is done to bytes before they leave: `none`, `zstd`.
+    pub compression: &'static str,
     /// The operator's words.
     pub description: String,
     /// What the link protects.
@@ -140,6 +142,13 @@ fn priority_name(priority: FlowPriority) -> &'static str {
     }
 }
 
+fn compression_name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Unspecified | Compression::None => "none",
+        Compression::Zstd => "zstd",
+    }
+}
+
 impl From<proto::LinkContent> for LinkContentView {
     fn from(from: proto::LinkContent) -> Self {
         let content = from.content.unwrap_or_default();
@@ -162,6 +171,7 @@ impl From<proto::Link> for LinkView {
         let (side, state) = (from.side(), from.state());
         let settings = from.settings.unwrap_or_default();
         let (policy, priority) = (settings.conflict_policy(), settings.priority());
+        let compression = settings.compression();
         Self {
             id: hex::encode(&from.id),
             name: from.name,
@@ -183,6 +193,7 @@ impl From<proto::Link> for LinkView {
             rate_until_unix_ms: from.rate_until_unix_ms,
             schedule_overridden: from.schedule_overridden,
             priority: priority_name(priority),
+            compression: compression_name(compression),
             description: settings.description,
             contents: from.contents.into_iter().map(Into::into).collect(),
             mode: mode_name(from.mode),
@@ -275,6 +286,7 @@ impl Show for LinkView {
             ("schedule", self.schedule.clone()),
             ("rate now", self.rate_line()),
             ("priority", self.priority.replace('_', " ")),
+            ("compression", self.compression.into()),
             ("sending", self.sending.line()),
             ("receiving", self.receiving.line()),
             ("retries", self.retries.to_string()),
@@ -353,6 +365,7 @@ mod tests {
             "sending",
             "schedule",
             "priority",
+            "compression",
         ] {
             assert!(json.get(key).is_some(), "{key}");
         }

@@ -325,6 +325,6 @@ impl Session {
     fn launch(&mut self, draft: Draft) -> Flowing {
         let (changes, flown, through) = draft.into_parts();
         let number = self.window.launch(flown);
-        Flowing::Batch(Batch { number, changes, through })
+        Flowing::Batch(Batch { number, changes, through, ..Batch::default() })
     }
 }

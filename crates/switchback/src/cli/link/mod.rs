@@ -5,7 +5,7 @@ mod run;
 use clap::Subcommand;
 use switchback_model::Schedule;
 use switchback_proto::link::v1 as proto;
-use switchback_proto::model::v1::{ConflictPolicy, Content, FlowPriority};
+use switchback_proto::model::v1::{Compression, ConflictPolicy, Content, FlowPriority};
 
 pub(crate) use self::run::{divergences, run};
 use super::content::contents;
@@ -206,6 +206,24 @@ impl From<Priority> for FlowPriority {
     }
 }
 
+/// What is done to bytes before they leave.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Compress {
+    /// They leave as they are.
+    None,
+    /// Zstandard, where it makes them shorter, to a system that reads it.
+    Zstd,
+}
+
+impl From<Compress> for Compression {
+    fn from(compress: Compress) -> Self {
+        match compress {
+            Compress::None => Self::None,
+            Compress::Zstd => Self::Zstd,
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 #[group(id = "content", required = true, multiple = true, args = ["tenant", "directory"])]
 pub struct Create {
@@ -239,6 +257,9 @@ pub struct Create {
     /// Whose changes leave first.
     #[arg(long, value_enum, default_value = "fair")]
     priority: Priority,
+    /// What is done to bytes before they leave, on both systems.
+    #[arg(long, value_enum, default_value = "none")]
+    compress: Compress,
     /// Words for people.
     #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
@@ -274,6 +295,10 @@ pub struct Update {
     /// Whose changes leave first.
     #[arg(long, value_enum)]
     priority: Option<Priority>,
+    /// What is done to bytes before they leave, on both systems. The schedule counts them as they leave;
+    /// what is pending, the rates shown and the ETA count the objects' own bytes.
+    #[arg(long, value_enum)]
+    compress: Option<Compress>,
     /// Words for people.
     #[arg(long)]
     description: Option<String>,
@@ -309,6 +334,7 @@ impl Create {
                 description: self.description,
                 schedule: self.schedule.to_string(),
                 priority: FlowPriority::from(self.priority).into(),
+                compression: Compression::from(self.compress).into(),
             }),
         }
     }
@@ -328,6 +354,7 @@ impl Update {
             conflict_policy: self.conflicts.map(|policy| ConflictPolicy::from(policy).into()),
             schedule: self.schedule.map(|schedule| schedule.to_string()),
             priority: self.priority.map(|priority| FlowPriority::from(priority).into()),
+            compression: self.compress.map(|compress| Compression::from(compress).into()),
             add_contents: contents(&self.add_tenant, &self.add_directory),
             remove_contents: contents(&self.remove_tenant, &self.remove_directory),
         }
