@@ -98,6 +98,11 @@ class Lab:
     def put(self, system, key, body):
         self.s3(system).put_object(Bucket=self.bucket, Key=key, Body=body)
 
+    def relayed(self, way):
+        """Bytes that the relay has carried so far, "east-west" or "west-east"."""
+        ways = json.loads(self.run("--output", "json", "lab", "status", "--dir", self.dir))["relay"]["answer"]["ways"]
+        return next(one["bytes"] for one in ways if one["way"] == way)
+
     def answer(self, name, server):
         """What one system's name server answers, by dig."""
         address = self.system(server)["dns"].split(":")[0]

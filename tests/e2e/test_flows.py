@@ -1,5 +1,8 @@
 """How an operator steers a link's flow: a schedule of rates, the order of its contents, a paused tenant."""
 
+import hashlib
+import random
+
 import pytest
 
 from lab import Refused, eventually, expect
@@ -80,3 +83,48 @@ def test_a_paused_tenant_stays_paused_through_a_failover_and_back(lab):
     lab.recover_from_recovering()
     for system in ("east", "west"):
         assert {"before", "paused", "there"} <= set(lab.keys(system))
+
+
+def test_text_crosses_a_compressing_link_in_a_fraction_of_its_bytes_and_arrives_as_it_was(lab):
+    words = [f"{word}{number}" for word in ("get", "put", "list", "photos", "letters") for number in range(20)]
+    chance = random.Random(7)
+
+    def text(length):
+        return " ".join(chance.choices(words, k=length // 4))[:length].encode()
+
+    written = {}
+
+    def write(system, way, name, ratio):
+        """Small objects many to a message, and large ones in pieces."""
+        bodies = {f"{name}/small/{number}": text(8 << 10) for number in range(100)}
+        bodies |= {f"{name}/medium/{number}": text(300_000) for number in range(5)}
+        bodies[f"{name}/large"] = text(9 << 20)
+        before = lab.relayed(way)
+        for key, body in bodies.items():
+            lab.put(system, key, body)
+            written[key] = hashlib.sha256(body).digest()
+        there = "west" if system == "east" else "east"
+        eventually(lambda: expect(bodies.keys() <= lab.keys(there).keys()), timeout=60)
+        whole, carried = sum(map(len, bodies.values())), lab.relayed(way) - before
+        assert ratio(whole / carried), f"{whole} bytes in {carried}"
+
+    def compare():
+        for system in ("east", "west"):
+            assert lab.keys(system).keys() == written.keys(), system
+            for key, digest in written.items():
+                assert hashlib.sha256(lab.read(system, key)).digest() == digest, f"{key} on {system}"
+
+    assert lab.link("east")["compression"] == "none"
+    write("east", "east-west", "as it is", lambda ratio: ratio < 1)
+    lab.at("east", "link", "update", "acme", "--compress", "zstd")
+    eventually(lambda: expect(lab.link("west")["compression"] == "zstd"))
+    write("east", "east-west", "shorter", lambda ratio: ratio > 2)
+    noise = random.Random(8).randbytes(2 << 20)
+    lab.put("east", "noise", noise)
+    written["noise"] = hashlib.sha256(noise).digest()
+    eventually(lambda: arrived(lab, "west", "noise"))
+    lab.fail_over()
+    eventually(lambda: lab.at("west", "link", "recovery", "begin", "acme"))
+    write("west", "west-east", "back", lambda ratio: ratio > 2)
+    lab.recover_from_recovering()
+    compare()
