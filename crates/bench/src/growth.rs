@@ -65,9 +65,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// So many of the objects.
+fn work(count: u64) -> Work {
+    Work { name: NAME, count, size: OBJECT_BYTES, shrinks: false, clients: CLIENTS }
+}
+
 /// One row of the table.
 async fn measure(folder: &Path, subnet: u8, objects: u64, since: Instant) -> anyhow::Result<[f64; 8]> {
-    let work = |count| Work { name: NAME, count, size: OBJECT_BYTES, clients: CLIENTS };
     let changed = objects / CHANGED_OF;
     let mut sites = Sites::apart(folder, subnet, Through::Direct).await?;
     sites.kill_mover("east").await?;
@@ -109,7 +113,7 @@ async fn fill(sites: &Sites, numbers: Range<u64>) -> anyhow::Result<f64> {
     let (catalogue, content) = sites.catalogue("east")?;
     store::fill(&catalogue, (content, &sites.primary.bucket), numbers, |number| {
         let key = load::key(NAME, number);
-        let body = load::bytes(&key, OBJECT_BYTES);
+        let body = load::bytes(&key, work(1));
         (key, body)
     })
     .await

@@ -1,5 +1,7 @@
 //! `bench mover`: how fast a link moves objects.
 
+mod compressed;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -57,6 +59,8 @@ enum Part {
     Changes,
     /// A first copy over a line with a round trip of 100 ms.
     Far,
+    /// A first copy of text over a line of 20 MB/s, with and without compression.
+    Compressed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -75,15 +79,15 @@ impl Arguments {
     }
 
     fn small(&self) -> Work {
-        Work { name: "small", count: 20_000 / self.divide, size: 4 << 10, clients: 32 }
+        Work { name: "small", count: 20_000 / self.divide, size: 4 << 10, shrinks: false, clients: 32 }
     }
 
     fn medium(&self) -> Work {
-        Work { name: "medium", count: 500 / self.divide, size: 1 << 20, clients: 8 }
+        Work { name: "medium", count: 500 / self.divide, size: 1 << 20, shrinks: false, clients: 8 }
     }
 
     fn large(&self) -> Work {
-        Work { name: "large", count: 3.min(24 / self.divide), size: 512 << 20, clients: 2 }
+        Work { name: "large", count: 3.min(24 / self.divide), size: 512 << 20, shrinks: false, clients: 2 }
     }
 
     /// What first copies are made of.
@@ -108,6 +112,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (mut copies, mut flows, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     let (mut changes, mut far) = (Vec::new(), Vec::new());
     let halves = arguments.apart.then(Halves::of_all).transpose()?;
+    let mut compressed = Vec::new();
     for round in 0..arguments.rounds.max(1) {
         if arguments.wants(Part::Copies) || arguments.wants(Part::Steady) {
             let folder = arguments.folder()?;
@@ -149,6 +154,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             sites.stop().await?;
         }
+        if arguments.wants(Part::Compressed) {
+            compressed.extend(compressed::measure(&arguments, round, since).await?);
+        }
     }
     if arguments.wants(Part::Changes) {
         let folder = arguments.folder()?;
@@ -161,6 +169,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     shared::print(&beside);
     print_changes(&changes);
     print_far(&arguments, &far);
+    compressed::print(&arguments, &compressed);
     Ok(())
 }
 
@@ -302,7 +311,7 @@ async fn changed(
     since: Instant,
 ) -> anyhow::Result<Vec<Changed>> {
     let many = 100_000 / arguments.divide;
-    let work = |count| Work { name: "many", count, size: 4 << 10, clients: 32 };
+    let work = |count| Work { name: "many", count, size: 4 << 10, shrinks: false, clients: 32 };
     let (mut rows, mut written, mut edition) = (Vec::new(), 0, 0);
     for (of, changed) in [(many / 10, many / 1_000), (many / 10, many / 100), (many, many / 100)] {
         load::write(&sites.primary, work(of), written, 0).await?;

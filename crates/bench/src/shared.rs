@@ -88,7 +88,7 @@ async fn press<T>(
     name: &'static str,
     until: impl Future<Output = T>,
 ) -> anyhow::Result<(T, Many)> {
-    const SIZE: u64 = 4 << 10;
+    let work = Work { size: 4 << 10, ..work };
     let (next, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let (mut clients, since) = (JoinSet::new(), Instant::now());
     for _ in 0..work.clients {
@@ -99,7 +99,7 @@ async fn press<T>(
             while !ended.load(Ordering::Relaxed) {
                 let key = format!("{name}/{:06}", next.fetch_add(1, Ordering::Relaxed));
                 let since = Instant::now();
-                client.put(&key, SIZE, body(&key, 0, SIZE)).await?;
+                client.put(&key, work.size, body(&key, 0, work)).await?;
                 took.push(since.elapsed());
             }
             anyhow::Ok(took)

@@ -16,7 +16,7 @@ use switchback_kit::config::Source;
 use switchback_model::{self as model, ContentId, SiteId};
 use switchback_mover as mover;
 use switchback_proto::link::v1 as link;
-use switchback_proto::model::v1::{Content, ContentKind};
+use switchback_proto::model::v1::{Compression, Content, ContentKind};
 use switchback_proto::store::v1 as store;
 use switchback_store::{Catalogue, Options};
 
@@ -181,6 +181,25 @@ impl Sites {
         let catalogue = Catalogue::open(&config.catalogue_dir(), options).context("open the store")?;
         let content = catalogue.find_content(model::ContentKind::Tenant, TENANT)?.context("no tenant")?;
         Ok((catalogue, content.id))
+    }
+
+    /// Lets no more through the relay in a second, each way; 0: all.
+    pub(crate) async fn throttle(&self, bytes_per_second: u64) -> anyhow::Result<()> {
+        let slow = Request::Slow { way: None, latency_ms: 0, bytes_per_second };
+        control::ask(&self.lab.relay.control, &slow).await.map(drop)
+    }
+
+    /// What both systems do to bytes before they leave.
+    pub(crate) async fn compress(&self, compression: Compression) -> anyhow::Result<()> {
+        let id = request_id();
+        let update = link::UpdateLinkRequest {
+            request_id: id.clone(),
+            link: TENANT.into(),
+            compression: Some(compression.into()),
+            ..Default::default()
+        };
+        self.east.command(&id, self.east.links().update_link(update)).await.context("update the link")?;
+        Ok(())
     }
 
     /// What the kernel says of a system's mover, in one of its files.
