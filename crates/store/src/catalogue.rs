@@ -221,7 +221,8 @@ impl Catalogue {
     }
 
     /// Wall time, as the next commit sees it.
-    pub(crate) fn now_unix_ms(&self) -> u64 {
+    #[must_use]
+    pub fn now_unix_ms(&self) -> u64 {
         self.inner.clock.now_unix_ms()
     }
 

@@ -2,10 +2,12 @@
 //! made durable together by the next: a flush costs the same for one batch and for many. Pure.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use switchback_proto::replication::v1::RefusedChange;
 use switchback_store::{Applied, Body, Change, Record};
 
+use super::lease::Lease;
 use super::limit::{COMMIT_BYTES_MAX, COMMIT_RECORDS_MAX};
 
 /// A batch that is not being made durable yet.
@@ -16,6 +18,8 @@ pub(crate) struct Arriving {
     pub(crate) changes: Vec<Arrived>,
     /// Bodies that are not durable here yet, by the places of their changes: their hashes.
     pub(crate) bodies: Vec<(u32, [u8; 32])>,
+    /// Of these bodies, and of those that have become durable since.
+    pub(crate) leases: Vec<Arc<Lease>>,
 }
 
 /// One change of it.

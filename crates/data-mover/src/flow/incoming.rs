@@ -14,12 +14,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::body::plan_pieces;
+use super::lease::{self, Lease};
 use super::limit::PIECES_ENDING_MAX;
 use super::pack;
-use crate::mover::{Mover, now_unix_ms};
+use crate::mover::Mover;
 
-/// A partial body is not resumed when its lease ends sooner than this: it could end in the middle.
-const LEASE_LEFT_MIN_MS: i64 = 2 * 60 * 60 * 1000;
+/// A partial body is not resumed when its lease ends sooner than this: it could end before it is renewed.
+const RESUME_LEFT_MIN_MS: i64 = 60 * 1000;
 
 /// Why a body did not become whole.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +83,8 @@ pub(crate) struct IncomingBody {
     noting: Option<JoinHandle<Result<(), switchback_kit::durable::Error>>>,
     left: VecDeque<(BlobId, u64)>,
     writer: Option<BlobWriter>,
-    /// Until when its blobs are promised; none before [`lease`].
-    lease: Option<i64>,
+    /// Of its blobs; whoever waits for the body renews it.
+    lease: Arc<Lease>,
     /// False when another body of the same bytes is already remembered as partial.
     remembered: bool,
 }
@@ -103,24 +104,8 @@ async fn durable(ending: &mut VecDeque<Ending>) -> Result<Segment, Error> {
     Ok(done.map_err(|_| switchback_store::Error::Poisoned)??)
 }
 
-/// Promises the blobs of those bodies that begin anew, all in one commit: nothing is written to a blob
-/// before that.
-pub(crate) async fn lease<'a>(
-    mover: &Mover,
-    bodies: impl Iterator<Item = &'a mut IncomingBody>,
-) -> Result<(), Error> {
-    let mut fresh: Vec<_> = bodies.filter(|body| body.lease.is_none()).collect();
-    let blobs: Vec<_> = fresh.iter().flat_map(|body| body.left.iter().map(|(blob, _)| *blob)).collect();
-    if blobs.is_empty() {
-        return Ok(());
-    }
-    let lease = i64::try_from(mover.catalogue.lease_blobs(blobs).await?).unwrap_or(i64::MAX);
-    fresh.iter_mut().for_each(|body| body.lease = Some(lease));
-    Ok(())
-}
-
 impl IncomingBody {
-    /// Goes on with what is here of this body, or begins anew; see [`lease`].
+    /// Goes on with what is here of this body, or begins anew. Its lease is to be renewed before anything comes.
     pub(crate) fn begin(
         mover: &Mover,
         content: ContentId,
@@ -129,7 +114,7 @@ impl IncomingBody {
     ) -> Result<Self, Error> {
         let partial = if remembered { mover.memory.partial(content, &object.content_hash)? } else { None };
         let resumable = partial.filter(|partial| {
-            partial.leased_unix_ms - now_unix_ms() > LEASE_LEFT_MIN_MS
+            lease::left_ms(partial.leased_unix_ms, &mover.catalogue) > RESUME_LEFT_MIN_MS
                 && partial.blobs.iter().map(|blob| blob.size).sum::<u64>() == object.size
         });
         Ok(match resumable {
@@ -139,6 +124,8 @@ impl IncomingBody {
     }
 
     fn fresh(content: ContentId, object: &Object, remembered: bool) -> Self {
+        let left: VecDeque<_> =
+            plan_pieces(object.size).into_iter().map(|size| (BlobId::random(), size)).collect();
         Self {
             content,
             hash: object.content_hash,
@@ -148,9 +135,9 @@ impl IncomingBody {
             written: Vec::new(),
             ending: VecDeque::new(),
             noting: None,
-            left: plan_pieces(object.size).into_iter().map(|size| (BlobId::random(), size)).collect(),
+            lease: Lease::new(left.iter().map(|(blob, _)| *blob).collect(), 0),
+            left,
             writer: None,
-            lease: None,
             remembered,
         }
     }
@@ -175,7 +162,7 @@ impl IncomingBody {
             noting: None,
             left: blobs[whole..].iter().copied().collect(),
             writer: None,
-            lease: Some(partial.leased_unix_ms),
+            lease: Lease::new(blobs.iter().map(|(blob, _)| *blob).collect(), partial.leased_unix_ms),
             remembered: true,
         }
     }
@@ -188,6 +175,11 @@ impl IncomingBody {
     /// Bytes that are to come.
     pub(crate) fn left(&self) -> u64 {
         self.size - self.offset
+    }
+
+    /// Of its blobs.
+    pub(crate) fn lease(&self) -> Arc<Lease> {
+        Arc::clone(&self.lease)
     }
 
     /// Of all of it.
@@ -205,6 +197,8 @@ impl IncomingBody {
     ) -> Result<Outcome, Error> {
         let mut hasher = Box::new(ContentHasher::of_parts(&self.part_sizes));
         let is_fresh = self.written.is_empty();
+        let mut renewed = self.lease.listen();
+        renewed.mark_changed();
         while self.offset < self.size {
             tokio::select! {
                 biased;
@@ -212,6 +206,8 @@ impl IncomingBody {
                     self.written.push(piece?);
                     self.note(mover).await?;
                 }
+                // What is remembered ends with the lease that it names.
+                _ = renewed.changed() => self.note(mover).await?,
                 chunk = chunks.recv() => {
                     let Some(mut chunk) = chunk else { return self.leave(mover).await };
                     let bytes = pack::open_chunk(&mut chunk)?;
@@ -314,7 +310,7 @@ impl IncomingBody {
             .map(|(blob, size)| PartialBlob { blob_id: blob.as_bytes().to_vec().into(), size })
             .collect();
         let written = u32::try_from(self.written.len()).unwrap_or(u32::MAX);
-        Partial { blobs, written, leased_unix_ms: self.lease.unwrap_or_default() }
+        Partial { blobs, written, leased_unix_ms: self.lease.ends_unix_ms() }
     }
 
     /// No more comes: what came whole is durable and noted before this returns. What nobody will go on with is
@@ -353,6 +349,7 @@ impl IncomingBody {
 
     /// Forgets the body and lets its blobs be swept.
     async fn give_up(self, mover: &Mover) -> Result<(), Error> {
+        self.lease.give_up();
         let blobs = self.written.iter().map(|segment| segment.blob);
         let blobs = blobs.chain(self.left.iter().map(|(blob, _)| *blob)).collect();
         if self.remembered {

@@ -112,8 +112,13 @@ pub(crate) const FLUSHES_MAX: usize = 32;
 /// A stream that ended makes durable what came on it, for so long: less than a mover's drain.
 pub(crate) const LEAVING_TIME: Duration = Duration::from_millis(1_500);
 
-/// A receiver with bodies that wait for their turn says that it lives this often.
+/// A receiver with bodies that wait for their turn says that it lives this often, and looks at the leases of
+/// those that it waits for.
 pub(crate) const ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A lease of the store, which is for a day, is renewed when less is left: a receiver that is away for as long
+/// finds what it had.
+pub(crate) const LEASE_LEFT_MIN: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Blobs of one body: what is known of a partial body must stay a small record.
 pub(crate) const PIECES_MAX: u64 = 1_000;

@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use futures::{Stream, StreamExt as _};
 use switchback_kit::tls::Peer;
 use switchback_model::{ContentId, FeedId, Hlc};
 use switchback_proto::replication::v1::receiver_message::Body as Answer;
@@ -21,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 use super::apply::apply;
 use super::arrival::{Arrived, Arriving, Group};
@@ -30,6 +31,7 @@ use super::exchange::{find_link, obey, refusal};
 use super::feed::blocking;
 use super::incoming::{self, IncomingBody, MISMATCH, Outcome};
 use super::inlet::Open;
+use super::lease;
 use super::limit::{ALIVE_INTERVAL, HELLO_TIME, LANES_MAX, WINDOW_BATCHES};
 use super::pack;
 use super::room::Place;
@@ -249,7 +251,10 @@ impl Receiver {
         }
     }
 
-    async fn receive(&mut self, inbound: &mut Streaming<SenderMessage>) -> Ended {
+    async fn receive(
+        &mut self,
+        inbound: &mut (impl Stream<Item = Result<SenderMessage, Status>> + Unpin),
+    ) -> Ended {
         let mut desired = self.link.watch_desired();
         let mut alive = tokio::time::interval(ALIVE_INTERVAL);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -271,9 +276,9 @@ impl Receiver {
                     Step::Place(place) => self.demand(place).await,
                     Step::Come(come) => self.body_ended(come),
                 },
-                _ = alive.tick() => self.tell_alive().await,
-                message = inbound.message() => {
-                    let Ok(Some(SenderMessage { body: Some(body) })) = message else { return Ended::Closed };
+                _ = alive.tick() => self.look().await,
+                message = inbound.next() => {
+                    let Some(Ok(SenderMessage { body: Some(body) })) = message else { return Ended::Closed };
                     self.take(body).await
                 }
             };
@@ -348,7 +353,8 @@ impl Receiver {
             let change = Change { sequence: change.sequence, record };
             arriving.changes.push(Arrived { change, refused, withdrawn: false });
         }
-        incoming::lease(&self.mover, wanted.iter_mut().map(|wanted| &mut wanted.body)).await?;
+        arriving.leases = wanted.iter().map(|wanted| wanted.body.lease()).collect();
+        lease::renew(&self.mover.catalogue, &arriving.leases).await?;
         self.arriving.push_back(arriving);
         self.bodies.want(wanted);
         Ok(())
@@ -359,6 +365,13 @@ impl Receiver {
             self.say(Answer::Demand(demand)).await?;
         }
         Ok(())
+    }
+
+    /// What time alone brings.
+    async fn look(&mut self) -> Result<(), Ended> {
+        let leases = self.arriving.iter().flat_map(|arriving| &arriving.leases);
+        lease::renew(&self.mover.catalogue, leases).await?;
+        self.tell_alive().await
     }
 
     /// While bodies wait for their place, the sender hears of us.
@@ -494,3 +507,6 @@ fn is_sound_inline(record: &Record) -> bool {
     hasher.update(bytes);
     bytes.len() as u64 == object.size && hasher.finish() == object.content_hash
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use tonic::{Code, Status, Streaming};
 use crate::flow::exchange::header;
 use crate::flow::incoming::{self, Alive, IncomingBody, Outcome};
 use crate::flow::key::to_wire;
+use crate::flow::lease;
 use crate::flow::limit::{CHUNKS_AHEAD, CONTACT_TIME, MESSAGE_BYTES_MAX, STALL_TIME};
 use crate::link::Link;
 use crate::mover::Mover;
@@ -127,13 +128,18 @@ async fn take_blobs(
 ) -> Result<Body, Failed> {
     // Not remembered: a flow may be bringing the same bytes, and one blob has one writer. What does not
     // come whole is given up: the next attempt makes other blobs.
-    let mut incoming = IncomingBody::begin(mover, body.content, &body.object, false)?;
-    incoming::lease(mover, std::iter::once(&mut incoming)).await?;
+    let incoming = IncomingBody::begin(mover, body.content, &body.object, false)?;
+    let lease = incoming.lease();
+    lease::renew(&mover.catalogue, [&lease]).await.map_err(incoming::Error::from)?;
     let (give, chunks) = mpsc::channel(CHUNKS_AHEAD);
     // It begins anew, so nothing is read back, and nobody has to be told meanwhile.
     let alive = Alive { answers: mpsc::channel(1).0, batch: 0 };
-    let (came, received) =
-        tokio::join!(fill(pieces, link, give), Box::pin(incoming.receive(mover, chunks, &alive)));
+    let receiving = Box::pin(incoming.receive(mover, chunks, &alive));
+    let (came, received) = tokio::select! {
+        biased;
+        both = async { tokio::join!(fill(pieces, link, give), receiving) } => both,
+        error = lease::keep(&mover.catalogue, &lease) => return Err(incoming::Error::from(error).into()),
+    };
     match received? {
         Outcome::Durable(segments) => Ok(Body::Segments(segments)),
         // The other system may have said that its own bytes are damaged, behind the last of them.
