@@ -199,7 +199,8 @@ def put(s3, bucket):
         Tagging="site=east&note=a%20b%26c",
     )
     parts = [os.urandom(6 << 20), os.urandom(6 << 20), b"the end"]
-    upload = s3.create_multipart_upload(Bucket=bucket, Key="parts", Metadata={"made": "in parts"})["UploadId"]
+    made = {"Metadata": {"made": "in parts"}, "Tagging": "a=b"}
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="parts", **made)["UploadId"]
     etags = [
         s3.upload_part(Bucket=bucket, Key="parts", UploadId=upload, PartNumber=number, Body=body)["ETag"]
         for number, body in enumerate(parts, 1)

@@ -77,9 +77,8 @@ impl Remote {
     }
 
     pub(super) async fn describe(&self, entry: &Entry) -> Result<Described, Failure> {
-        let headers = self.bucket.head(&entry.key).await?;
-        let headers =
-            headers.ok_or_else(|| Failure::Unusable("it was deleted since it was listed".into()))?;
+        // By its first byte: not every endpoint tells in an answer to `HEAD` that there are tags.
+        let (headers, _) = self.bucket.read(entry, Some(0..1)).await?;
         self.described(entry, &headers).await
     }
 
