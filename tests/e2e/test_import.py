@@ -111,10 +111,10 @@ def test_a_folder_comes_in_whole_and_later_what_has_changed(shared, target, tmp_
     (folder / "new").write_text("new")
     (folder / "large.bin").unlink()
     done, _ = run(lab, tmp_path, folder, target)
-    assert (done["objects"], done["bytes"], done["deleted"]) == (2, 6, 0)
+    assert (done["objects"], done["bytes"], done["deleted"], done["gone"]) == (2, 6, 0, 1)
     assert "large.bin" in held(lab, target), "nothing is deleted that was not asked for"
     done, _ = run(lab, tmp_path, folder, target, "--delete")
-    assert (done["objects"], done["deleted"]) == (0, 1)
+    assert (done["objects"], done["deleted"], done["gone"]) == (0, 1, 0)
     assert held(lab, target) == hashes(folder)
     eventually(lambda: expect(held(lab, target, "west") == hashes(folder)), 60)
 

@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::import::{Address, Bucket, Folder, Import, Keys, Remote, Source};
+use crate::import::{Address, Bucket, Folder, Import, Keys, Remote, Source, Versioning};
 use crate::output::Format;
+use crate::view::import::noun;
 
 const AFTER_HELP: &str = "\
 Repeat the command to go on with what broke off or failed, and later to bring what has changed since: the journal
 knows what was brought. An object that the bucket's own clients wrote, changed or deleted is left as it is and named,
 unless --overwrite is given. Exit code 1: something failed; each object is named with its reason.
+
+With --versions, the journal tells which version of the source is which in the bucket. A version that fails holds back
+those of its key that are newer; --delete deletes versions for good.
 
   switchback import s3://photos --source-endpoint https://old.example.com photos --endpoint https://acme.east.example.com
   switchback import /srv/photos photos --endpoint https://acme.east.example.com --delete";
@@ -62,7 +66,11 @@ pub struct Arguments {
     /// Where it is kept what was brought; `BUCKET.import` here when it is left out.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
-    /// Objects at once.
+    /// Bring all versions and delete markers of each key in their order, into a bucket whose versioning is on; their
+    /// ids and times are new.
+    #[arg(long)]
+    versions: bool,
+    /// Objects at once; with --versions, keys.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "NUMBER")]
     parallel: u16,
     /// Memory for what is in flight, in MiB.
@@ -93,6 +101,9 @@ pub(crate) async fn run(arguments: Arguments, format: Format) -> anyhow::Result<
         .exists()
         .await
         .with_context(|| format!("find bucket {} at {}", arguments.bucket, arguments.endpoint))?;
+    if arguments.versions {
+        check_versioning(&target, &arguments.bucket, &arguments.endpoint).await?;
+    }
     let endpoint = arguments.endpoint.trim_end_matches('/');
     let journal = arguments.journal.unwrap_or_else(|| PathBuf::from(format!("{}.import", arguments.bucket)));
     let import = Import {
@@ -101,6 +112,7 @@ pub(crate) async fn run(arguments: Arguments, format: Format) -> anyhow::Result<
         target_name: format!("{endpoint}/{}/{}", arguments.bucket, arguments.prefix),
         prefix: arguments.prefix,
         journal: journal.clone(),
+        versions: arguments.versions,
         parallel: arguments.parallel.into(),
         memory_mib: arguments.memory,
         overwrite: arguments.overwrite,
@@ -111,8 +123,22 @@ pub(crate) async fn run(arguments: Arguments, format: Format) -> anyhow::Result<
     format.print(&done);
     if done.failed > 0 {
         bail!(
-            "{} objects failed, each named above with its reason; repeat the command when that is mended",
-            done.failed
+            "{} {} failed, each named above with its reason; repeat the command when that is mended",
+            done.failed,
+            noun(done.versions)
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a bucket that would not keep what is brought.
+async fn check_versioning(target: &Bucket, bucket: &str, endpoint: &str) -> anyhow::Result<()> {
+    let told = target.versioning().await;
+    if told.with_context(|| format!("ask whether bucket {bucket} at {endpoint} keeps versions"))?
+        != Versioning::Enabled
+    {
+        bail!(
+            "versioning of bucket {bucket} is not on; switch it on first: aws --endpoint-url {endpoint} s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled"
         );
     }
     Ok(())
@@ -120,6 +146,9 @@ pub(crate) async fn run(arguments: Arguments, format: Format) -> anyhow::Result<
 
 async fn source(arguments: &Arguments) -> anyhow::Result<Source> {
     let Some(named) = arguments.source.strip_prefix("s3://") else {
+        if arguments.versions {
+            bail!("{} is a folder, whose files have no versions; leave --versions out", arguments.source);
+        }
         return Ok(Source::Folder(Folder::open(Path::new(&arguments.source))?));
     };
     let (bucket, prefix) = named.split_once('/').unwrap_or((named, ""));
@@ -142,5 +171,15 @@ async fn source(arguments: &Arguments) -> anyhow::Result<Source> {
     };
     let found = Bucket::new(address)?;
     found.exists().await.with_context(|| format!("find bucket {bucket} at {endpoint}"))?;
-    Ok(Source::Remote(Box::new(Remote::new(found, endpoint, prefix.to_owned()))))
+    if !arguments.versions {
+        return Ok(Source::Remote(Box::new(Remote::new(found, endpoint, prefix.to_owned()))));
+    }
+    // A bucket whose versioning is suspended has those of before.
+    let told = found.versioning().await;
+    if told.with_context(|| format!("ask whether bucket {bucket} at {endpoint} keeps versions"))?
+        == Versioning::Off
+    {
+        bail!("bucket {bucket} at {endpoint} keeps no versions; leave --versions out");
+    }
+    Ok(Source::Remote(Box::new(Remote::new(found, endpoint, prefix.to_owned()).with_versions())))
 }

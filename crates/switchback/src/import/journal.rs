@@ -8,7 +8,9 @@
 //! when it is about to be written there, and is seen to be the same. So a line is written when its object has
 //! arrived, and the file is flushed to the disk at the end; a line that a crash has torn is cut off.
 
-use std::collections::HashMap;
+mod version;
+
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -17,7 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Digest, Entry, of_key};
+use super::entry::{Digest, Entry, of_key, of_version};
 
 /// The form of the file.
 const FORM: u32 = 1;
@@ -30,12 +32,23 @@ struct Head {
     journal: u32,
     source: String,
     target: String,
+    /// Of all versions, and not of objects as they are now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    versions: bool,
 }
 
 /// A line: what the source said of the object, and the ETag it has in the target; or that it was deleted there.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Line {
     key: String,
+    /// Of a version, its id in the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    marker: bool,
+    /// Of a version, its id in the target; absent while it is about to be written there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    here: Option<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     modified: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -56,6 +69,8 @@ struct Known {
     listed: bool,
     /// Written in this run.
     fresh: bool,
+    /// False of a version that was about to be written.
+    arrived: bool,
 }
 
 /// What of an object was imported before.
@@ -75,6 +90,10 @@ pub(crate) struct Imported {
     pub(crate) key: String,
     /// The ETag that it got in the target.
     pub(crate) held: String,
+    /// Of a version, as the journal has it.
+    version: Option<Entry>,
+    /// Its id in the target.
+    pub(crate) here: Option<String>,
 }
 
 /// The journal of one source and one target.
@@ -83,6 +102,27 @@ pub(crate) struct Journal {
     file: File,
     end: u64,
     known: HashMap<Digest, Known>,
+    /// The versions in the target that were imported.
+    ours: HashSet<Digest>,
+}
+
+impl Line {
+    fn entry(&self) -> Entry {
+        Entry {
+            key: self.key.clone(),
+            version: self.version.clone(),
+            marker: self.marker,
+            size: self.size,
+            modified: self.modified.clone(),
+            etag: self.etag.clone(),
+        }
+    }
+
+    /// Of what is listed so.
+    fn of(entry: &Entry) -> Self {
+        let Entry { key, version, marker, size, modified, etag } = entry.clone();
+        Self { key, version, marker, size, modified, etag, ..Default::default() }
+    }
 }
 
 impl Journal {
@@ -90,7 +130,7 @@ impl Journal {
     ///
     /// # Errors
     /// It is of another source or target, is in use, or is no journal.
-    pub(crate) fn open(path: &Path, source: &str, target: &str) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path, source: &str, target: &str, versions: bool) -> anyhow::Result<Self> {
         let shown = path.display();
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
         let file = file.with_context(|| format!("open the journal {shown}"))?;
@@ -99,9 +139,9 @@ impl Journal {
                 "the journal {shown} is in use by another import; wait for it, or name another one with --journal"
             );
         }
-        let head = Head { journal: FORM, source: source.into(), target: target.into() };
+        let head = Head { journal: FORM, source: source.into(), target: target.into(), versions };
         let is_new = file.metadata().context("measure the journal")?.len() == 0;
-        let mut journal = Self { path: path.to_owned(), file, end: 0, known: HashMap::new() };
+        let mut journal = Self::empty(path, file);
         if is_new {
             journal.append(&head)?;
             return Ok(journal);
@@ -112,6 +152,10 @@ impl Journal {
             return journal.rewritten(&head);
         }
         Ok(journal)
+    }
+
+    fn empty(path: &Path, file: File) -> Self {
+        Self { path: path.to_owned(), file, end: 0, known: HashMap::new(), ours: HashSet::new() }
     }
 
     /// Reads all lines, and says how many are replaced by others.
@@ -144,18 +188,16 @@ impl Journal {
     }
 
     fn know(&mut self, line: &Line, at: u64, fresh: bool) {
-        let key = of_key(&line.key);
+        let (entry, here) = (line.entry(), line.here.as_deref().map(|here| of_version(&line.key, here)));
         if line.deleted {
-            self.known.remove(&key);
+            self.known.remove(&entry.identity());
+            here.map(|here| self.ours.remove(&here));
             return;
         }
-        let entry = Entry {
-            key: String::new(),
-            size: line.size,
-            modified: line.modified.clone(),
-            etag: line.etag.clone(),
-        };
-        self.known.insert(key, Known { state: entry.state(), at, listed: fresh, fresh });
+        self.ours.extend(here);
+        let arrived = line.version.is_none() || line.here.is_some();
+        self.known
+            .insert(entry.identity(), Known { state: entry.state(), at, listed: fresh, fresh, arrived });
     }
 
     /// The same journal in a file without dead lines, which takes the place of the old one whole.
@@ -168,7 +210,7 @@ impl Journal {
         let file = File::options().create(true).truncate(true).read(true).write(true).open(&path);
         let file = file.with_context(|| format!("write {}", path.display()))?;
         file.try_lock().with_context(|| format!("{} is in use by another import", path.display()))?;
-        let mut fresh = Self { path: path.clone(), file, end: 0, known: HashMap::new() };
+        let mut fresh = Self::empty(&path, file);
         fresh.append(head)?;
         for at in at {
             let line = self.line(at)?;
@@ -181,10 +223,13 @@ impl Journal {
         Ok(fresh)
     }
 
-    /// False when the object was imported as the source lists it now, before this run.
+    /// False when the object or version was imported as the source lists it now, before this run.
     pub(crate) fn is_due(&self, entry: &Entry) -> bool {
-        let known = self.known.get(&of_key(&entry.key));
-        known.is_none_or(|known| known.fresh || known.state != entry.state())
+        let known = self.known.get(&entry.identity());
+        // A version never changes, however its time is written.
+        known.is_none_or(|known| {
+            known.fresh || !known.arrived || (entry.version.is_none() && known.state != entry.state())
+        })
     }
 
     /// Notes that the source still has the object, and says what of it was imported before.
@@ -207,29 +252,16 @@ impl Journal {
 
     /// Notes that an object has arrived, with this ETag.
     pub(crate) fn arrived(&mut self, entry: &Entry, held: &str) -> anyhow::Result<()> {
-        let line = Line {
-            key: entry.key.clone(),
-            modified: entry.modified.clone(),
-            etag: entry.etag.clone(),
-            size: entry.size,
-            held: held.to_owned(),
-            deleted: false,
-        };
+        let line = Line { held: held.to_owned(), ..Line::of(entry) };
         let at = self.append(&line)?;
         self.know(&line, at, true);
         Ok(())
     }
 
-    /// Notes that an object was deleted in the target.
-    pub(crate) fn deleted(&mut self, key: &str) -> anyhow::Result<()> {
-        let line = Line {
-            key: key.to_owned(),
-            modified: String::new(),
-            etag: String::new(),
-            size: 0,
-            held: String::new(),
-            deleted: true,
-        };
+    /// Notes that an object or a version was deleted in the target.
+    pub(crate) fn deleted(&mut self, Imported { key, version, here, .. }: &Imported) -> anyhow::Result<()> {
+        let line = version.as_ref().map_or_else(|| Line { key: key.clone(), ..Default::default() }, Line::of);
+        let line = Line { here: here.clone(), deleted: true, ..line };
         let at = self.append(&line)?;
         self.know(&line, at, true);
         Ok(())
@@ -237,16 +269,17 @@ impl Journal {
 
     /// Where the lines of the objects are that were imported once and that the source has no more.
     pub(crate) fn gone(&self) -> Vec<u64> {
-        let gone = self.known.values().filter(|known| !known.listed);
+        let gone = self.known.values().filter(|known| known.arrived && !known.listed);
         let mut at: Vec<u64> = gone.map(|known| known.at).collect();
         at.sort_unstable();
         at
     }
 
-    /// The object of the line at `at`.
+    /// The object or version of the line at `at`.
     pub(crate) fn imported(&self, at: u64) -> anyhow::Result<Imported> {
         let line = self.line(at)?;
-        Ok(Imported { key: line.key, held: line.held })
+        let version = line.version.is_some().then(|| line.entry());
+        Ok(Imported { key: line.key, held: line.held, version, here: line.here })
     }
 
     /// Flushes to the disk.
@@ -274,7 +307,8 @@ impl Journal {
     }
 }
 
-/// A key has 1,024 bytes, each of which takes six at most in JSON; the rest is short.
+/// A key has 1,024 bytes, each of which takes six at most in JSON, and so have the two version ids, which take one;
+/// the rest is short.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
 
 fn check(shown: &str, text: &[u8], wanted: &Head) -> anyhow::Result<()> {
@@ -283,6 +317,12 @@ fn check(shown: &str, text: &[u8], wanted: &Head) -> anyhow::Result<()> {
     };
     if head.journal != FORM {
         bail!("the journal {shown} is of another version of this command; import with that one");
+    }
+    if head.versions != wanted.versions {
+        let (with, without) = if head.versions { ("with", "without") } else { ("without", "with") };
+        bail!(
+            "the journal {shown} is of an import {with} --versions, and this one is {without}; import into another bucket, with another --journal"
+        );
     }
     if (&head.source, &head.target) != (&wanted.source, &wanted.target) {
         bail!(
@@ -301,11 +341,11 @@ mod tests {
     use super::*;
 
     fn entry(key: &str, modified: &str) -> Entry {
-        Entry { key: key.into(), size: 1, modified: modified.into(), etag: String::new() }
+        Entry { key: key.into(), size: 1, modified: modified.into(), ..Default::default() }
     }
 
     fn open(folder: &tempfile::TempDir) -> anyhow::Result<Journal> {
-        Journal::open(&folder.path().join("journal"), "here", "there")
+        Journal::open(&folder.path().join("journal"), "here", "there", false)
     }
 
     #[test]
@@ -322,9 +362,9 @@ mod tests {
         assert_eq!(journal.see(&entry("a", "1")).unwrap(), Before::This);
         assert_eq!(journal.see(&entry("a", "2")).unwrap(), Before::Another("etag-a".into()));
         assert_eq!(journal.see(&entry("c", "1")).unwrap(), Before::Nothing);
-        let gone: Vec<_> = journal.gone().into_iter().map(|at| journal.imported(at).unwrap().key).collect();
-        assert_eq!(gone, ["line\nfeed \"é\""]);
-        journal.deleted("line\nfeed \"é\"").unwrap();
+        let gone: Vec<_> = journal.gone().into_iter().map(|at| journal.imported(at).unwrap()).collect();
+        assert_eq!((gone.len(), gone[0].key.as_str()), (1, "line\nfeed \"é\""));
+        journal.deleted(&gone[0]).unwrap();
         drop(journal);
         assert!(open(&folder).unwrap().is_due(&entry("line\nfeed \"é\"", "1")));
     }
@@ -357,8 +397,10 @@ mod tests {
         let first = open(&folder).unwrap();
         assert!(open(&folder).err().unwrap().to_string().contains("in use"));
         drop(first);
-        let other = Journal::open(&path, "elsewhere", "there").err().unwrap().to_string();
+        let other = Journal::open(&path, "elsewhere", "there", false).err().unwrap().to_string();
         assert!(other.contains("from here to there") && other.contains("--journal"), "{other}");
+        let versions = Journal::open(&path, "here", "there", true).err().unwrap().to_string();
+        assert!(versions.contains("without --versions") && versions.contains("another bucket"), "{versions}");
         fs::write(&path, "dear diary\n").unwrap();
         assert!(open(&folder).err().unwrap().to_string().contains("no journal"));
         fs::write(&path, "no line feed").unwrap();

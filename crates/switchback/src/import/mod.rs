@@ -6,15 +6,21 @@
 //! like others: it writes through S3, with a credential, so that what it writes is replicated and follows
 //! a failover like all else.
 //!
-//! Memory is bounded by what is in flight (`memory_mib`) and about 100 bytes for each object in the journal.
-//! What it does not bring: earlier versions, ACLs, and what belongs to the bucket and not to its objects.
+//! With `versions` it brings all versions and delete markers of each key, in their order, into a bucket that keeps
+//! versions. Their ids and times are those that the target gives: S3 has no way to write others. Which was which is in
+//! the journal.
+//!
+//! Memory is bounded by what is in flight (`memory_mib`), and about 100 bytes for each object or 130 for each
+//! version in the journal. What it does not bring: ACLs, locks, and what belongs to the bucket and not to its objects.
 
 mod entry;
+mod history;
 mod journal;
 mod progress;
 mod s3;
 mod source;
 mod transfer;
+mod versions;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,15 +29,16 @@ use anyhow::{Context, bail};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
-pub use self::s3::{Address, Bucket, Keys};
+pub use self::s3::{Address, Bucket, Keys, Versioning};
 pub use self::source::{Folder, Remote, Source};
 
 use self::entry::Entry;
 use self::journal::{Before, Imported, Journal};
 use self::progress::{Progress, Shown};
 use self::s3::{Failure, Replaces, etag};
-use self::source::Listed;
+use self::source::{History, Listed};
 use self::transfer::{Reason, Transfer};
+use self::versions::Versions;
 use crate::output::Format;
 use crate::view::import::{FailedView, ImportView};
 
@@ -50,7 +57,9 @@ pub struct Import {
     pub prefix: String,
     /// What was imported before, and is now.
     pub journal: PathBuf,
-    /// Objects at once.
+    /// Bring all versions; the source lists them, and the target keeps them.
+    pub versions: bool,
+    /// Objects at once; with `versions`, keys.
     pub parallel: usize,
     /// For bytes in flight, in MiB.
     pub memory_mib: u32,
@@ -62,14 +71,34 @@ pub struct Import {
     pub plan: bool,
 }
 
-/// An object, and the ETag that it got.
-type Moved = (Entry, Result<String, Reason>);
+/// What became of an object, or of the versions of a key.
+#[derive(Default)]
+struct Ended {
+    moved: u64,
+    failures: Vec<Failed>,
+    /// Versions that were not tried, since one before them failed.
+    waiting: u64,
+}
+
+/// An object or version that failed; or, without a version, all of a key.
+struct Failed {
+    key: String,
+    version: Option<String>,
+    reason: String,
+}
+
+impl Failed {
+    fn of(entry: &Entry, reason: &Reason) -> Self {
+        Self { key: entry.key.clone(), version: entry.version.clone(), reason: reason.to_string() }
+    }
+}
 
 struct Run {
     transfer: Arc<Transfer>,
     journal: Arc<Mutex<Journal>>,
     progress: Arc<Progress>,
     shown: Shown,
+    versions: Arc<Versions>,
     overwrite: bool,
     report: ImportView,
 }
@@ -82,9 +111,15 @@ impl Import {
     /// object that fails is no error: the report lists it.
     pub async fn run(self, format: Format) -> anyhow::Result<ImportView> {
         let source = self.source.name();
-        let journal = Journal::open(&self.journal, &source, &self.target_name)?;
-        let (journal, progress) = (Arc::new(Mutex::new(journal)), Progress::new());
-        let report = ImportView { source, target: self.target_name, plan: self.plan, ..Default::default() };
+        let journal = Journal::open(&self.journal, &source, &self.target_name, self.versions)?;
+        let (journal, progress) = (Arc::new(Mutex::new(journal)), Progress::new(self.versions));
+        let report = ImportView {
+            source,
+            target: self.target_name,
+            versions: self.versions,
+            plan: self.plan,
+            ..Default::default()
+        };
         let counting = count(self.source.clone(), Arc::clone(&journal), Arc::clone(&progress));
         if self.plan {
             counting.await?;
@@ -100,9 +135,15 @@ impl Import {
             memory_mib: self.memory_mib,
             progress: Arc::clone(&progress),
         };
-        let shown = progress.show(format);
-        let mut run =
-            Run { transfer: Arc::new(transfer), journal, progress, shown, overwrite: self.overwrite, report };
+        let (transfer, shown) = (Arc::new(transfer), progress.show(format));
+        let versions = Versions {
+            transfer: Arc::clone(&transfer),
+            journal: Arc::clone(&journal),
+            progress: Arc::clone(&progress),
+            overwrite: self.overwrite,
+        };
+        let versions = Arc::new(versions);
+        let mut run = Run { transfer, journal, progress, shown, versions, overwrite: self.overwrite, report };
         let moved = run.move_all(self.parallel).await;
         // It may have failed by itself; then so has the listing that moves, and has said why.
         counting.abort();
@@ -111,6 +152,8 @@ impl Import {
             moved => moved,
         };
         run.locked().keep()?;
+        let gone = run.locked().gone().len();
+        run.report.gone = gone as u64;
         ended?;
         run.report.bytes = run.progress.bytes();
         run.report.elapsed_ms = u64::try_from(run.progress.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -125,6 +168,11 @@ async fn count(source: Source, journal: Arc<Mutex<Journal>>, progress: Arc<Progr
         match found {
             Listed::Entry(entry) if locked(&journal).is_due(&entry) => progress.due(entry.size),
             Listed::Entry(_) | Listed::Unusable { .. } => {}
+            Listed::History(history) => {
+                let journal = locked(&journal);
+                let entries = history.found.iter().map(|found| &found.entry);
+                entries.filter(|entry| journal.is_due(entry)).for_each(|entry| progress.due(entry.size));
+            }
             Listed::Broken(failure) => return Err(broken(failure)),
         }
     }
@@ -153,22 +201,35 @@ impl Run {
             match found {
                 Listed::Entry(entry) => {
                     if let Some(replaces) = self.due(&entry)? {
-                        while let Some(ended) = moving.try_join_next() {
-                            self.settle(ended)?;
-                        }
-                        if moving.len() >= parallel {
-                            self.settle_one(&mut moving).await?;
-                        }
+                        self.settle_until_fewer(&mut moving, parallel).await?;
                         let transfer = Arc::clone(&self.transfer);
+                        let journal = Arc::clone(&self.journal);
+                        let progress = Arc::clone(&self.progress);
                         moving.spawn(async move {
-                            let moved = transfer.object(&entry, replaces).await;
-                            (entry, moved)
+                            match transfer.object(&entry, replaces).await {
+                                Ok(held) => {
+                                    locked(&journal).arrived(&entry, &held)?;
+                                    progress.ended(true);
+                                    Ok(Ended { moved: 1, ..Default::default() })
+                                }
+                                Err(reason) => {
+                                    let failures = vec![Failed::of(&entry, &reason)];
+                                    Ok(Ended { failures, ..Default::default() })
+                                }
+                            }
                         });
+                    }
+                }
+                Listed::History(history) => {
+                    if self.is_history_due(&history) {
+                        self.settle_until_fewer(&mut moving, parallel).await?;
+                        let versions = Arc::clone(&self.versions);
+                        moving.spawn(async move { versions.bring(history).await });
                     }
                 }
                 Listed::Unusable { key, reason } => {
                     self.locked().unusable(&key);
-                    self.failed(key, reason);
+                    self.failed(Failed { key, version: None, reason });
                 }
                 Listed::Broken(failure) => {
                     while !moving.is_empty() {
@@ -199,30 +260,47 @@ impl Run {
         }))
     }
 
+    /// Notes that the source still has these versions, and says whether one of them has not arrived yet.
+    fn is_history_due(&mut self, history: &History) -> bool {
+        let mut journal = locked(&self.journal);
+        let arrived = history.found.iter().filter(|found| journal.see_version(&found.entry)).count();
+        self.report.listed += history.found.len() as u64;
+        self.report.unchanged += arrived as u64;
+        arrived < history.found.len()
+    }
+
+    /// Takes in what has ended, until there is room for another one.
+    async fn settle_until_fewer(
+        &mut self,
+        moving: &mut JoinSet<anyhow::Result<Ended>>,
+        parallel: usize,
+    ) -> anyhow::Result<()> {
+        while let Some(ended) = moving.try_join_next() {
+            self.settle(ended)?;
+        }
+        if moving.len() >= parallel { self.settle_one(moving).await } else { Ok(()) }
+    }
+
     /// Takes in the next one that ends.
-    async fn settle_one(&mut self, moving: &mut JoinSet<Moved>) -> anyhow::Result<()> {
+    async fn settle_one(&mut self, moving: &mut JoinSet<anyhow::Result<Ended>>) -> anyhow::Result<()> {
         moving.join_next().await.map_or(Ok(()), |ended| self.settle(ended))
     }
 
-    fn settle(&mut self, ended: Result<Moved, JoinError>) -> anyhow::Result<()> {
-        let (entry, moved) = ended.context("move an object")?;
-        match moved {
-            Ok(held) => {
-                self.locked().arrived(&entry, &held)?;
-                self.report.objects += 1;
-                self.progress.ended(true);
-            }
-            Err(reason) => self.failed(entry.key, reason.to_string()),
-        }
+    fn settle(&mut self, ended: Result<anyhow::Result<Ended>, JoinError>) -> anyhow::Result<()> {
+        let Ended { moved, failures, waiting } = ended.context("move an object")??;
+        self.report.objects += moved;
+        self.report.waiting += waiting;
+        failures.into_iter().for_each(|failed| self.failed(failed));
         Ok(())
     }
 
-    fn failed(&mut self, key: String, reason: String) {
+    fn failed(&mut self, Failed { key, version, reason }: Failed) {
         self.progress.ended(false);
-        self.shown.say(&format!("{key:?}: {reason}"));
+        let version_shown = version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
+        self.shown.say(&format!("{key:?}{version_shown}: {reason}"));
         self.report.failed += 1;
         if self.report.failures.len() < FAILED_LISTED_MAX {
-            self.report.failures.push(FailedView { key, reason });
+            self.report.failures.push(FailedView { key, version, reason });
         }
     }
 
@@ -236,24 +314,31 @@ impl Run {
             );
         }
         for at in gone {
-            let Imported { key, held } = self.locked().imported(at)?;
-            match self.delete_one(&key, &held).await {
+            let imported = self.locked().imported(at)?;
+            match self.delete_one(&imported).await {
                 Ok(()) => {
-                    self.locked().deleted(&key)?;
+                    self.locked().deleted(&imported)?;
                     self.report.deleted += 1;
                 }
-                Err(reason) => self.failed(key, reason.to_string()),
+                Err(reason) => {
+                    let reason = reason.to_string();
+                    self.failed(Failed { key: imported.key, version: imported.here, reason });
+                }
             }
         }
         Ok(())
     }
 
-    async fn delete_one(&self, key: &str, held: &str) -> Result<(), Reason> {
-        let (key, target) = (self.transfer.key(key), &self.transfer.target);
-        let Some(headers) = target.head(&key).await.map_err(Reason::Target)? else { return Ok(()) };
-        if etag(&headers).map_err(Reason::Target)? != held && !self.overwrite {
+    async fn delete_one(&self, imported: &Imported) -> Result<(), Reason> {
+        let (key, target) = (self.transfer.key(&imported.key), &self.transfer.target);
+        if imported.here.is_some() {
+            // Nobody can have changed a version; of a key the oldest goes first, so that none comes to light.
+            return target.delete(&key, imported.here.as_deref()).await.map_err(Reason::Target);
+        }
+        let Some(headers) = target.head(&key, None).await.map_err(Reason::Target)? else { return Ok(()) };
+        if etag(&headers).map_err(Reason::Target)? != imported.held && !self.overwrite {
             return Err(Reason::HeldAnother);
         }
-        target.delete(&key).await.map_err(Reason::Target)
+        target.delete(&key, None).await.map_err(Reason::Target)
     }
 }

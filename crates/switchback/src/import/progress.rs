@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::Format;
 use crate::time::{bytes, duration};
+use crate::view::import::noun;
 
 /// Between two lines where nobody sits at a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -25,6 +26,8 @@ const OBJECT_WEIGHT: u64 = 64 * 1024;
 /// Counters of one run.
 #[derive(Debug)]
 pub(crate) struct Progress {
+    /// What is counted.
+    noun: &'static str,
     started: Instant,
     objects: AtomicU64,
     bytes: AtomicU64,
@@ -35,8 +38,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(versions: bool) -> Arc<Self> {
         Arc::new(Self {
+            noun: noun(versions),
             started: Instant::now(),
             objects: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -95,7 +99,8 @@ impl Progress {
         let left = if more.is_empty() { left(elapsed, (objects, moved), (due, due_bytes)) } else { None };
         let left = left.map(|left| format!(", {} left", duration(left))).unwrap_or_default();
         format!(
-            "{objects} of {due}{more} objects{failed}, {} of {}{more}, {rate}/s{left}",
+            "{objects} of {due}{more} {}{failed}, {} of {}{more}, {rate}/s{left}",
+            self.noun,
             bytes(moved),
             bytes(due_bytes)
         )
@@ -172,7 +177,7 @@ mod tests {
 
     #[test]
     fn an_estimate_is_made_once_all_is_counted_and_goes_by_objects_and_bytes() {
-        let progress = Progress::new();
+        let progress = Progress::new(false);
         progress.due(1 << 20);
         progress.due(1 << 20);
         progress.moved(1 << 20);

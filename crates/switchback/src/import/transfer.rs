@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use md5::{Digest as _, Md5};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::entry::{Digest, Entry};
 use super::progress::Progress;
-use super::s3::{Bucket, Failure, Part, Replaces, etag};
+use super::s3::{Bucket, Failure, Part, Repeats, Replaces, Written, etag};
 use super::source::{Described, Source};
 
 const MIB: u64 = 1 << 20;
@@ -64,13 +64,56 @@ pub(crate) enum Reason {
     Held,
     #[error("the object was changed or deleted in the bucket since it was imported; --overwrite replaces it")]
     HeldAnother,
+    #[error(
+        "the bucket holds versions of this key that were not imported; --overwrite brings these on top of them"
+    )]
+    HeldVersions,
+    #[error(
+        "the key was written or deleted in the bucket since versions of it were imported; --overwrite brings more on top of that"
+    )]
+    HeldLater,
+    #[error(
+        "it came to stand before versions that were imported already, and can take its place only where the key is imported from the start, into another bucket"
+    )]
+    Late,
+}
+
+/// An object or a version that is read and compared, and needs only to be committed.
+pub(crate) struct Ready {
+    /// In the target.
+    key: String,
+    /// That it will have there.
+    pub(crate) etag: String,
+    size: u64,
+    content: Content,
+}
+
+enum Content {
+    Whole {
+        headers: HeaderMap,
+        bytes: Bytes,
+        md5: Digest,
+        _memory: OwnedSemaphorePermit,
+    },
+    /// Parts that were written.
+    Upload {
+        id: String,
+        parts: Vec<Part>,
+    },
+}
+
+impl Ready {
+    /// It is committed once, however often that is asked.
+    pub(crate) fn is_upload(&self) -> bool {
+        matches!(self.content, Content::Upload { .. })
+    }
 }
 
 /// The bytes of a whole object or a part, and what they took of the memory until they are dropped.
 struct Piece {
     bytes: Bytes,
     md5: Digest,
-    _memory: tokio::sync::OwnedSemaphorePermit,
+    _memory: OwnedSemaphorePermit,
 }
 
 impl Transfer {
@@ -81,17 +124,61 @@ impl Transfer {
 
     /// Moves one object and returns the ETag it has in the target.
     pub(crate) async fn object(&self, entry: &Entry, replaces: Replaces) -> Result<String, Reason> {
-        let key = self.key(&entry.key);
-        let (written, moved) = if entry.size <= PART_BYTES {
-            self.whole(&key, entry, &replaces).await?
-        } else {
-            self.in_parts(&key, entry, &replaces).await?
-        };
-        match moved {
-            Ok(held) if held == written || !is_made_of_md5(&held) => Ok(held),
-            Ok(held) => Err(Reason::Changed { held, written }),
-            Err(failure) => self.unless_there(&key, &written, failure, &replaces).await,
+        let ready = self.ready(entry).await?;
+        match self.commit(&ready, &replaces, Repeats::Harmless).await {
+            Ok(written) => Ok(written.etag),
+            Err(Reason::Target(failure)) => {
+                self.unless_there(&ready.key, &ready.etag, failure, &replaces).await
+            }
+            Err(reason) => Err(reason),
         }
+    }
+
+    /// Reads an object or a version and compares it; of a large one the parts are written then.
+    pub(crate) async fn ready(&self, entry: &Entry) -> Result<Ready, Reason> {
+        let key = self.key(&entry.key);
+        let (etag, content) = if entry.size <= PART_BYTES {
+            self.whole(entry).await?
+        } else {
+            self.in_parts(&key, entry).await?
+        };
+        Ok(Ready { key, etag, size: entry.size, content })
+    }
+
+    /// Makes an object or a version of it. What it may not replace is left as it is.
+    pub(crate) async fn commit(
+        &self,
+        ready: &Ready,
+        replaces: &Replaces,
+        repeats: Repeats,
+    ) -> Result<Written, Reason> {
+        let written = match &ready.content {
+            Content::Whole { headers, bytes, md5, .. } => {
+                let (headers, bytes) = (headers.clone(), bytes.clone());
+                let written = self.target.put(&ready.key, headers, bytes, *md5, replaces, repeats).await;
+                if written.is_ok() {
+                    self.progress.moved(ready.size);
+                }
+                written
+            }
+            Content::Upload { id, parts } => {
+                let written = self.target.complete(&ready.key, id, parts, replaces).await;
+                if written.is_err() {
+                    self.give_up(&ready.key, id).await;
+                }
+                written
+            }
+        };
+        let written = written.map_err(Reason::Target)?;
+        if written.etag == ready.etag || !is_made_of_md5(&written.etag) {
+            return Ok(written);
+        }
+        Err(Reason::Changed { held: written.etag, written: ready.etag.clone() })
+    }
+
+    async fn give_up(&self, key: &str, upload: &str) {
+        // What cannot be given up expires.
+        let _ = self.target.abort(key, upload).await;
     }
 
     /// A write that was refused for what is there already may have been done before: by a run that ended
@@ -107,7 +194,7 @@ impl Transfer {
         if !failure.status().is_some_and(|status| may_be.contains(&status)) {
             return Err(Reason::Target(failure));
         }
-        let held = self.target.head(key).await.map_err(Reason::Target)?;
+        let held = self.target.head(key, None).await.map_err(Reason::Target)?;
         let held = held.map(|headers| etag(&headers)).transpose().map_err(Reason::Target)?;
         match (held, replaces) {
             (Some(held), _) if held == written => Ok(held),
@@ -117,21 +204,12 @@ impl Transfer {
         }
     }
 
-    async fn whole(
-        &self,
-        key: &str,
-        entry: &Entry,
-        replaces: &Replaces,
-    ) -> Result<(String, Result<String, Failure>), Reason> {
+    async fn whole(&self, entry: &Entry) -> Result<(String, Content), Reason> {
         let memory = self.room(entry.size).await;
         let (described, bytes) = self.source.whole(entry).await.map_err(Reason::Source)?;
         let md5 = self.checked(entry, &described, &bytes).await?;
-        let moved = self.target.put(key, described.headers, bytes, md5, replaces).await;
-        drop(memory);
-        if moved.is_ok() {
-            self.progress.moved(entry.size);
-        }
-        Ok((hex::encode(md5), moved))
+        let content = Content::Whole { headers: described.headers, bytes, md5, _memory: memory };
+        Ok((hex::encode(md5), content))
     }
 
     /// The MD5 of a small object's bytes, once they are known to be the right ones.
@@ -145,28 +223,23 @@ impl Transfer {
         if again == *bytes { Ok(md5) } else { Err(Reason::Unsteady) }
     }
 
-    async fn in_parts(
-        &self,
-        key: &str,
-        entry: &Entry,
-        replaces: &Replaces,
-    ) -> Result<(String, Result<String, Failure>), Reason> {
+    async fn in_parts(&self, key: &str, entry: &Entry) -> Result<(String, Content), Reason> {
         let described = self.source.describe(entry).await.map_err(Reason::Source)?;
         let told = self.source.part_size(entry).await.map_err(Reason::Source)?;
         let part = part_size(entry.size, told);
         let upload = self.target.begin(key, described.headers.clone()).await.map_err(Reason::Target)?;
-        let moved = match self.parts(key, entry, &upload, part).await {
-            Ok(sent) if is_as_listed(entry, &described, &sent) => {
-                Ok((sent.composite, self.target.complete(key, &upload, &sent.parts, replaces).await))
-            }
+        let sent = match self.parts(key, entry, &upload, part).await {
+            Ok(sent) if is_as_listed(entry, &described, &sent) => Ok(sent),
             Ok(_) => Err(Reason::Unsteady),
             Err(reason) => Err(reason),
         };
-        if !matches!(moved, Ok((_, Ok(_)))) {
-            // What cannot be given up expires.
-            let _ = self.target.abort(key, &upload).await;
+        match sent {
+            Ok(sent) => Ok((sent.composite, Content::Upload { id: upload, parts: sent.parts })),
+            Err(reason) => {
+                self.give_up(key, &upload).await;
+                Err(reason)
+            }
         }
-        moved
     }
 
     /// Reads the parts in order, a few ahead, and writes them as memory permits.
@@ -213,7 +286,7 @@ impl Transfer {
     }
 
     /// Waits for memory for so many bytes; a part that is larger than all of it takes all of it.
-    async fn room(&self, bytes: u64) -> tokio::sync::OwnedSemaphorePermit {
+    async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
         let wanted = u32::try_from(bytes.div_ceil(MIB).max(1)).unwrap_or(u32::MAX).min(self.memory_mib);
         let room = Arc::clone(&self.memory).acquire_many_owned(wanted).await;
         room.expect("the semaphore is never closed")

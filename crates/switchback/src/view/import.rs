@@ -14,6 +14,8 @@ pub struct ImportView {
     pub source: String,
     /// The endpoint, bucket and prefix.
     pub target: String,
+    /// What is counted here as objects are versions and delete markers.
+    pub versions: bool,
     /// Nothing was moved: what is due was counted.
     pub plan: bool,
     /// Objects that are due; of a plan only.
@@ -30,6 +32,10 @@ pub struct ImportView {
     pub bytes: u64,
     /// Objects that were deleted since the source has them no more.
     pub deleted: u64,
+    /// Objects that were brought, and are kept though the source has them no more.
+    pub gone: u64,
+    /// Versions that wait for an earlier one of their key, which failed.
+    pub waiting: u64,
     /// Objects that failed.
     pub failed: u64,
     /// The first thousand of them.
@@ -43,30 +49,41 @@ pub struct ImportView {
 pub struct FailedView {
     /// In the source.
     pub key: String,
+    /// Of a version, its id in the source, or in the target if it could not be deleted there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Why.
     pub reason: String,
 }
 
+/// What an import counts.
+pub(crate) fn noun(versions: bool) -> &'static str {
+    if versions { "versions" } else { "objects" }
+}
+
 impl Show for ImportView {
     fn show(&self) -> String {
+        let noun = noun(self.versions);
         if self.plan {
-            let due = format!("{} objects, {}", self.due_objects, bytes(self.due_bytes));
+            let due = format!("{} {noun}, {}", self.due_objects, bytes(self.due_bytes));
             return fields(&[("from", self.source.clone()), ("to", self.target.clone()), ("due", due)]);
         }
         let time = Duration::from_millis(self.elapsed_ms);
         let rate = bytes((self.bytes as f64 / time.as_secs_f64().max(0.001)) as u64);
-        let unless_none = |count: u64| if count == 0 { String::new() } else { format!("{count} objects") };
+        let unless_none = |count: u64| if count == 0 { String::new() } else { format!("{count} {noun}") };
         fields(&[
             ("from", self.source.clone()),
             ("to", self.target.clone()),
-            ("listed", format!("{} objects", self.listed)),
+            ("listed", format!("{} {noun}", self.listed)),
             ("unchanged", unless_none(self.unchanged)),
             (
                 "moved",
-                format!("{} objects, {} in {} ({rate}/s)", self.objects, bytes(self.bytes), duration(time)),
+                format!("{} {noun}, {} in {} ({rate}/s)", self.objects, bytes(self.bytes), duration(time)),
             ),
             ("deleted", unless_none(self.deleted)),
+            ("gone", unless_none(self.gone)),
             ("failed", unless_none(self.failed)),
+            ("waiting", unless_none(self.waiting)),
         ])
     }
 }
@@ -91,5 +108,11 @@ mod tests {
         );
         let plan = ImportView { plan: true, due_objects: 7, due_bytes: 1024, ..view };
         assert_eq!(plan.show(), "due   7 objects, 1.00 KiB\n");
+        let versions = ImportView { versions: true, gone: 1, failed: 1, waiting: 2, ..Default::default() };
+        assert_eq!(
+            versions.show(),
+            "listed     0 versions\nmoved      0 versions, 0 B in 0.0 s (0 B/s)\ngone       1 versions\n\
+            failed     1 versions\nwaiting    2 versions\n"
+        );
     }
 }

@@ -12,6 +12,7 @@
 mod answer;
 mod object;
 mod signer;
+mod version;
 
 use std::time::Duration;
 
@@ -25,17 +26,19 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{sleep, timeout};
 
-pub(crate) use self::object::{Part, Replaces, etag};
+pub(crate) use self::object::{Part, Repeats, Replaces, Written, etag};
 pub use self::signer::Keys;
+pub use self::version::Versioning;
+pub(crate) use self::version::{After, VERSIONS_OF_KEY_MAX};
 
 use self::signer::Signer;
 
 /// How often a request is sent before it has failed: with the pauses, for about half a minute, which is longer
 /// than a failover.
-const ATTEMPTS_MAX: u32 = 8;
+pub(crate) const ATTEMPTS_MAX: u32 = 8;
 
 /// Before the second attempt; then twice as long each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// For one attempt, body and answer: a part of 8 MiB at 64 KiB a second and as much again.
 const EXCHANGE_TIME: Duration = Duration::from_secs(256);
@@ -82,6 +85,15 @@ impl Failure {
             Self::Unreachable { .. } | Self::Unusable(_) => None,
         }
     }
+
+    /// True where the same request may succeed later, or may have succeeded unheard.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => may_pass(*status),
+            Self::Unreachable { .. } => true,
+            Self::Unusable(_) => false,
+        }
+    }
 }
 
 /// Where a bucket is and how to be let in.
@@ -116,6 +128,7 @@ struct Call<'a> {
     body: Bytes,
     /// A longer answer is refused.
     answer_bytes_max: usize,
+    repeats: Repeats,
 }
 
 impl<'a> Call<'a> {
@@ -127,7 +140,15 @@ impl<'a> Call<'a> {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             answer_bytes_max: ANSWER_BYTES_MAX,
+            repeats: Repeats::Harmless,
         }
+    }
+
+    /// About an object, or one version of it.
+    fn of(method: Method, key: &'a str, version: Option<&'a str>) -> Self {
+        let mut call = Self::new(method, Some(key));
+        call.query.extend(version.map(|version| ("versionId", version)));
+        call
     }
 }
 
@@ -164,8 +185,11 @@ impl Bucket {
         Ok(Self { http, endpoint, name: address.bucket, signer })
     }
 
-    /// Sends until there is an answer that another attempt would not change.
+    /// Sends until there is an answer that another attempt would not change; once where that might be done twice.
     async fn send(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        if call.repeats == Repeats::Twofold {
+            return accepted(self.once(call).await?);
+        }
         let mut pause = FIRST_PAUSE;
         for _ in 1..ATTEMPTS_MAX {
             match self.once(call).await {

@@ -13,6 +13,7 @@ use super::{Answer, Bucket, Call, Failure, answer};
 use crate::import::entry::Entry;
 
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
 const PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 
 /// What a write may replace.
@@ -24,6 +25,23 @@ pub(crate) enum Replaces {
     Nothing,
     /// The object with this ETag.
     This(String),
+}
+
+/// What becomes of a write that is sent again since its answer was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// The same as of one.
+    Harmless,
+    /// Another version.
+    Twofold,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) etag: String,
+    /// Absent where the bucket keeps no versions.
+    pub(crate) version: Option<String>,
 }
 
 /// A page of a listing.
@@ -71,13 +89,14 @@ impl Bucket {
             size: object.size.unwrap_or(0),
             modified: object.last_modified.unwrap_or_default(),
             etag: object.etag.map(unquoted).unwrap_or_default(),
+            ..Default::default()
         });
         Ok(Page { entries: entries.collect(), next: read.next_continuation_token })
     }
 
-    /// The headers of an object; `None` when there is none.
-    pub(crate) async fn head(&self, key: &str) -> Result<Option<HeaderMap>, Failure> {
-        match self.send(&Call::new(Method::HEAD, Some(key))).await {
+    /// The headers of an object, of the version that is named; `None` when there is none.
+    pub(crate) async fn head(&self, key: &str, version: Option<&str>) -> Result<Option<HeaderMap>, Failure> {
+        match self.send(&Call::of(Method::HEAD, key, version)).await {
             Ok(answer) => Ok(Some(answer.headers)),
             Err(failure) if failure.status() == Some(http::StatusCode::NOT_FOUND) => Ok(None),
             Err(failure) => Err(failure),
@@ -85,9 +104,9 @@ impl Bucket {
     }
 
     /// How many parts an object was made of, and the size of the first; `None` when the endpoint does not say.
-    pub(crate) async fn parts(&self, key: &str) -> Result<Option<(u64, u64)>, Failure> {
-        let mut call = Call::new(Method::HEAD, Some(key));
-        call.query = vec![("partNumber", "1")];
+    pub(crate) async fn parts(&self, entry: &Entry) -> Result<Option<(u64, u64)>, Failure> {
+        let mut call = Call::of(Method::HEAD, &entry.key, entry.version.as_deref());
+        call.query.push(("partNumber", "1"));
         let answer = match self.send(&call).await {
             Ok(answer) => answer,
             // Not every endpoint knows parts.
@@ -99,9 +118,9 @@ impl Bucket {
     }
 
     /// The tags of an object, as the header that sets them.
-    pub(crate) async fn tags(&self, key: &str) -> Result<String, Failure> {
-        let mut call = Call::new(Method::GET, Some(key));
-        call.query = vec![("tagging", "")];
+    pub(crate) async fn tags(&self, entry: &Entry) -> Result<String, Failure> {
+        let mut call = Call::of(Method::GET, &entry.key, entry.version.as_deref());
+        call.query.push(("tagging", ""));
         answer::tags(&self.send(&call).await?.body)
     }
 
@@ -112,7 +131,7 @@ impl Bucket {
         range: Option<Range<u64>>,
     ) -> Result<(HeaderMap, Bytes), Failure> {
         let wanted = range.as_ref().map_or(entry.size, |range| range.end - range.start);
-        let mut call = Call::new(Method::GET, Some(&entry.key));
+        let mut call = Call::of(Method::GET, &entry.key, entry.version.as_deref());
         // An answer that is longer is read to its end, to be told from a broken one.
         call.answer_bytes_max = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_add(1024);
         if !entry.etag.is_empty() {
@@ -129,7 +148,7 @@ impl Bucket {
         }
     }
 
-    /// Writes an object and returns its ETag.
+    /// Writes an object.
     pub(crate) async fn put(
         &self,
         key: &str,
@@ -137,13 +156,16 @@ impl Bucket {
         body: Bytes,
         md5: [u8; 16],
         replaces: &Replaces,
-    ) -> Result<String, Failure> {
+        repeats: Repeats,
+    ) -> Result<Written, Failure> {
         let mut call = Call::new(Method::PUT, Some(key));
+        call.repeats = repeats;
         call.headers = headers;
         condition(&mut call.headers, replaces)?;
         call.headers.insert(CONTENT_MD5, value(&STANDARD.encode(md5))?);
         call.body = body;
-        etag(&self.send(&call).await?.headers)
+        let headers = self.send(&call).await?.headers;
+        Ok(Written { etag: etag(&headers)?, version: version(&headers) })
     }
 
     /// Begins an upload of parts.
@@ -175,14 +197,14 @@ impl Bucket {
         Ok(Part { number, etag: etag(&self.send(&call).await?.headers)? })
     }
 
-    /// Makes an object of the parts, which are in order, and returns its ETag.
+    /// Makes an object of the parts, which are in order. An upload is completed once, however often that is asked.
     pub(crate) async fn complete(
         &self,
         key: &str,
         upload: &str,
         parts: &[Part],
         replaces: &Replaces,
-    ) -> Result<String, Failure> {
+    ) -> Result<Written, Failure> {
         let mut call = Call::new(Method::POST, Some(key));
         call.query = vec![("uploadId", upload)];
         condition(&mut call.headers, replaces)?;
@@ -193,7 +215,8 @@ impl Bucket {
         let written: String = written.collect();
         call.body = format!("<CompleteMultipartUpload>{written}</CompleteMultipartUpload>").into();
         let answer = self.send(&call).await?;
-        answer::completed(answer.status, &answer.body)
+        let etag = answer::completed(answer.status, &answer.body)?;
+        Ok(Written { etag, version: version(&answer.headers) })
     }
 
     /// Gives an upload up.
@@ -203,9 +226,9 @@ impl Bucket {
         self.send(&call).await.map(drop)
     }
 
-    /// Deletes an object.
-    pub(crate) async fn delete(&self, key: &str) -> Result<(), Failure> {
-        self.send(&Call::new(Method::DELETE, Some(key))).await.map(drop)
+    /// Deletes an object, or for good the version of it that is named.
+    pub(crate) async fn delete(&self, key: &str, version: Option<&str>) -> Result<(), Failure> {
+        self.send(&Call::of(Method::DELETE, key, version)).await.map(drop)
     }
 }
 
@@ -215,6 +238,11 @@ pub(crate) fn etag(headers: &HeaderMap) -> Result<String, Failure> {
     let plain = etag
         .filter(|etag| etag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+=/".contains(&byte)));
     plain.ok_or_else(|| Failure::Unusable("the endpoint names no ETag that could be asked for again".into()))
+}
+
+/// The version that an answer is about.
+pub(super) fn version(headers: &HeaderMap) -> Option<String> {
+    headers.get(VERSION)?.to_str().ok().map(str::to_owned)
 }
 
 fn condition(headers: &mut HeaderMap, replaces: &Replaces) -> Result<(), Failure> {
@@ -234,6 +262,6 @@ fn quoted(etag: &str) -> String {
     format!("\"{etag}\"")
 }
 
-fn unquoted(etag: String) -> String {
+pub(super) fn unquoted(etag: String) -> String {
     etag.trim_matches('"').to_owned()
 }

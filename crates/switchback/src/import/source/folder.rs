@@ -77,7 +77,7 @@ impl Folder {
                             key: key.to_owned(),
                             size: found.len(),
                             modified: modified(&found),
-                            etag: String::new(),
+                            ..Default::default()
                         }))?,
                         None => unusable(&path, "its name is not in UTF-8, as keys are; rename it".into())?,
                     }
@@ -155,6 +155,7 @@ mod tests {
                 Listed::Entry(entry) => entries.push(entry),
                 Listed::Unusable { key, reason } => unusable.push((key, reason)),
                 Listed::Broken(failure) => panic!("{failure}"),
+                Listed::History(_) => panic!("a file has no versions"),
             }
         }
         let found: Vec<_> = entries.iter().map(|entry| (entry.key.as_str(), entry.size)).collect();

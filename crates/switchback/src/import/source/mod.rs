@@ -7,12 +7,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 pub use self::folder::Folder;
 pub use self::remote::Remote;
 
 use super::entry::Entry;
+use super::history::Found;
 use super::s3::Failure;
 
 /// Objects that are listed ahead: two pages of S3.
@@ -22,10 +23,20 @@ const LISTED_AHEAD: usize = 2000;
 pub(crate) enum Listed {
     /// An object.
     Entry(Entry),
+    /// All versions of a key.
+    History(History),
     /// Something that can be no object, and why.
     Unusable { key: String, reason: String },
     /// The listing broke off.
     Broken(Failure),
+}
+
+/// All versions and delete markers of a key, as they are listed.
+pub(crate) struct History {
+    /// At least one.
+    pub(crate) found: Vec<Found>,
+    /// What is held in memory is bounded: it is given back when this is dropped.
+    pub(crate) _memory: OwnedSemaphorePermit,
 }
 
 /// What an object is beside its bytes.
@@ -64,6 +75,15 @@ impl Source {
             Self::Remote(remote) => drop(tokio::spawn(async move { remote.list(&sender).await })),
         }
         receiver
+    }
+
+    /// The versions of a key in their order, the newest first.
+    pub(crate) async fn ordered(&self, found: &[Found]) -> Result<Vec<Entry>, Failure> {
+        match self {
+            // A file has one.
+            Self::Folder(_) => Ok(found.iter().map(|found| found.entry.clone()).collect()),
+            Self::Remote(remote) => remote.ordered(found).await,
+        }
     }
 
     /// All bytes of a small object, and what else it is.

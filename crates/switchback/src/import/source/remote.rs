@@ -1,17 +1,21 @@
 //! A bucket of any S3 endpoint.
 
+use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, EXPIRES,
 };
 use http::{HeaderMap, HeaderName};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 
-use super::{Described, Listed};
+use super::{Described, History, Listed};
 use crate::import::entry::Entry;
-use crate::import::s3::{Bucket, Failure};
+use crate::import::history::{Found, Gathering, ordered};
+use crate::import::s3::{Bucket, Failure, VERSIONS_OF_KEY_MAX};
 
 /// Of what a client set, what it gets back.
 const KEPT: [HeaderName; 7] = [
@@ -28,19 +32,29 @@ const TAGGING: HeaderName = HeaderName::from_static("x-amz-tagging");
 const TAGGING_COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
 const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
 
+/// Versions that are listed ahead, and those of the keys on their way: 25 MB or so. A key that has more takes all.
+const VERSIONS_AHEAD: usize = 100_000;
+
 /// The objects of a bucket whose keys begin with a prefix.
 #[derive(Clone)]
 pub struct Remote {
     bucket: Bucket,
     endpoint: String,
     prefix: String,
+    versions: bool,
 }
 
 impl Remote {
     /// Objects of `bucket`, which is at `endpoint`, whose keys begin with `prefix`.
     #[must_use]
     pub fn new(bucket: Bucket, endpoint: String, prefix: String) -> Self {
-        Self { bucket, endpoint, prefix }
+        Self { bucket, endpoint, prefix, versions: false }
+    }
+
+    /// All versions of these objects, delete markers too.
+    #[must_use]
+    pub fn with_versions(self) -> Self {
+        Self { versions: true, ..self }
     }
 
     pub(super) fn name(&self) -> String {
@@ -48,6 +62,13 @@ impl Remote {
     }
 
     pub(super) async fn list(&self, sender: &Sender<Listed>) {
+        if self.versions {
+            // Told or not: who takes no more has ended.
+            if let Err(failure) = self.list_versions(sender).await {
+                drop(sender.send(Listed::Broken(failure)).await);
+            }
+            return;
+        }
         let mut token = None;
         loop {
             let page = match self.bucket.list(&self.prefix, token.as_deref()).await {
@@ -71,6 +92,47 @@ impl Remote {
         }
     }
 
+    async fn list_versions(&self, sender: &Sender<Listed>) -> Result<(), Failure> {
+        let memory = Arc::new(Semaphore::new(VERSIONS_AHEAD));
+        let (mut gathering, mut after) = (Gathering::default(), None);
+        loop {
+            let page = self.bucket.versions(&self.prefix, after.as_ref(), None).await?;
+            for found in gathering.take(page.entries, page.next.as_ref()) {
+                let room = u32::try_from(found.len().min(VERSIONS_AHEAD)).unwrap_or(u32::MAX);
+                let room = Arc::clone(&memory).acquire_many_owned(room).await;
+                let history = History { found, _memory: room.expect("the semaphore is never closed") };
+                if sender.send(Listed::History(history)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            if gathering.longest() > VERSIONS_OF_KEY_MAX {
+                return Err(Failure::Unusable(format!(
+                    "a key has more than {VERSIONS_OF_KEY_MAX} versions; expire some of them at the source, or import the other keys by prefix"
+                )));
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The versions of a key in their order, the newest first; asks once more where the listing left it open.
+    pub(super) async fn ordered(&self, found: &[Found]) -> Result<Vec<Entry>, Failure> {
+        if let Some(ordered) = ordered(found) {
+            return Ok(ordered);
+        }
+        let Some(Found { entry: Entry { key, .. }, .. }) = found.first() else { return Ok(Vec::new()) };
+        let mut told = self.bucket.one_by_one(key).await?;
+        let listed: HashSet<_> = found.iter().map(|found| found.entry.identity()).collect();
+        // What came since belongs to the next run.
+        told.retain(|entry| listed.contains(&entry.identity()));
+        if told.len() < listed.len() {
+            return Err(Failure::Unusable("versions went since they were listed; import again".into()));
+        }
+        Ok(told)
+    }
+
     pub(super) async fn whole(&self, entry: &Entry) -> Result<(Described, Bytes), Failure> {
         let (headers, bytes) = self.bucket.read(entry, None).await?;
         Ok((self.described(entry, &headers).await?, bytes))
@@ -85,7 +147,7 @@ impl Remote {
     async fn described(&self, entry: &Entry, given: &HeaderMap) -> Result<Described, Failure> {
         let mut headers = kept(given);
         if given.get(TAGGING_COUNT).is_some_and(|count| count != "0") {
-            let tags = self.bucket.tags(&entry.key).await?;
+            let tags = self.bucket.tags(entry).await?;
             let tags = tags.parse().map_err(|_| Failure::Unusable("its tags fit into no header".into()))?;
             headers.insert(TAGGING, tags);
         }
@@ -99,7 +161,7 @@ impl Remote {
 
     pub(super) async fn part_size(&self, entry: &Entry) -> Result<Option<u64>, Failure> {
         let Some(parts) = entry.parts() else { return Ok(None) };
-        let told = self.bucket.parts(&entry.key).await?;
+        let told = self.bucket.parts(entry).await?;
         Ok(told.filter(|(count, _)| *count == parts).map(|(_, size)| size))
     }
 }
