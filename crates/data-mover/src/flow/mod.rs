@@ -4,9 +4,9 @@
 //! ([`feed`], [`compare`]): those four are public for who moves batches without these tasks. Tasks carry them out: `exchange`
 //! tells epochs and heads, `session` (opened by `sender`) and `receiver` are the two ends of one
 //! content's stream, `lane` and `inlet` those of its large bodies' ways beside it, `demand` and `room` say
-//! which bodies come when, `lease` keeps what has come of them, `pack` shortens what leaves, `rate` holds what a session and its lanes may send to the
-//! link's schedule, and
-//! `supervisor` starts and stops them as the link manager's wishes change.
+//! which bodies come when, `lease` keeps what has come of them, `pack` shortens what leaves, `apply` makes
+//! durable what came by turns with the store's clients, `rate` holds what a session and its lanes may send to
+//! the link's schedule, and `supervisor` starts and stops them as the link manager's wishes change.
 
 pub mod agree;
 mod apply;
