@@ -1,7 +1,6 @@
 //! `bench growth`: a link between two whole systems, with ever more objects in one bucket.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -9,6 +8,7 @@ use switchback::output::{emit, table};
 
 use crate::client::{Client, Place};
 use crate::figure::{count, median, rate, say, short};
+use crate::folder::Folder;
 use crate::load::{self, Work, number};
 use crate::site::{Sites, Through};
 use crate::store;
@@ -37,9 +37,8 @@ pub(crate) struct Arguments {
     /// The lab's addresses are 127.N.10.1 and 127.N.20.1.
     #[arg(long, default_value_t = 143)]
     subnet: u8,
-    /// Where the systems keep their data; default: the folder for temporary files.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    folder: Folder,
 }
 
 /// Measures, and prints the table.
@@ -51,11 +50,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let since = Instant::now();
     let mut rows = Vec::new();
     for objects in arguments.objects {
-        let folder = match &arguments.dir {
-            Some(dir) => tempfile::tempdir_in(dir),
-            None => tempfile::tempdir(),
-        };
-        let folder = folder.context("make a folder for the systems")?;
+        let folder = arguments.folder.make()?;
         let row = measure(folder.path(), arguments.subnet, objects, since).await?.map(short);
         say(since, row.join("  "));
         rows.push(row.to_vec());
@@ -75,7 +70,7 @@ async fn measure(folder: &Path, subnet: u8, objects: u64, since: Instant) -> any
     let changed = objects / CHANGED_OF;
     let mut sites = Sites::apart(folder, subnet, Through::Direct).await?;
     sites.kill_mover("east").await?;
-    let filled = fill(&sites, 0..objects).await?;
+    let filled = fill(&sites, objects).await?;
     sites.start_mover("east").await?;
     say(since, format!("{objects}: filled, {} a second", short(filled)));
     let linking = Instant::now();
@@ -107,11 +102,11 @@ async fn measure(folder: &Path, subnet: u8, objects: u64, since: Instant) -> any
     Ok(row)
 }
 
-/// Commits the objects of these numbers to the primary's store, whose mover does not run: what a client costs on top
+/// Commits so many objects to the primary's store, whose mover does not run: what a client costs on top
 /// is measured elsewhere, and would be most of the hours that the largest numbers take. Answers commits a second.
-async fn fill(sites: &Sites, numbers: Range<u64>) -> anyhow::Result<f64> {
+async fn fill(sites: &Sites, objects: u64) -> anyhow::Result<f64> {
     let (catalogue, content) = sites.catalogue("east")?;
-    store::fill(&catalogue, (content, &sites.primary.bucket), numbers, |number| {
+    store::fill(&catalogue, (content, &sites.primary.bucket), 0..objects, |number| {
         let key = load::key(NAME, number);
         let body = load::bytes(&key, work(1));
         (key, body)

@@ -10,6 +10,7 @@
 
 mod client;
 mod figure;
+mod folder;
 mod growth;
 mod limit;
 mod load;

@@ -2,7 +2,7 @@
 
 mod compressed;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -10,6 +10,7 @@ use switchback::output::{emit, table};
 use tempfile::TempDir;
 
 use crate::figure::{count, median, megabytes, rate, say, short};
+use crate::folder::Folder;
 use crate::limit::{self, Limits};
 use crate::load::{self, Work, number};
 use crate::peer::{self, Rclone};
@@ -42,9 +43,8 @@ pub(crate) struct Arguments {
     /// The lab's addresses are 127.N.10.1 and 127.N.20.1.
     #[arg(long, default_value_t = 143)]
     subnet: u8,
-    /// Where the systems keep their data; default: the folder for temporary files.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    folder: Folder,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -96,14 +96,6 @@ impl Arguments {
         let wanted = |size| self.sizes.is_empty() || self.sizes.contains(&size);
         works.into_iter().filter(|(size, _)| wanted(*size)).map(|(_, work)| work).collect()
     }
-
-    fn folder(&self) -> anyhow::Result<TempDir> {
-        let made = match &self.dir {
-            Some(dir) => tempfile::tempdir_in(dir),
-            None => tempfile::tempdir(),
-        };
-        made.context("make a folder for the systems")
-    }
 }
 
 /// Measures, and prints the tables.
@@ -115,7 +107,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut compressed = Vec::new();
     for round in 0..arguments.rounds.max(1) {
         if arguments.wants(Part::Copies) || arguments.wants(Part::Steady) {
-            let folder = arguments.folder()?;
+            let folder = arguments.folder.make()?;
             let sites = start(&folder, &arguments, halves.as_ref(), Through::Direct).await?;
             if let Some(halves) = &halves {
                 halves.part(&sites.lab, "east")?;
@@ -135,7 +127,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             sites.stop().await?;
         }
         if arguments.wants(Part::Shared) {
-            let folder = arguments.folder()?;
+            let folder = arguments.folder.make()?;
             let sites = start(&folder, &arguments, halves.as_ref(), Through::Direct).await?;
             for side in Side::ALL {
                 let shared = shared::measure(&sites, side, arguments.small(), halves.as_ref()).await?;
@@ -145,7 +137,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             sites.stop().await?;
         }
         if arguments.wants(Part::Far) {
-            let folder = arguments.folder()?;
+            let folder = arguments.folder.make()?;
             let sites = start(&folder, &arguments, halves.as_ref(), Through::Relay).await?;
             for work in [arguments.small(), arguments.medium()] {
                 let measured = distant(&sites, work).await?;
@@ -159,7 +151,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     }
     if arguments.wants(Part::Changes) {
-        let folder = arguments.folder()?;
+        let folder = arguments.folder.make()?;
         let sites = start(&folder, &arguments, halves.as_ref(), Through::Relay).await?;
         changes = changed(&sites, folder.path(), &arguments, since).await?;
         sites.stop().await?;

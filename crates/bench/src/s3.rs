@@ -1,6 +1,5 @@
 //! `bench s3`: clients at a gateway, beside other S3 servers on the same disk, and beside what bounds them all.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Client, Place};
 use crate::figure::{Many, median, megabytes, rate, say, short};
+use crate::folder::Folder;
 use crate::limit::{self, PlainLimits};
 use crate::servers;
 use crate::site::{Sites, Through};
@@ -35,18 +35,13 @@ pub(crate) struct Arguments {
     /// The systems' addresses are 127.N.10.1 and 127.N.20.1.
     #[arg(long, default_value_t = 143)]
     subnet: u8,
-    /// Where the servers keep their data; default: the folder for temporary files.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    folder: Folder,
 }
 
 /// Measures, and prints the table.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let folder = match &arguments.dir {
-        Some(dir) => tempfile::tempdir_in(dir),
-        None => tempfile::tempdir(),
-    };
-    let (folder, since) = (folder.context("make a folder for the servers")?, Instant::now());
+    let (folder, since) = (arguments.folder.make()?, Instant::now());
     let sites = Sites::start(folder.path(), arguments.subnet, Through::Direct).await?;
     // West's tenant that is on no link: nothing is copied meanwhile.
     let mut servers = vec![("switchback", sites.other.clone())];

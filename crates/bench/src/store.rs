@@ -1,7 +1,7 @@
 //! `bench store`: what the store does in one process, at growing numbers of objects.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -17,6 +17,7 @@ use switchback_store::{
 use tokio::task::JoinSet;
 
 use crate::figure::{count, median, megabytes, rate, say, short};
+use crate::folder::Folder;
 
 /// Writers at once.
 const WRITERS: usize = 64;
@@ -35,18 +36,13 @@ pub(crate) struct Arguments {
     /// Numbers of objects, growing.
     #[arg(long, num_args = 1.., default_values_t = [10_000, 100_000, 1_000_000])]
     objects: Vec<u64>,
-    /// Where the store is; default: the folder for temporary files.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    folder: Folder,
 }
 
 /// Measures, and prints the table.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let folder = match &arguments.dir {
-        Some(dir) => tempfile::tempdir_in(dir),
-        None => tempfile::tempdir(),
-    };
-    let folder = folder.context("make a folder for the store")?;
+    let folder = arguments.folder.make()?;
     let (path, since) = (folder.path().join("catalogue"), Instant::now());
     let open = || Catalogue::open(&path, Options::new(SiteId(1))).context("open the store");
     let mut catalogue = open()?;

@@ -45,7 +45,7 @@ pub(super) async fn measure(
     round: usize,
     since: Instant,
 ) -> anyhow::Result<Vec<Compressed>> {
-    let folder = arguments.folder()?;
+    let folder = arguments.folder.make()?;
     let sites = Sites::start(folder.path(), arguments.subnet, Through::Relay).await?;
     let mut measured = Vec::new();
     for work in works(arguments) {
