@@ -147,7 +147,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             sites.stop().await?;
         }
         if arguments.wants(Part::Compressed) {
-            compressed.extend(compressed::measure(&arguments, round, since).await?);
+            compressed.extend(compressed::measure(&arguments, halves.as_ref(), round, since).await?);
         }
     }
     if arguments.wants(Part::Changes) {

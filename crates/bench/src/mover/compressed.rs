@@ -6,9 +6,10 @@ use anyhow::Context;
 use switchback::output::{emit, table};
 use switchback_proto::model::v1::Compression;
 
-use super::Arguments;
+use super::{Arguments, start};
 use crate::figure::{count, median, megabytes, rate, say, short};
 use crate::load::{self, Work};
+use crate::processor::Halves;
 use crate::site::{Sites, Through};
 
 /// What the line takes: less than anything else here, and no more than many sites have.
@@ -42,11 +43,12 @@ fn works(arguments: &Arguments) -> [Work; 3] {
 /// One round of it, on systems of its own.
 pub(super) async fn measure(
     arguments: &Arguments,
+    halves: Option<&Halves>,
     round: usize,
     since: Instant,
 ) -> anyhow::Result<Vec<Compressed>> {
     let folder = arguments.folder.make()?;
-    let sites = Sites::start(folder.path(), arguments.subnet, Through::Relay).await?;
+    let sites = start(&folder, arguments, halves, Through::Relay).await?;
     let mut measured = Vec::new();
     for work in works(arguments) {
         let plain = cross(&sites, work, 0, Compression::None).await?;
