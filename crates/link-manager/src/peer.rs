@@ -1,5 +1,5 @@
 //! Streams to the link managers of other systems. Both sides dial; while two streams to one system
-//! stand, both use the one that the lower system id dialled.
+//! stand, both use the one that the lower system id dialled, unless nothing comes by it any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ use switchback_proto::peer::v1::peer_message::Body;
 use switchback_proto::peer::v1::peer_service_client::PeerServiceClient;
 use switchback_proto::peer::v1::peer_service_server::PeerService;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -31,6 +32,10 @@ const PING: Duration = Duration::from_secs(1);
 
 /// Silence after which a stream is given up and dialled again.
 const SILENCE: Duration = Duration::from_secs(4);
+
+/// Silence after which another stream that does speak is used instead: two pings and their way. After
+/// a cut, the stream from before it still stands until [`SILENCE`], and swallows what is sent by it.
+const HESITATION: Duration = Duration::from_millis(2_500);
 
 /// Between two dials to one address.
 const REDIAL: Duration = Duration::from_millis(500);
@@ -79,6 +84,8 @@ struct Stream {
     preferred: bool,
     queue: mpsc::Sender<wire::PeerMessage>,
     cut: CancellationToken,
+    /// When the peer last said anything by it.
+    heard: Instant,
 }
 
 impl Peers {
@@ -129,8 +136,7 @@ impl Peers {
         let message = wire::PeerMessage { body: Some(convert::message_out(message)) };
         let streams = self.0.streams();
         let Some(standing) = streams.by_domain.get(domain) else { return };
-        let chosen = standing.iter().find(|stream| stream.preferred).or(standing.last());
-        if let Some(stream) = chosen
+        if let Some(stream) = chosen(standing)
             && stream.queue.try_send(message).is_err()
         {
             tracing::warn!(domain, "peer does not take messages; its stream is cut");
@@ -235,7 +241,7 @@ impl Inner {
         let id = self.register(&peer, dialled.is_some(), queue.clone(), cut.clone());
         tracing::info!(domain, dialled = dialled.is_some(), "peer connected");
         self.tell(Input::PeerUp { hello, dialled: dialled.map(String::from) }).await;
-        let ended = self.relay(&peer, dialled, &queue, incoming, cut).await;
+        let ended = self.relay(&peer, dialled, id, &queue, incoming, cut).await;
         if self.deregister(&domain, id) {
             tracing::info!(domain, "peer disconnected");
             self.tell(Input::PeerDown { domain }).await;
@@ -247,13 +253,14 @@ impl Inner {
         &self,
         peer: &Peer,
         dialled: Option<&str>,
+        id: u64,
         queue: &mpsc::Sender<wire::PeerMessage>,
         mut incoming: Streaming<wire::PeerMessage>,
         cut: CancellationToken,
     ) -> Result<(), Status> {
         let domain = &peer.domain;
         let mut ping = tokio::time::interval(PING);
-        let mut heard = tokio::time::Instant::now();
+        let mut heard = Instant::now();
         loop {
             let message = tokio::select! {
                 biased;
@@ -268,7 +275,8 @@ impl Inner {
                 message = incoming.message() => message?,
             };
             let Some(message) = message else { return Ok(()) };
-            heard = tokio::time::Instant::now();
+            heard = Instant::now();
+            self.hear(domain, id, heard);
             let Some(body) = message.body else { continue };
             if let Body::Hello(hello) = body {
                 let hello = parse_hello(&hello, peer, dialled)?;
@@ -301,8 +309,16 @@ impl Inner {
             .filter(|stream| stream.incarnation != peer.incarnation)
             .for_each(|stream| stream.cut.cancel());
         standing.retain(|stream| stream.incarnation == peer.incarnation);
-        standing.push(Stream { id, incarnation: peer.incarnation, preferred: lower == dialled, queue, cut });
+        let preferred = lower == dialled;
+        let heard = Instant::now();
+        standing.push(Stream { id, incarnation: peer.incarnation, preferred, queue, cut, heard });
         id
+    }
+
+    fn hear(&self, domain: &str, id: u64, now: Instant) {
+        let mut streams = self.streams();
+        let standing = streams.by_domain.get_mut(domain).into_iter().flatten();
+        standing.filter(|stream| stream.id == id).for_each(|stream| stream.heard = now);
     }
 
     /// True when it was the last stream to that system.
@@ -323,6 +339,13 @@ impl Inner {
             tracing::debug!("the machine has ended");
         }
     }
+}
+
+/// The stream to send by, of those to one system.
+fn chosen(standing: &[Stream]) -> Option<&Stream> {
+    let speaks = |stream: &&Stream| stream.heard.elapsed() < HESITATION;
+    let preferred = standing.iter().find(|stream| stream.preferred);
+    preferred.filter(speaks).or(standing.iter().max_by_key(|stream| stream.heard))
 }
 
 fn unreachable(status: Status) -> Trouble {
@@ -387,5 +410,32 @@ impl PeerService for Peers {
         });
         let outgoing = ReceiverStream::new(outgoing).map(Ok).take_until(ending.cancelled_owned());
         Ok(Response::new(outgoing.boxed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(id: u64, preferred: bool) -> Stream {
+        let (queue, _) = mpsc::channel(1);
+        let cut = CancellationToken::new();
+        Stream { id, incarnation: Incarnation(1), preferred, queue, cut, heard: Instant::now() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_from_before_a_cut_is_not_spoken_into_while_another_answers() {
+        let before = stream(1, true);
+        tokio::time::advance(HESITATION - PING).await;
+        let mut standing = vec![before, stream(2, false)];
+        assert_eq!(chosen(&standing).map(|stream| stream.id), Some(1), "a pause is no cut");
+        tokio::time::advance(PING).await;
+        assert_eq!(chosen(&standing).map(|stream| stream.id), Some(2));
+        standing[0].heard = Instant::now();
+        assert_eq!(chosen(&standing).map(|stream| stream.id), Some(1), "it speaks again");
+        standing.pop();
+        tokio::time::advance(SILENCE).await;
+        assert_eq!(chosen(&standing).map(|stream| stream.id), Some(1), "there is no other");
+        assert!(chosen(&[]).is_none());
     }
 }
