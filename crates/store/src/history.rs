@@ -42,7 +42,7 @@ impl Catalogue {
     }
 
     /// What a peer of feed `exclude` has yet to get after the sequence `after`. Exact, and cheap:
-    /// entries are counted in buckets of sequence numbers, and only one bucket is looked into.
+    /// entries are counted in buckets of sequence numbers, and only the shorter side of one bucket is looked into.
     pub fn pending(&self, content: ContentId, exclude: Option<FeedId>, after: u64) -> Result<Pending> {
         let view = self.view();
         let row = content_row(&view, content)?;
@@ -51,16 +51,31 @@ impl Catalogue {
             return Ok(pending);
         }
         let bucket = after / BUCKET;
+        let is_first_half = after % BUCKET < BUCKET / 2;
+        let looked_into = match is_first_half {
+            true => (Bound::Included(bucket * BUCKET), after + 1),
+            false => (Bound::Excluded(after), (bucket + 1) * BUCKET),
+        };
         for (class, source) in orders(&row, &Class::ALL, exclude) {
-            let first = Bound::Excluded(key::feed(content, class, source, after));
-            for entry in view.scan(Family::Feed, &key::feed_prefix(content, class, source), first) {
+            let (from, end) = looked_into;
+            let from = from.map(|sequence| key::feed(content, class, source, sequence));
+            let mut seen = Pending::default();
+            for entry in view.scan(Family::Feed, &key::feed_prefix(content, class, source), from) {
                 let (entry, value) = entry?;
-                if key::last_number(&entry)? / BUCKET != bucket {
+                if key::last_number(&entry)? >= end {
                     break;
                 }
-                pending.objects += 1;
-                pending.bytes += FeedEntry::decode(&value)?.bytes;
+                seen.objects += 1;
+                seen.bytes += FeedEntry::decode(&value)?.bytes;
             }
+            if is_first_half {
+                let whole = view.row(Family::Meta, &key::bucket(content, class, source, bucket))?;
+                let whole = whole.as_deref().map(Count::decode).transpose()?.unwrap_or_default();
+                seen.objects = whole.entries.saturating_sub(seen.objects);
+                seen.bytes = whole.bytes.saturating_sub(seen.bytes);
+            }
+            pending.objects += seen.objects;
+            pending.bytes += seen.bytes;
             let prefix = key::bucket_prefix(content, class, source);
             let rest = Bound::Excluded(key::bucket(content, class, source, bucket));
             for count in view.scan(Family::Meta, &prefix, rest) {

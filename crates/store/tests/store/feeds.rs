@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use switchback_model::{AccessMode, FeedId, Side};
-use switchback_store::{Applied, ChangesRequest, ConflictPolicy, Pending, RecordKey};
+use switchback_store::{Applied, Change, ChangesRequest, ConflictPolicy, Pending, RecordKey};
 
 use crate::support::{EAST, System, link, pair, request, run, sender, total};
 
@@ -106,6 +106,40 @@ fn pending_counts_what_a_scan_would_find() {
                 bytes: changes.iter().map(|change| change.record.size()).sum(),
             };
             assert_eq!(east.catalogue.pending(content.id, None, after).unwrap(), scanned);
+        }
+    });
+}
+
+/// Counts are kept for every 4,096 numbers of a feed.
+#[test]
+fn pending_counts_wherever_it_begins_in_a_long_feed() {
+    run(async {
+        let (east, _, content) = pair().await;
+        for round in 0..18 {
+            // Each round writes a tenth of the keys of the one before again.
+            let keys = (0..500).map(|number| (round * 450 + number).to_string());
+            let puts = keys.map(|key| {
+                let (east, content) = (&east, &content);
+                async move { east.put(content, &key, &key).await.unwrap() }
+            });
+            futures::future::join_all(puts).await;
+        }
+        let mut every = Vec::new();
+        let head = loop {
+            let after = every.last().map_or(0, |change: &Change| change.sequence);
+            let batch = east.catalogue.changes(content.id, &request(None, after)).unwrap();
+            every.extend(batch.changes);
+            if batch.through == batch.head {
+                break batch.head;
+            }
+        };
+        assert!(head > 2 * 4096);
+        for after in [0, 1, 2047, 2048, 2049, 4095, 4096, 4097, 6143, 6144, 8191, 8192, head - 1, head] {
+            let left = every.iter().filter(|change| change.sequence > after);
+            let (objects, bytes) =
+                left.fold((0, 0), |(objects, bytes), change| (objects + 1, bytes + change.record.size()));
+            let scanned = Pending { objects, bytes };
+            assert_eq!(east.catalogue.pending(content.id, None, after).unwrap(), scanned, "after {after}");
         }
     });
 }
