@@ -1,6 +1,7 @@
 //! `bench mover`: how fast a link moves objects.
 
 mod compressed;
+mod endpoints;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -61,6 +62,8 @@ enum Part {
     Far,
     /// A first copy of text over a line of 20 MB/s, with and without compression.
     Compressed,
+    /// rclone between buckets of other S3 servers, and a link.
+    Endpoints,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -104,7 +107,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (mut copies, mut flows, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     let (mut changes, mut far) = (Vec::new(), Vec::new());
     let halves = arguments.apart.then(Halves::of_all).transpose()?;
-    let mut compressed = Vec::new();
+    let (mut compressed, mut endpoints) = (Vec::new(), Vec::new());
     for round in 0..arguments.rounds.max(1) {
         if arguments.wants(Part::Copies) || arguments.wants(Part::Steady) {
             let folder = arguments.folder.make()?;
@@ -146,6 +149,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             sites.stop().await?;
         }
+        if arguments.wants(Part::Endpoints) && !arguments.alone {
+            endpoints.extend(endpoints::measure(&arguments, halves.as_ref(), since).await?);
+        }
         if arguments.wants(Part::Compressed) {
             compressed.extend(compressed::measure(&arguments, halves.as_ref(), round, since).await?);
         }
@@ -162,6 +168,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     print_changes(&changes);
     print_far(&arguments, &far);
     compressed::print(&arguments, &compressed);
+    endpoints::print(&endpoints);
     Ok(())
 }
 
