@@ -90,6 +90,7 @@ fn code_and_reason(error: &Error) -> (Code, &'static str) {
         | Error::Blob { .. }
         | Error::BlobPlace { .. }
         // Before a service runs.
+        | Error::Format { .. }
         | Error::NoStore { .. }
         | Error::InUse { .. } => (Code::Internal, "UNAVAILABLE"),
     }

@@ -263,11 +263,12 @@ async fn one_bad_object_stops_nothing_and_is_visible_until_it_is_set_aside() {
     let mut pair = Pair::start().await;
     let content = pair.east.tenant("acme").await;
     pair.east.put(&content, "first", b"1").await;
-    let damaged = pair.east.put_blob(&content, "damaged", &noise(1, 100_000)).await.to_string();
+    let damaged = pair.east.put_blob(&content, "damaged", &noise(1, 100_000)).await;
     let lost = pair.east.put_blob(&content, "lost", &noise(2, 3_000_000)).await.to_string();
     pair.east.put(&content, "last", b"2").await;
     let path = |name: &str| pair.east.folder.join("blobs").join(&name[..2]).join(name);
-    std::fs::write(path(&damaged), noise(9, 100_000)).unwrap();
+    // Only the receiver can see it: the bytes that are here are as they were written.
+    pair.east.write_blob(damaged, &noise(9, 100_000)).await;
     std::fs::remove_file(path(&lost)).unwrap();
     pair.steer(&content, 0, Way::West).await;
     let flow =

@@ -2,6 +2,7 @@
 //!
 //! They are files of a folder ([`folder`]), or objects in a bucket of S3, Azure or GCS ([`bucket`]); the gateway and
 //! the data mover have the same place open. A blob that is finished is durable, and an unfinished one has no name.
+//! Every read is compared with checksums that were written with the bytes ([`frame`]).
 
 use std::fmt;
 use std::ops::Range;
@@ -20,6 +21,9 @@ use tokio::task::JoinHandle;
 use crate::error::{Error, Result};
 use crate::record::{BlobId, Segment};
 
+use self::frame::{FRAME_BYTES, Framing, Unframing};
+
+pub use self::frame::BLOB_PIECE_BYTES;
 pub use self::place::{BlobPlace, BlobSection, BucketPlace};
 
 #[cfg(feature = "cloud")]
@@ -27,6 +31,7 @@ mod bucket;
 #[cfg(feature = "cloud")]
 mod connector;
 mod folder;
+mod frame;
 #[cfg_attr(not(feature = "cloud"), allow(dead_code, reason = "nothing opens a bucket then"))]
 mod place;
 mod staging;
@@ -41,10 +46,7 @@ const PIECE_BYTES: usize = 2 << 20;
 const PART_BYTES: usize = 5 << 20;
 
 /// Bytes read at a time: each read is a hop to another thread and back.
-const READ_BYTES: usize = 1 << 20;
-
-/// Bytes given to the reader at a time.
-const GIVEN_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 4 * FRAME_BYTES;
 
 /// Bytes that come in smaller pieces than this are copied together.
 const GATHER_BYTES: usize = 64 << 10;
@@ -177,31 +179,38 @@ impl Blobs {
             blobs: self.clone(),
             blob,
             size: 0,
+            framing: Framing::new(blob),
             piece: Piece::default(),
             upload: None,
             in_flight: None,
         }
     }
 
-    /// The bytes of `range`, in pieces of at most 256 KiB. The blob is opened before this
-    /// returns, so a missing or short blob is an error here and not in the middle.
+    /// The bytes of `range`, in pieces that end at multiples of [`BLOB_PIECE_BYTES`]. The blob is opened before
+    /// this returns, so a missing or short blob is an error here and not in the middle.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBlob`]; [`Error::Corrupt`] when it is short; [`Error::Blob`] when its place does not answer.
+    /// In place of a piece whose bytes are not those that were written comes [`Error::Damaged`], and then no more.
     pub async fn read(&self, blob: BlobId, range: Range<u64>) -> Result<BoxStream<'static, Result<Bytes>>> {
         if range.is_empty() {
             return Ok(futures::stream::empty().boxed());
         }
         self.verify().await?;
-        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let stored = GetRange::Bounded(frame::stored(&range));
+        let options = GetOptions { range: Some(stored), ..GetOptions::default() };
         let found = match self.store.get_opts(&self.location(blob), options).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => return Err(self.missing(blob).await),
             Err(error) => return Err(failed("read", error)),
         };
-        if found.range != range {
+        if frame::size(found.meta.size) < range.end {
             return Err(Error::Corrupt { what: "blob" });
         }
+        let unframing = Unframing::new(blob, range);
         Ok(match found.payload {
-            GetResultPayload::File(file, _) => folder::read(file, range).boxed(),
-            GetResultPayload::Stream(stream) => pieces(stream).boxed(),
+            GetResultPayload::File(file, _) => folder::read(file, found.range, unframing).boxed(),
+            GetResultPayload::Stream(stream) => pieces(stream, unframing).boxed(),
         })
     }
 
@@ -209,7 +218,7 @@ impl Blobs {
     pub async fn size(&self, blob: BlobId) -> Result<u64> {
         self.verify().await?;
         match self.store.head(&self.location(blob)).await {
-            Ok(found) => Ok(found.size),
+            Ok(found) => Ok(frame::size(found.size)),
             Err(object_store::Error::NotFound { .. }) => Err(self.missing(blob).await),
             Err(error) => Err(failed("look at it", error)),
         }
@@ -237,21 +246,22 @@ impl Blobs {
 
     /// All blobs whose identifiers begin with the byte `shard`, with their sizes.
     pub(crate) async fn list(&self, shard: u8) -> Result<Vec<(BlobId, u64)>> {
-        match &self.home {
-            Home::Folder(root) => folder::list(root, shard, false).await,
-            #[cfg(feature = "cloud")]
-            Home::Bucket(bucket) => bucket.list(shard).await,
-        }
+        self.listed(shard, false).await
     }
 
     /// As [`Blobs::list`], after halves of blobs that a crash left in a folder more than a lease ago were
     /// removed.
     pub(crate) async fn list_to_sweep(&self, shard: u8) -> Result<Vec<(BlobId, u64)>> {
-        match &self.home {
-            Home::Folder(root) => folder::list(root, shard, true).await,
+        self.listed(shard, true).await
+    }
+
+    async fn listed(&self, shard: u8, remove_halves: bool) -> Result<Vec<(BlobId, u64)>> {
+        let stored = match &self.home {
+            Home::Folder(root) => folder::list(root, shard, remove_halves).await?,
             #[cfg(feature = "cloud")]
-            Home::Bucket(bucket) => bucket.list(shard).await,
-        }
+            Home::Bucket(bucket) => bucket.list(shard).await?,
+        };
+        Ok(stored.into_iter().map(|(blob, bytes)| (blob, frame::size(bytes))).collect())
     }
 
     /// Ends the multipart uploads of a bucket that nobody has finished for as long as a lease lasts.
@@ -266,20 +276,24 @@ impl Blobs {
     }
 }
 
-/// What comes over a network in pieces of any size, in pieces of [`GIVEN_BYTES`].
+/// What comes over a network in parts of any size, piece by piece.
 fn pieces(
     stream: BoxStream<'static, object_store::Result<Bytes>>,
+    unframing: Unframing,
 ) -> impl Stream<Item = Result<Bytes>> + Send {
-    let start = (stream, BytesMut::new(), false);
-    futures::stream::try_unfold(start, |(mut stream, mut piece, mut is_over)| async move {
-        while piece.len() < GIVEN_BYTES && !is_over {
+    let start = (stream, BytesMut::new(), false, unframing);
+    futures::stream::try_unfold(start, |(mut stream, mut came, mut is_over, mut unframing)| async move {
+        while came.len() < FRAME_BYTES && !is_over {
             match stream.next().await.transpose().map_err(|error| failed("read", error))? {
-                Some(bytes) => piece.extend_from_slice(&bytes),
+                Some(bytes) => came.extend_from_slice(&bytes),
                 None => is_over = true,
             }
         }
-        let next = piece.split_to(piece.len().min(GIVEN_BYTES)).freeze();
-        Ok::<_, Error>((!next.is_empty()).then_some((next, (stream, piece, is_over))))
+        if came.is_empty() {
+            return Ok::<_, Error>(None);
+        }
+        let piece = unframing.take(came.split_to(came.len().min(FRAME_BYTES)).freeze())?;
+        Ok(Some((piece, (stream, came, is_over, unframing))))
     })
 }
 
@@ -320,6 +334,7 @@ pub struct BlobWriter {
     blobs: Blobs,
     blob: BlobId,
     size: u64,
+    framing: Framing,
     piece: Piece,
     upload: Option<Box<dyn MultipartUpload>>,
     in_flight: Option<JoinHandle<object_store::Result<()>>>,
@@ -341,6 +356,18 @@ impl BlobWriter {
     /// Appends bytes; waits for the disk when it falls behind. After an error only dropping is left.
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
         self.size += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let (taken, check) = self.framing.take(&mut bytes);
+            self.store(taken).await?;
+            if let Some(check) = check {
+                self.store(Bytes::copy_from_slice(&check)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends bytes as they are to lie there.
+    async fn store(&mut self, mut bytes: Bytes) -> Result<()> {
         if matches!(self.blobs.home, Home::Folder(_)) {
             self.piece.push(bytes);
             if self.piece.bytes >= PIECE_BYTES {
@@ -383,6 +410,9 @@ impl BlobWriter {
 
     /// Makes the blob durable (a file and its folder, or an object) and says what to name in the commit.
     pub async fn finish(mut self) -> Result<Segment> {
+        if let Some(check) = self.framing.end() {
+            self.store(Bytes::copy_from_slice(&check)).await?;
+        }
         if self.upload.is_none() {
             self.blobs.verify().await?;
             let rest = std::mem::take(&mut self.piece);

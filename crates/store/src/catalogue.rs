@@ -619,6 +619,9 @@ fn clock_in(view: &View<'_>) -> Result<Hlc> {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+    use switchback_proto::store::record::v1 as pb;
+
     use super::*;
     use crate::error::Error;
 
@@ -650,6 +653,21 @@ mod tests {
             drop(catalogue);
             let again = Catalogue::open(folder.path(), Options::new(SiteId(1))).unwrap();
             assert_eq!(again.find_content(ContentKind::Tenant, "alpha").unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn a_store_of_another_format_is_refused() {
+        run(async {
+            let (folder, catalogue) = open();
+            drop(catalogue);
+            let options = Options::new(SiteId(1));
+            let engine = Engine::open(folder.path(), options.cache_bytes).unwrap();
+            let earlier = pb::Store { store_id: 7, format: 1 }.encode_to_vec();
+            engine.commit(vec![(Family::Meta, key::STORE.to_vec(), Some(earlier))]).unwrap();
+            drop(engine);
+            let refused = Catalogue::open(folder.path(), options).err();
+            assert!(matches!(refused, Some(Error::Format { found: 1, read: 2 })), "{refused:?}");
         });
     }
 

@@ -77,8 +77,8 @@ fn decode<M: prost::Message + Default>(bytes: &[u8], what: &'static str) -> Resu
     M::decode(bytes).map_err(|_| Error::Corrupt { what })
 }
 
-/// The layout that this program reads and writes.
-const FORMAT: u32 = 1;
+/// The layout of rows and blobs that this program reads and writes. In format 1, blobs had no checksums.
+const FORMAT: u32 = 2;
 
 pub(crate) fn encode_store(store_id: u64) -> Vec<u8> {
     pb::Store { store_id, format: FORMAT }.encode_to_vec()
@@ -86,7 +86,10 @@ pub(crate) fn encode_store(store_id: u64) -> Vec<u8> {
 
 pub(crate) fn decode_store(row: &[u8]) -> Result<u64> {
     let store: pb::Store = decode(row, "store")?;
-    (store.format == FORMAT).then_some(store.store_id).ok_or(Error::Corrupt { what: "store format" })
+    if store.format != FORMAT {
+        return Err(Error::Format { found: store.format, read: FORMAT });
+    }
+    Ok(store.store_id)
 }
 
 pub(crate) fn kind_number(kind: ContentKind) -> u8 {

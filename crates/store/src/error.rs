@@ -179,6 +179,17 @@ pub enum Error {
         /// The kind of row.
         what: &'static str,
     },
+    /// The store was made by a version of the program that lays it out otherwise.
+    #[error(
+        "the store is of format {found}, and this version of Switchback reads format {read}: run the version that \
+         made it, and bring its data here over a link or with `switchback import`"
+    )]
+    Format {
+        /// The format on disk.
+        found: u32,
+        /// The one that is read here.
+        read: u32,
+    },
     /// The bytes of an object are not those that were written.
     #[error("the object's bytes are damaged on this system")]
     Damaged,

@@ -63,7 +63,7 @@ mod walk;
 mod writer;
 
 pub use access::{AccessRecord, ContentDigest, ContentStatus, Cursor, Digest, FeedPosition};
-pub use blob::{BlobClaim, BlobPlace, BlobSection, BlobWriter, Blobs, BucketPlace};
+pub use blob::{BLOB_PIECE_BYTES, BlobClaim, BlobPlace, BlobSection, BlobWriter, Blobs, BucketPlace};
 pub use catalogue::{
     Catalogue, Conditions, Deleted, Deletion, DivergencePage, NamespaceStatus, Options, Sweep, Written,
 };

@@ -263,6 +263,7 @@ where
 fn fault_of(blob: BlobId, error: Error) -> Result<Fault> {
     match &error {
         Error::NoSuchBlob(_) => return Ok(Fault::Missing { blob }),
+        Error::Damaged => return Ok(Fault::Hash),
         Error::Corrupt { .. } => return Ok(Fault::Unreadable { blob, reason: "it ends too early".into() }),
         _ => {}
     }

@@ -223,10 +223,8 @@ impl IncomingBody {
         }
         // A note that came later than the record would stay.
         self.await_note().await?;
-        if !is_fresh {
-            self.read_back(mover, &mut hasher, alive).await?;
-        }
-        let is_sound = hasher.finish() == self.hash;
+        let is_whole = is_fresh || self.read_back(mover, &mut hasher, alive).await?;
+        let is_sound = is_whole && hasher.finish() == self.hash;
         if !is_sound {
             self.give_up(mover).await?;
             return Ok(Outcome::Damaged);
@@ -330,21 +328,23 @@ impl IncomingBody {
         Ok(Outcome::Withdrawn)
     }
 
-    /// Hashes what is durable; meanwhile the sender hears from us now and then.
+    /// Hashes what is durable; meanwhile the sender hears from us now and then. False when it is not what was
+    /// written.
     async fn read_back(
         &mut self,
         mover: &Mover,
         hasher: &mut ContentHasher,
         alive: &Alive,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         for segment in &self.written {
             alive.tell().await;
-            let mut bytes = mover.blobs.read(segment.blob, 0..segment.size).await?;
-            while let Some(piece) = bytes.next().await {
-                hasher.update(&piece?);
+            match hash(mover, *segment, hasher).await {
+                Ok(()) => {}
+                Err(error) if error.is_damage() => return Ok(false),
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Forgets the body and lets its blobs be swept.
@@ -358,4 +358,17 @@ impl IncomingBody {
         mover.catalogue.discard_blobs(blobs).await?;
         Ok(())
     }
+}
+
+/// Hashes the bytes of a blob that is here.
+async fn hash(
+    mover: &Mover,
+    segment: Segment,
+    hasher: &mut ContentHasher,
+) -> Result<(), switchback_store::Error> {
+    let mut bytes = mover.blobs.read(segment.blob, 0..segment.size).await?;
+    while let Some(piece) = bytes.next().await {
+        hasher.update(&piece?);
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use switchback_kit::tls::Limits;
+use switchback_store::BLOB_PIECE_BYTES;
 
 /// Epochs and heads are exchanged this often.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
@@ -61,6 +62,7 @@ const CONNECTION_BYTES: u32 = 64 << 20;
 
 /// A chunk and what says whose it is: one frame.
 const FRAME_BYTES: u32 = (256 + 4) << 10;
+const _: () = assert!(CHUNK_BYTES < FRAME_BYTES as u64);
 
 /// Of the connections between movers.
 pub(crate) fn limits() -> Limits {
@@ -72,8 +74,8 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
-/// Bytes of one chunk of a body; with its header a frame, see the facts on gRPC.
-pub(crate) const CHUNK_BYTES: u64 = 256 * 1024;
+/// Bytes of one chunk of a body, as the store reads it; with its header a frame.
+pub(crate) const CHUNK_BYTES: u64 = BLOB_PIECE_BYTES as u64;
 
 /// Bytes of what a packed batch says: twice what is usual, because its last record may be a long one. A batch
 /// with a longer one is not packed. The receiver sets aside as much, whatever it was sent.

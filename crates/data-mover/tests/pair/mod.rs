@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use switchback_kit::secret::Secret;
 use switchback_kit::tls::{Identity, IdentityWatch, system_urn};
@@ -215,10 +216,8 @@ impl System {
         let lease =
             LeaseBlobRequest { blob_ids: vec![blob.as_bytes().to_vec().into()], ..Default::default() };
         self.store().lease_blob(lease).await.unwrap();
-        let mut writer = Blobs::open(&self.folder.join("blobs")).unwrap().writer(blob);
-        writer.write(body.to_vec().into()).await.unwrap();
-        let segment = writer.finish().await.unwrap();
-        let segment = Segment { blob_id: blob.as_bytes().to_vec().into(), size: segment.size };
+        self.write_blob(blob, body).await;
+        let segment = Segment { blob_id: blob.as_bytes().to_vec().into(), size: body.len() as u64 };
         let request = PutObjectRequest {
             content: Some(content.clone()),
             namespace: "photos".into(),
@@ -228,6 +227,13 @@ impl System {
         };
         self.store().put_object(request).await.unwrap();
         blob
+    }
+
+    /// Writes a file of blobs, soundly, whatever it was before.
+    pub async fn write_blob(&self, blob: BlobId, bytes: &[u8]) {
+        let mut writer = Blobs::open(&self.folder.join("blobs")).unwrap().writer(blob);
+        writer.write(bytes.to_vec().into()).await.unwrap();
+        writer.finish().await.unwrap();
     }
 
     pub async fn delete(&self, content: &Content, key: &str) {
@@ -299,10 +305,11 @@ impl System {
         };
         let body = found.body.unwrap();
         let mut bytes = body.inline.to_vec();
+        let blobs = Blobs::open(&self.folder.join("blobs")).unwrap();
         for segment in &body.segments {
-            let name = hex::encode(&segment.blob_id);
-            let path = self.folder.join("blobs").join(&name[..2]).join(&name);
-            bytes.extend(std::fs::read(path).unwrap());
+            let blob = BlobId::from_slice(&segment.blob_id).unwrap();
+            let pieces = blobs.read(blob, 0..segment.size).await.unwrap();
+            bytes.extend(pieces.try_collect::<Vec<_>>().await.unwrap().concat());
         }
         Some((found.object.unwrap(), bytes))
     }

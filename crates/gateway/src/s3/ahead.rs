@@ -1,5 +1,4 @@
-//! Reading ahead: a large body is read, and compared with its hash, by a task of its own while what was read before
-//! is on its way to the client.
+//! Reading ahead: a large body is read by a task of its own while what was read before is on its way to the client.
 //!
 //! What is read ahead waits in memory for a client that may be slow, so only so many bodies are read like that at a
 //! time; any further one is read as its client takes it.
@@ -7,9 +6,10 @@
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
+use switchback_store::BLOB_PIECE_BYTES;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::body::{PIECE_BYTES, Pieces};
+use super::body::Pieces;
 
 /// Pieces of one body, of 256 KiB at most: two reads of a blob, one to be sent while the next is made.
 const PIECES_MAX: usize = 8;
@@ -29,7 +29,7 @@ impl Default for Ahead {
 impl Ahead {
     /// The same `pieces`, of `size` bytes together.
     pub(super) fn read(&self, mut pieces: Pieces, size: u64) -> Pieces {
-        if size <= PIECE_BYTES {
+        if size <= BLOB_PIECE_BYTES as u64 {
             return pieces;
         }
         let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else { return pieces };
@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
 
-    const SIZE: u64 = PIECE_BYTES * 40;
+    const SIZE: u64 = BLOB_PIECE_BYTES as u64 * 40;
 
     /// Forty numbered pieces, and how many of them were read.
     fn pieces() -> (Pieces, Arc<AtomicUsize>) {

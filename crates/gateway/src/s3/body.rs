@@ -1,4 +1,7 @@
 //! Bytes on their way out: read from the blobs directly, as the client takes them.
+//!
+//! Damaged bytes never leave: those of a blob are compared piece by piece as they are read, and those that are in the
+//! record itself with the hash of the object.
 
 use std::ops::Range;
 
@@ -10,27 +13,33 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use s3s::dto::StreamingBlob;
 use switchback_proto::store::v1 as store;
-use switchback_store::{BlobId, Blobs, Error};
-
-/// What the blobs give at a time, at most.
-pub(super) const PIECE_BYTES: u64 = 256 << 10;
+use switchback_store::{BlobId, Blobs, ContentHasher, Error, Object};
 
 /// The bytes of `range` of a body.
 pub(crate) type Pieces = BoxStream<'static, Result<Bytes, Error>>;
 
-/// Opens `range` of `body`. The first blob is open when this returns, so that a body that was
-/// replaced a moment ago is found out here and can be looked up again.
+/// Opens `range` of `body`, which is that of `object`. The first piece has been read when this returns, so that a
+/// body that was replaced a moment ago is found out here and can be looked up again, and the answer itself can say
+/// of a small one that it is damaged.
 ///
 /// # Errors
-/// [`Error::NoSuchBlob`] when the first blob is gone, or another failure of the blobs.
-pub(crate) async fn open(blobs: &Blobs, body: store::Body, range: Range<u64>) -> Result<Pieces, Error> {
+/// [`Error::NoSuchBlob`] when the first blob is gone, [`Error::Damaged`] when its bytes are not those that were
+/// written, or another failure of the blobs.
+pub(crate) async fn open(
+    blobs: &Blobs,
+    object: &store::Object,
+    body: store::Body,
+    range: Range<u64>,
+) -> Result<Pieces, Error> {
     if body.segments.is_empty() {
+        compare(object, &body.inline)?;
         let inline = body.inline.slice(clamp(range.start, &body.inline)..clamp(range.end, &body.inline));
         return Ok(stream::iter([Ok(inline)]).boxed());
     }
     let mut wanted = wanted(&body.segments, range).into_iter();
     let Some((blob, part)) = wanted.next() else { return Ok(stream::empty().boxed()) };
-    let first = blobs.read(named(&blob)?, part).await?;
+    let mut begun = blobs.read(named(&blob)?, part).await?;
+    let first = stream::iter(begun.next().await.transpose()?.map(Ok));
     let blobs = blobs.clone();
     let rest = stream::iter(wanted)
         .then(move |(blob, part)| {
@@ -38,7 +47,18 @@ pub(crate) async fn open(blobs: &Blobs, body: store::Body, range: Range<u64>) ->
             async move { blobs.read(named(&blob)?, part).await }
         })
         .try_flatten();
-    Ok(first.chain(rest).boxed())
+    Ok(first.chain(begun).chain(rest).boxed())
+}
+
+/// Compares all bytes of `object` with its hash, if it has one.
+fn compare(object: &store::Object, bytes: &[u8]) -> Result<(), Error> {
+    if object.content_hash.len() != 32 {
+        return Ok(());
+    }
+    let of = Object { part_sizes: object.part_sizes.clone(), ..Object::default() };
+    let mut hasher = ContentHasher::of(&of);
+    hasher.update(bytes);
+    if hasher.finish() == object.content_hash[..] { Ok(()) } else { Err(Error::Damaged) }
 }
 
 fn clamp(position: u64, bytes: &Bytes) -> usize {
@@ -104,6 +124,20 @@ mod tests {
 
     fn segment(name: u8, size: u64) -> store::Segment {
         store::Segment { blob_id: Bytes::copy_from_slice(&[name; 16]), size }
+    }
+
+    #[tokio::test]
+    async fn damaged_bytes_of_a_record_never_leave_even_in_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let content_hash = Bytes::copy_from_slice(blake3::hash(b"bytes").as_bytes());
+        let object = store::Object { size: 5, content_hash, ..Default::default() };
+        let open = async |inline: &'static [u8], range| {
+            let body = store::Body { inline: Bytes::from_static(inline), ..Default::default() };
+            open(&blobs, &object, body, range).await?.try_collect::<Vec<_>>().await
+        };
+        assert_eq!(open(b"bytes", 1..3).await.unwrap().concat(), b"yt");
+        assert!(matches!(open(b"bytEs", 1..3).await, Err(Error::Damaged)));
     }
 
     #[test]

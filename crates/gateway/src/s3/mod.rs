@@ -27,7 +27,6 @@ mod tagging;
 mod time;
 mod uploads;
 mod versioning;
-mod whole;
 mod withheld;
 
 use s3s::dto::*;

@@ -14,7 +14,7 @@ use super::metadata::{given_metadata, set_metadata};
 use super::time::stamp;
 use super::{
     Gateway, asked_version, body, form, lifecycle, offered, place, refused, signed, strong, tagging,
-    told_version, whole, writable,
+    told_version, writable,
 };
 use crate::auth::Place;
 use crate::status;
@@ -142,11 +142,7 @@ pub(super) async fn open(
         let part = part(&object)?.filter(|part| !part.is_empty());
         let range = part.clone().unwrap_or(0..object.size);
         let size = range.end - range.start;
-        let opened = match body::open(&gateway.blobs, body, range).await {
-            Ok(pieces) if is_whole(&object, part.as_ref()) => whole::compared(pieces, &object).await,
-            opened => opened,
-        };
-        match opened {
+        match body::open(&gateway.blobs, &object, body, range).await {
             Ok(pieces) => {
                 let pieces = gateway.ahead.read(body::watched(pieces, damaged()), size);
                 return Ok(Opened { object, part, pieces });
@@ -163,10 +159,6 @@ pub(super) async fn open(
     tracing::error!(namespace = place.namespace, "an object's bytes are missing");
     damaged().report();
     Err(status::unavailable("the object's bytes are not here now; try again"))
-}
-
-fn is_whole(object: &store::Object, part: Option<&std::ops::Range<u64>>) -> bool {
-    part.is_none_or(|part| part.end - part.start == object.size)
 }
 
 /// Tells the data mover, which looks at the bytes and repairs them, of a read that failed.

@@ -5,7 +5,7 @@
 //! by [`staging`](super::staging), to the same end: a finished blob is durable, and an unfinished one has no name.
 //!
 //! Reads do not use its stream, which hops to a blocking thread for every 8 KiB: the file is read
-//! here, in larger pieces.
+//! here, a MiB at a time.
 //!
 //! 256 folders, made once, and no second level: a blob is larger than 32 KiB, so a folder of many
 //! thousands is far away, and a folder made on the way would cost two flushes more.
@@ -18,7 +18,8 @@ use bytes::Bytes;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use object_store::local::LocalFileSystem;
 
-use super::{GIVEN_BYTES, READ_BYTES, failed};
+use super::frame::{FRAME_BYTES, Unframing};
+use super::{READ_BYTES, failed};
 use crate::engine::sync_folder;
 use crate::error::{Error, Result};
 use crate::record::BlobId;
@@ -68,31 +69,42 @@ fn is_abandoned(entry: &std::fs::DirEntry) -> bool {
     matches!(age, Ok(Ok(age)) if age.as_millis() > u128::from(crate::sweep::LEASE_MS))
 }
 
-/// Reads `range` of an open file, whose place is of no account.
+/// Reads the pieces at `stored` of an open file, whose place is of no account. They are compared where they are read,
+/// while they are in the processor's cache.
 pub(super) fn read(
     file: std::fs::File,
-    range: Range<u64>,
+    stored: Range<u64>,
+    unframing: Unframing,
 ) -> impl futures::Stream<Item = Result<Bytes>> + Send + 'static {
-    futures::stream::try_unfold((Some(file), range, Bytes::new()), |(file, range, read)| async move {
-        let (file, range, mut read) = if read.is_empty() {
-            let (Some(mut file), false) = (file, range.is_empty()) else { return Ok(None) };
-            let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(READ_BYTES);
-            let start = range.start;
-            let (file, read) = blocking("read", move || {
+    let start = (Some((file, unframing)), stored, Vec::new().into_iter());
+    futures::stream::try_unfold(start, |(mut reader, mut stored, mut pieces)| async move {
+        loop {
+            if let Some(piece) = pieces.next() {
+                return Ok::<_, Error>(Some((piece?, (reader, stored, pieces))));
+            }
+            let (Some((file, mut unframing)), false) = (reader.take(), stored.is_empty()) else {
+                return Ok(None);
+            };
+            let length = usize::try_from(stored.end - stored.start).unwrap_or(usize::MAX).min(READ_BYTES);
+            let start = stored.start;
+            let (file, unframing, read) = blocking("read", move || {
                 let mut read = Vec::with_capacity(length);
-                file.seek(SeekFrom::Start(start))?;
-                if file.by_ref().take(length as u64).read_to_end(&mut read)? < length {
+                (&file).seek(SeekFrom::Start(start))?;
+                if (&file).take(length as u64).read_to_end(&mut read)? < length {
                     return Err(std::io::ErrorKind::UnexpectedEof.into());
                 }
-                Ok((file, read))
+                let mut read = Bytes::from(read);
+                let mut pieces = Vec::with_capacity(length.div_ceil(FRAME_BYTES));
+                while !read.is_empty() {
+                    pieces.push(unframing.take(read.split_to(read.len().min(FRAME_BYTES))));
+                }
+                Ok((file, unframing, pieces))
             })
             .await?;
-            (Some(file), start + length as u64..range.end, Bytes::from(read))
-        } else {
-            (file, range, read)
-        };
-        let given = read.split_to(read.len().min(GIVEN_BYTES));
-        Ok::<_, Error>(Some((given, (file, range, read))))
+            stored.start += length as u64;
+            reader = Some((file, unframing));
+            pieces = read.into_iter();
+        }
     })
 }
 

@@ -258,8 +258,8 @@ fn bytes_that_rot_are_found() {
         let at = rotten.len() / 2;
         rotten[at] ^= 1;
         std::fs::write(&path, rotten).unwrap();
-        // Nobody knows the hash of a part of an open upload by its file alone.
-        let is_part = bytes == b"part";
+        // Parts of an open upload are not read.
+        let is_part = bytes.starts_with(b"part");
         assert_eq!(store.check(true).1.is_empty(), is_part, "{}", path.display());
         assert_eq!(store.check(false).1, []);
         std::fs::write(&path, &bytes[1..]).unwrap();
