@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 
-use super::Look;
+use super::{Look, body};
 use crate::codec::{self, Stored};
 use crate::engine::{Family, Rows as _};
 use crate::error::{Error, Result};
@@ -106,7 +106,12 @@ fn check_shards(look: &mut Look<'_>, uploads: &HashSet<UploadId>, shards: RangeI
         let place = format!("part {}", hex::encode(&row[1..]));
         let is_first = *shards.start() == 0;
         match (codec::decode_part(0, &value), is_first) {
-            (Ok(part), _) => count(&part.segments),
+            (Ok(part), _) => {
+                count(&part.segments);
+                if is_first && look.request.read {
+                    read(look, &place, &part.segments);
+                }
+            }
             (Err(error @ Error::Corrupt { .. }), true) => look.report(&place, error.to_string()),
             (Err(Error::Corrupt { .. }), false) => {}
             (Err(error), _) => return Err(error),
@@ -119,6 +124,18 @@ fn check_shards(look: &mut Look<'_>, uploads: &HashSet<UploadId>, shards: RangeI
     look.checked.blobs += named.len() as u64;
     counted(look, &named, &shards)?;
     files(look, &named, shards)
+}
+
+/// Reads a part of an open upload, whose bytes nothing but their checksums tells of here.
+fn read(look: &mut Look<'_>, place: &str, segments: &[Segment]) {
+    let mut pieces = segments.iter().flat_map(|segment| body::pieces(&look.wait, &look.blobs, *segment));
+    let failed = pieces.find_map(std::result::Result::err);
+    drop(pieces);
+    match failed {
+        Some(Error::Damaged) => look.report(place, "its bytes are not those that were written"),
+        Some(error) => look.report(place, format!("its bytes cannot be read: {error}")),
+        None => {}
+    }
 }
 
 /// As many names are counted as there are.

@@ -8,7 +8,7 @@ use super::derived::Recount;
 use super::{Look, body, place_of};
 use crate::codec::{ContentRow, FeedEntry, Stored};
 use crate::engine::{Family, Rows as _, prefix_end};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::{self, Class, LOCAL};
 use crate::record::{Body, Object, Payload, Record, RecordKey};
 
@@ -199,7 +199,9 @@ impl Content {
             };
             match hash {
                 Ok(hash) if hash == object.content_hash => {}
-                Ok(_) => look.report(place, "its bytes are not those that were written"),
+                Ok(_) | Err(Error::Damaged) => {
+                    look.report(place, "its bytes are not those that were written")
+                }
                 Err(error) => look.report(place, format!("its bytes cannot be read: {error}")),
             }
         }
