@@ -7,7 +7,7 @@
 //! | `feed`    | link, content, the peer's incarnation          | the peer's feed id              |
 //! | `told`    | link, content                                  | `Told`                          |
 //! | `absence` | link, epoch                                    | `Absence`                       |
-//! | `partial` | content, content hash                          | `Partial`                       |
+//! | `partial` | content, content hash, `r` for a repair        | `Partial`                       |
 //! | `scrub`   | nothing                                        | `Scrub`                         |
 //! | `damage`  | content, hash of the record's key              | `Damage`                        |
 //! | `request` | a growing number                               | request id and meaning          |
@@ -50,6 +50,16 @@ pub(crate) type RememberedRetry = (LinkId, ContentId, KeyHash, Retry);
 
 /// A damaged body that was remembered: its content, the hash of its key, and the record.
 pub(crate) type RememberedDamage = ((ContentId, KeyHash), Damage);
+
+/// Names what is here of a body on its way in. A flow and a repair may bring the same bytes at once, and one blob has
+/// one writer: each remembers its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PartialKey {
+    /// Of a flow: the content, and the content hash.
+    Flow(ContentId, [u8; 32]),
+    /// Of a repair: the same.
+    Repair(ContentId, [u8; 32]),
+}
 
 /// The mover's memory. Cheap to clone.
 #[derive(Clone)]
@@ -220,25 +230,20 @@ impl Memory {
         Ok(mine.filter_map(|(_, value)| Absence::decode(value.as_slice()).ok()).collect())
     }
 
-    pub(crate) fn partial(&self, content: ContentId, hash: &[u8; 32]) -> Result<Option<Partial>, Error> {
-        let value = self.0.get(PARTIAL, &partial_key(content, hash))?;
+    pub(crate) fn partial(&self, key: PartialKey) -> Result<Option<Partial>, Error> {
+        let value = self.0.get(PARTIAL, &partial_key(key))?;
         Ok(value.and_then(|value| Partial::decode(value.as_slice()).ok()))
     }
 
-    pub(crate) async fn put_partial(
-        &self,
-        content: ContentId,
-        hash: &[u8; 32],
-        partial: &Partial,
-    ) -> Result<(), Error> {
+    pub(crate) async fn put_partial(&self, key: PartialKey, partial: &Partial) -> Result<(), Error> {
         let mut batch = Batch::default();
-        batch.put(PARTIAL, &partial_key(content, hash), &partial.encode_to_vec());
+        batch.put(PARTIAL, &partial_key(key), &partial.encode_to_vec());
         self.0.commit_async(batch).await
     }
 
-    pub(crate) async fn remove_partial(&self, content: ContentId, hash: &[u8; 32]) -> Result<(), Error> {
+    pub(crate) async fn remove_partial(&self, key: PartialKey) -> Result<(), Error> {
         let mut batch = Batch::default();
-        batch.remove(PARTIAL, &partial_key(content, hash));
+        batch.remove(PARTIAL, &partial_key(key));
         self.0.commit_async(batch).await
     }
 
@@ -369,8 +374,11 @@ fn pass_key(content: ContentId, namespace: &str) -> Vec<u8> {
     [&content.0[..], namespace.as_bytes()].concat()
 }
 
-fn partial_key(content: ContentId, hash: &[u8; 32]) -> Vec<u8> {
-    [&content.0[..], hash].concat()
+fn partial_key(key: PartialKey) -> Vec<u8> {
+    match key {
+        PartialKey::Flow(content, hash) => [&content.0[..], &hash].concat(),
+        PartialKey::Repair(content, hash) => [&content.0[..], &hash, b"r"].concat(),
+    }
 }
 
 #[cfg(test)]
@@ -416,11 +424,17 @@ mod tests {
     async fn partial_bodies_go_with_their_leases() {
         let folder = tempfile::tempdir().unwrap();
         let memory = Memory::new(Db::open(folder.path()).unwrap());
-        let partial = Partial { blobs: Vec::new(), written: 0, leased_unix_ms: 10 };
-        memory.put_partial(ContentId([1; 16]), &[2; 32], &partial).await.unwrap();
+        let partial = |leased_unix_ms| Partial { blobs: Vec::new(), written: 0, leased_unix_ms };
+        let flow = PartialKey::Flow(ContentId([1; 16]), [2; 32]);
+        let repair = PartialKey::Repair(ContentId([1; 16]), [2; 32]);
+        memory.put_partial(flow, &partial(10)).await.unwrap();
+        memory.put_partial(repair, &partial(20)).await.unwrap();
         memory.expire_partials(9).await.unwrap();
-        assert_eq!(memory.partial(ContentId([1; 16]), &[2; 32]).unwrap(), Some(partial));
+        assert_eq!(memory.partial(flow).unwrap(), Some(partial(10)));
         memory.expire_partials(10).await.unwrap();
-        assert_eq!(memory.partial(ContentId([1; 16]), &[2; 32]).unwrap(), None);
+        assert_eq!(memory.partial(flow).unwrap(), None);
+        assert_eq!(memory.partial(repair).unwrap(), Some(partial(20)), "each has its own");
+        memory.expire_partials(20).await.unwrap();
+        assert_eq!(memory.partial(repair).unwrap(), None);
     }
 }

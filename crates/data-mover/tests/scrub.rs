@@ -4,6 +4,7 @@
 
 mod pair;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -173,6 +174,68 @@ async fn a_repair_waits_for_contact_and_for_a_link_that_is_not_suspended() {
     pair.stop().await;
 }
 
+/// Bytes of an object that a receiver cuts into three pieces.
+const HUGE: usize = 24 << 20;
+const PIECE: u64 = 8 << 20;
+
+/// Every file of a blob.
+fn all_files(system: &System) -> BTreeSet<PathBuf> {
+    let entries =
+        |path: &Path| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let folders = entries(&system.folder.join("blobs")).into_iter().filter(|path| path.is_dir());
+    folders.flat_map(|folder| entries(&folder)).collect()
+}
+
+/// A large object, damaged in the west, whose repair was cut off when two of its three pieces were there; their files.
+async fn cut_off() -> (Pair, Content, Vec<PathBuf>) {
+    let mut pair = Pair::start().await;
+    let content = pair.east.tenant("acme").await;
+    pair.east.put_blob(&content, "huge", &noise(1, HUGE)).await;
+    pair.steer(&content, 0, Way::West).await;
+    pair.east.until_in_sync().await;
+    pair.west.until_in_sync().await;
+    until(&pair.west, "the first round is over", |seen| seen.last.is_some() && seen.round.is_none()).await;
+    flip(&files(&pair.west, &content, "huge").await[0]);
+    let before = all_files(&pair.west);
+    pair.east.line.break_after_returned(5 * PIECE / 2);
+    pair.west.mover().start_scrub(StartScrubRequest {}).await.unwrap();
+    pair.east.line.until_cut().await;
+    let is_tried = |seen: &GetScrubResponse| seen.damages.iter().any(|damage| damage.attempts > 0);
+    until(&pair.west, "it waits", is_tried).await;
+    let whole = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|file| file.len() >= PIECE);
+    let came: Vec<_> =
+        all_files(&pair.west).difference(&before).filter(|path| whole(path)).cloned().collect();
+    assert_eq!(came.len(), 2, "{came:?}");
+    (pair, content, came)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_that_was_cut_off_goes_on_behind_the_last_piece_also_after_a_restart() {
+    let (mut pair, content, came) = cut_off().await;
+    pair.west.stop().await;
+    pair.west.start().await;
+    let before = pair.east.line.returned();
+    pair.heal();
+    until(&pair.west, "it is repaired", |seen| seen.repaired == 1).await;
+    let answered = pair.east.line.returned() - before;
+    assert!((PIECE..PIECE * 3 / 2).contains(&answered), "{answered} bytes for a piece of {PIECE}");
+    assert!(came.iter().all(|path| path.exists()), "they are the object's now");
+    assert_eq!(pair.west.get(&content, "huge").await.unwrap().1, noise(1, HUGE));
+    assert_eq!(whole_round(&pair.west).await.last.unwrap().damaged, 0);
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_whose_first_pieces_are_damaged_in_their_turn_begins_anew() {
+    let (pair, content, came) = cut_off().await;
+    flip(&came[1]);
+    pair.heal();
+    until(&pair.west, "it is repaired", |seen| seen.repaired == 1).await;
+    assert_eq!(pair.west.get(&content, "huge").await.unwrap().1, noise(1, HUGE));
+    assert_eq!(whole_round(&pair.west).await.last.unwrap().damaged, 0);
+    pair.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_damaged_on_both_sides_stays_listed_until_it_is_written_again_or_deleted() {
     let (pair, content) = replicated().await;
@@ -334,6 +397,7 @@ async fn only_the_peer_of_the_link_is_given_bytes_and_only_of_its_content() {
         }),
         size: 5,
         content_hash: hash.into(),
+        offset: 0,
     };
     let dial = |identity: &switchback_kit::tls::IdentityWatch| {
         let expect = Expect::Incarnation(SystemId(pair.west.id), Incarnation(pair.west.incarnation));
@@ -345,7 +409,13 @@ async fn only_the_peer_of_the_link_is_given_bytes_and_only_of_its_content() {
     let mut given = east.fetch_body(request(&content, 11, hash.clone())).await.unwrap().into_inner();
     assert_eq!(given.message().await.unwrap().unwrap().bytes[..], b"small"[..]);
     assert!(given.message().await.unwrap().is_none());
+    let rest = FetchBodyRequest { offset: 2, ..request(&content, 11, hash.clone()) };
+    let mut given = east.fetch_body(rest.clone()).await.unwrap().into_inner();
+    let piece = given.message().await.unwrap().unwrap();
+    assert_eq!((&piece.bytes[..], piece.offset), (&b"all"[..], 2));
+    assert!(given.message().await.unwrap().is_none());
     for (asked, code) in [
+        (FetchBodyRequest { offset: 6, ..rest }, Code::InvalidArgument),
         (request(&alone, 11, hash.clone()), Code::PermissionDenied),
         (request(&content, 12, hash.clone()), Code::FailedPrecondition),
         (request(&content, 11, vec![7; 32]), Code::NotFound),

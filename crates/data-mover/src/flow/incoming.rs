@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use switchback_model::ContentId;
 use switchback_proto::mover::record::v1::{Partial, PartialBlob};
 use switchback_proto::replication::v1::{Chunk, Demand, ReceiverMessage, receiver_message};
 use switchback_store::{BlobId, BlobWriter, ContentHasher, Object, Segment};
@@ -17,6 +16,7 @@ use super::body::plan_pieces;
 use super::lease::{self, Lease};
 use super::limit::PIECES_ENDING_MAX;
 use super::pack;
+use crate::memory::PartialKey;
 use crate::mover::Mover;
 
 /// A partial body is not resumed when its lease ends sooner than this: it could end before it is renewed.
@@ -69,7 +69,6 @@ pub(crate) enum Outcome {
 
 /// One body of a batch.
 pub(crate) struct IncomingBody {
-    content: ContentId,
     hash: [u8; 32],
     size: u64,
     /// As in the object.
@@ -85,8 +84,8 @@ pub(crate) struct IncomingBody {
     writer: Option<BlobWriter>,
     /// Of its blobs; whoever waits for the body renews it.
     lease: Arc<Lease>,
-    /// False when another body of the same bytes is already remembered as partial.
-    remembered: bool,
+    /// None when another body of the same bytes is already remembered as partial.
+    remembered: Option<PartialKey>,
 }
 
 /// One piece that is being made durable.
@@ -108,26 +107,27 @@ impl IncomingBody {
     /// Goes on with what is here of this body, or begins anew. Its lease is to be renewed before anything comes.
     pub(crate) fn begin(
         mover: &Mover,
-        content: ContentId,
         object: &Object,
-        remembered: bool,
+        remembered: Option<PartialKey>,
     ) -> Result<Self, Error> {
-        let partial = if remembered { mover.memory.partial(content, &object.content_hash)? } else { None };
+        let partial = match remembered {
+            Some(key) => mover.memory.partial(key)?,
+            None => None,
+        };
         let resumable = partial.filter(|partial| {
             lease::left_ms(partial.leased_unix_ms, &mover.catalogue) > RESUME_LEFT_MIN_MS
                 && partial.blobs.iter().map(|blob| blob.size).sum::<u64>() == object.size
         });
         Ok(match resumable {
-            Some(partial) => Self::resume(content, object, &partial),
-            None => Self::fresh(content, object, remembered),
+            Some(partial) => Self::resume(object, &partial, remembered),
+            None => Self::fresh(object, remembered),
         })
     }
 
-    fn fresh(content: ContentId, object: &Object, remembered: bool) -> Self {
+    fn fresh(object: &Object, remembered: Option<PartialKey>) -> Self {
         let left: VecDeque<_> =
             plan_pieces(object.size).into_iter().map(|size| (BlobId::random(), size)).collect();
         Self {
-            content,
             hash: object.content_hash,
             size: object.size,
             part_sizes: object.part_sizes.clone(),
@@ -142,7 +142,7 @@ impl IncomingBody {
         }
     }
 
-    fn resume(content: ContentId, object: &Object, partial: &Partial) -> Self {
+    fn resume(object: &Object, partial: &Partial, remembered: Option<PartialKey>) -> Self {
         let blobs: Vec<_> = partial
             .blobs
             .iter()
@@ -152,7 +152,6 @@ impl IncomingBody {
         let written: Vec<_> =
             blobs[..whole].iter().map(|(blob, size)| Segment { blob: *blob, size: *size }).collect();
         Self {
-            content,
             hash: object.content_hash,
             size: object.size,
             part_sizes: object.part_sizes.clone(),
@@ -163,7 +162,7 @@ impl IncomingBody {
             left: blobs[whole..].iter().copied().collect(),
             writer: None,
             lease: Lease::new(blobs.iter().map(|(blob, _)| *blob).collect(), partial.leased_unix_ms),
-            remembered: true,
+            remembered,
         }
     }
 
@@ -224,8 +223,8 @@ impl IncomingBody {
         // A note that came later than the record would stay.
         self.await_note().await?;
         let is_whole = is_fresh || self.read_back(mover, &mut hasher, alive).await?;
-        let is_sound = is_whole && hasher.finish() == self.hash;
-        if !is_sound {
+        let is_sound = hasher.finish() == self.hash;
+        if !is_whole || !is_sound {
             self.give_up(mover).await?;
             return Ok(Outcome::Damaged);
         }
@@ -278,18 +277,18 @@ impl IncomingBody {
 
     /// Notes what is written, unless the note before is still being made.
     async fn note(&mut self, mover: &Mover) -> Result<(), Error> {
+        let Some(key) = self.remembered else { return Ok(()) };
         // A body of one piece has nothing to resume.
         let has_parts = self.written.len() + self.ending.len() + self.left.len() > 1;
-        if !self.remembered || !has_parts {
+        if !has_parts {
             return Ok(());
         }
         if self.written.is_empty() || self.noting.as_ref().is_some_and(|noting| !noting.is_finished()) {
             return Ok(());
         }
         self.await_note().await?;
-        let (memory, content, hash, partial) =
-            (mover.memory.clone(), self.content, self.hash, self.partial());
-        self.noting = Some(tokio::spawn(async move { memory.put_partial(content, &hash, &partial).await }));
+        let (memory, partial) = (mover.memory.clone(), self.partial());
+        self.noting = Some(tokio::spawn(async move { memory.put_partial(key, &partial).await }));
         Ok(())
     }
 
@@ -318,7 +317,7 @@ impl IncomingBody {
             self.await_piece().await?;
         }
         self.await_note().await?;
-        if !self.remembered {
+        if !self.is_resumed_later() {
             self.writer = None;
             self.give_up(mover).await?;
             return Ok(Outcome::Withdrawn);
@@ -328,8 +327,18 @@ impl IncomingBody {
         Ok(Outcome::Withdrawn)
     }
 
-    /// Hashes what is durable; meanwhile the sender hears from us now and then. False when it is not what was
-    /// written.
+    /// Somebody goes on with what is here. A repair is tried again every few seconds: if it kept the promise of its
+    /// blobs without a piece to show for it, the next would be promised as many more.
+    fn is_resumed_later(&self) -> bool {
+        match self.remembered {
+            None => false,
+            Some(PartialKey::Flow(..)) => true,
+            Some(PartialKey::Repair(..)) => !self.written.is_empty(),
+        }
+    }
+
+    /// Hashes what is durable; meanwhile the sender hears from us now and then. False: a piece is not whole any more,
+    /// so that all of it must come again.
     async fn read_back(
         &mut self,
         mover: &Mover,
@@ -338,9 +347,13 @@ impl IncomingBody {
     ) -> Result<bool, Error> {
         for segment in &self.written {
             alive.tell().await;
-            match hash(mover, *segment, hasher).await {
+            match read_piece(mover, *segment, hasher).await {
                 Ok(()) => {}
-                Err(error) if error.is_damage() => return Ok(false),
+                Err(error) if error.is_damage() => {
+                    // Of a folder that is not there nothing can be said.
+                    mover.presence.check()?;
+                    return Ok(false);
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -352,20 +365,19 @@ impl IncomingBody {
         self.lease.give_up();
         let blobs = self.written.iter().map(|segment| segment.blob);
         let blobs = blobs.chain(self.left.iter().map(|(blob, _)| *blob)).collect();
-        if self.remembered {
-            mover.memory.remove_partial(self.content, &self.hash).await?;
+        if let Some(key) = self.remembered {
+            mover.memory.remove_partial(key).await?;
         }
         mover.catalogue.discard_blobs(blobs).await?;
         Ok(())
     }
 }
 
-/// Hashes the bytes of a blob that is here.
-async fn hash(
+async fn read_piece(
     mover: &Mover,
     segment: Segment,
     hasher: &mut ContentHasher,
-) -> Result<(), switchback_store::Error> {
+) -> switchback_store::Result<()> {
     let mut bytes = mover.blobs.read(segment.blob, 0..segment.size).await?;
     while let Some(piece) = bytes.next().await {
         hasher.update(&piece?);

@@ -39,6 +39,7 @@ use crate::convert::{
     content_from_wire, digest_to_wire, lineage_from_wire, parting_from_wire, parting_to_wire,
 };
 use crate::link::{Flow, Link};
+use crate::memory::PartialKey;
 use crate::mover::Mover;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -395,8 +396,9 @@ impl Receiver {
             return Ok(None);
         }
         let hash = object.content_hash;
-        let remembered = !self.arriving.iter().chain([batch]).any(|arriving| arriving.awaits(&hash));
-        Ok(Some(IncomingBody::begin(&self.mover, self.content, object, remembered)?))
+        let is_awaited = self.arriving.iter().chain([batch]).any(|arriving| arriving.awaits(&hash));
+        let remembered = (!is_awaited).then_some(PartialKey::Flow(self.content, hash));
+        Ok(Some(IncomingBody::begin(&self.mover, object, remembered)?))
     }
 
     async fn chunk(&mut self, chunk: Chunk) -> Result<(), Ended> {
@@ -468,7 +470,8 @@ impl Receiver {
         }
         // Only now that a record names the blobs are they no longer remembered as partial.
         for hash in group.hashes {
-            self.mover.memory.remove_partial(self.content, &hash).await.map_err(incoming::Error::from)?;
+            let key = PartialKey::Flow(self.content, hash);
+            self.mover.memory.remove_partial(key).await.map_err(incoming::Error::from)?;
         }
         self.flow.state().received.add(Instant::now(), objects, bytes);
         self.mover.bells.ring(self.content);

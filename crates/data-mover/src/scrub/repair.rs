@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use switchback_model::ContentId;
-use switchback_store::{RecordKey, examine};
+use switchback_store::{Error as StoreError, RecordKey, examine};
 
 use super::Trouble;
 use super::damage::{Entry, Id, Outcome};
-use super::fetch::{Failed, fetch};
+use super::fetch::{Failed, fetch, partial_key};
 use crate::flow::key::KeyHash;
 use crate::link::Link;
 use crate::mover::{Mover, now_unix_ms};
@@ -105,11 +105,19 @@ async fn attempt(mover: &Arc<Mover>, id: Id, entry: &Entry) -> Result<(), Troubl
     let outcome = match source(mover, entry.content)? {
         Err(outcome) => outcome,
         Ok(link) => match fetch(mover, &link, &body).await {
-            Ok(fresh) => match mover.catalogue.repair_body(body, fresh).await {
-                Ok(true) => Outcome::Repaired,
-                Ok(false) => return Ok(mover.scrub.forget(&mover.memory, id).await?),
-                Err(error) => Outcome::Waits(crate::status::chain(&error)),
-            },
+            Ok(fresh) => {
+                let partial = partial_key(&body);
+                let repaired = mover.catalogue.repair_body(body, fresh).await;
+                // What is named now or was swept is nothing to go on with; all else is not fetched again.
+                if matches!(repaired, Ok(_) | Err(StoreError::LeaseExpired { .. })) {
+                    mover.memory.remove_partial(partial).await?;
+                }
+                match repaired {
+                    Ok(true) => Outcome::Repaired,
+                    Ok(false) => return Ok(mover.scrub.forget(&mover.memory, id).await?),
+                    Err(error) => Outcome::Waits(crate::status::chain(&error)),
+                }
+            }
             Err(Failed::Waits(reason)) => Outcome::Waits(reason),
             Err(Failed::NoCopy(reason)) => Outcome::Unrepairable(format!("{reason}: {REMEDY}")),
         },
@@ -141,7 +149,7 @@ async fn settle(mover: &Mover, id: Id, entry: &Entry, outcome: Outcome) -> Resul
 }
 
 /// The link over which the content's bodies can be fetched now, or why there is none.
-fn source(mover: &Mover, content: ContentId) -> Result<Result<Arc<Link>, Outcome>, switchback_store::Error> {
+fn source(mover: &Mover, content: ContentId) -> Result<Result<Arc<Link>, Outcome>, StoreError> {
     let access = mover.catalogue.content(content)?.access;
     let Some(id) = access.link.filter(|_| !access.orphaned) else {
         let reason = format!("the content is on no link, so there is no other copy: {REMEDY}");

@@ -44,6 +44,9 @@ pub(crate) async fn answer(mover: &Arc<Mover>, peer: &Peer, r: FetchBodyRequest)
     let body =
         body.filter(|body| body.object.size == r.size && body.object.content_hash[..] == r.content_hash[..]);
     let body = body.ok_or_else(no_copy)?;
+    if r.offset > body.object.size {
+        return Err(Status::invalid_argument("offset"));
+    }
     let turn = Arc::clone(&mover.scrub.serving).try_acquire_owned();
     let turn = turn.map_err(|_| Status::resource_exhausted("other bodies are being fetched; try again"))?;
     let (pieces, stream) = mpsc::channel(CHUNKS_AHEAD);
@@ -53,16 +56,23 @@ pub(crate) async fn answer(mover: &Arc<Mover>, peer: &Peer, r: FetchBodyRequest)
         tokio::select! {
             biased;
             () = giving.shutdown.cancelled() => {}
-            () = give(&giving, &body, &pieces) => {}
+            () = give(&giving, &body, r.offset, &pieces) => {}
         }
     });
     Ok(stream)
 }
 
-/// Gives the bytes, and at last says whether they are those that were written.
-async fn give(mover: &Mover, body: &StoredBody, pieces: &mpsc::Sender<Result<FetchBodyResponse, Status>>) {
+/// Gives the bytes, and at last says whether they are those that were written. What goes on in the middle is not read
+/// from its start for that: who has the rest of it compares the whole, and asks for all of it if it is another.
+async fn give(
+    mover: &Mover,
+    body: &StoredBody,
+    offset: u64,
+    pieces: &mpsc::Sender<Result<FetchBodyResponse, Status>>,
+) {
     let mut hasher = ContentHasher::of(&body.object);
-    let failed = match read(mover, body, &mut hasher, pieces).await {
+    let failed = match read(mover, body, offset, &mut hasher, pieces).await {
+        Ok(true) if offset > 0 => return,
         Ok(true) if hasher.finish() == body.object.content_hash => return,
         // Whoever asked has gone.
         Ok(false) => return,
@@ -86,15 +96,18 @@ fn damaged(mover: &Mover, body: &StoredBody) -> Status {
     Status::data_loss("the copy here is damaged")
 }
 
-/// False: whoever asked takes no more.
+/// Gives the bytes from `offset` on. False: whoever asked takes no more.
 async fn read(
     mover: &Mover,
     body: &StoredBody,
+    offset: u64,
     hasher: &mut ContentHasher,
     pieces: &mpsc::Sender<Result<FetchBodyResponse, Status>>,
 ) -> Result<bool, StoreError> {
-    let give = async |bytes: bytes::Bytes| {
-        let piece = pieces.send(Ok(FetchBodyResponse { bytes }));
+    let mut begins = Some(offset);
+    let mut give = async |bytes: bytes::Bytes| {
+        let offset = begins.take().unwrap_or(0);
+        let piece = pieces.send(Ok(FetchBodyResponse { bytes, offset }));
         matches!(tokio::time::timeout(STALL_TIME, piece).await, Ok(Ok(())))
     };
     let segments = match &body.object.body {
@@ -106,12 +119,19 @@ async fn read(
                 return Ok(true);
             };
             hasher.update(bytes);
-            return Ok(give(bytes.clone()).await);
+            let given = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+            return Ok(give(bytes.slice(given..)).await);
         }
         Body::Segments(segments) => segments,
     };
+    let mut before = offset;
     for segment in segments {
-        let mut bytes = mover.blobs.read(segment.blob, 0..segment.size).await?;
+        if before >= segment.size {
+            before -= segment.size;
+            continue;
+        }
+        let mut bytes = mover.blobs.read(segment.blob, before..segment.size).await?;
+        before = 0;
         while let Some(piece) = bytes.next().await {
             let piece = piece?;
             hasher.update(&piece);

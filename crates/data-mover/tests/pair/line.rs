@@ -19,6 +19,8 @@ struct Inner {
     is_cut: watch::Sender<bool>,
     carried: AtomicU64,
     break_at: AtomicU64,
+    returned: AtomicU64,
+    break_returned_at: AtomicU64,
     /// The first connection that has carried so many bytes ends.
     end_one_at: AtomicU64,
     one_ended: watch::Sender<bool>,
@@ -35,6 +37,8 @@ impl Line {
             is_cut: watch::Sender::new(false),
             carried: 0.into(),
             break_at: u64::MAX.into(),
+            returned: 0.into(),
+            break_returned_at: u64::MAX.into(),
             end_one_at: u64::MAX.into(),
             one_ended: watch::Sender::new(false),
             connections: Mutex::default(),
@@ -57,6 +61,7 @@ impl Line {
 
     pub fn heal(&self) {
         self.0.break_at.store(u64::MAX, Ordering::SeqCst);
+        self.0.break_returned_at.store(u64::MAX, Ordering::SeqCst);
         self.0.is_cut.send_replace(false);
     }
 
@@ -68,6 +73,16 @@ impl Line {
     /// Cuts the line when it has carried so many bytes more.
     pub fn break_after(&self, bytes: u64) {
         self.0.break_at.store(self.carried() + bytes, Ordering::SeqCst);
+    }
+
+    /// Bytes that the system has answered with.
+    pub fn returned(&self) -> u64 {
+        self.0.returned.load(Ordering::SeqCst)
+    }
+
+    /// Cuts the line when the system has answered with so many bytes more.
+    pub fn break_after_returned(&self, bytes: u64) {
+        self.0.break_returned_at.store(self.returned() + bytes, Ordering::SeqCst);
     }
 
     /// Ends the first connection that has carried so many bytes, and no other.
@@ -138,6 +153,12 @@ impl Line {
                 }
                 let carried = self.0.carried.fetch_add(length as u64, Ordering::SeqCst) + length as u64;
                 if carried > self.0.break_at.load(Ordering::SeqCst) {
+                    self.cut();
+                    return;
+                }
+            } else {
+                let returned = self.0.returned.fetch_add(length as u64, Ordering::SeqCst) + length as u64;
+                if returned > self.0.break_returned_at.load(Ordering::SeqCst) {
                     self.cut();
                     return;
                 }

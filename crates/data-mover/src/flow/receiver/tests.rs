@@ -20,7 +20,7 @@ use super::*;
 use crate::bell::Bells;
 use crate::desired::tests::desired;
 use crate::desired::{ContentFlow, Desired};
-use crate::memory::Memory;
+use crate::memory::{Memory, PartialKey};
 use crate::mover::Store;
 use crate::scrub::Scrub;
 use crate::share::Share;
@@ -223,7 +223,8 @@ async fn a_body_that_was_cut_off_after_days_goes_on_where_it_was() {
     let mut stream = site.stream();
     stream.batches().await;
     stream.give(1, 0, LARGE, 0..LARGE / 2).await;
-    while site.mover.memory.partial(site.content.id, &hash(LARGE)).unwrap().is_none() {
+    let key = PartialKey::Flow(site.content.id, hash(LARGE));
+    while site.mover.memory.partial(key).unwrap().is_none() {
         tokio::time::sleep(ALIVE_INTERVAL).await;
     }
     site.let_days_pass().await;
