@@ -116,6 +116,39 @@ def whole(lab, key, body):
     assert found == body, "damaged bytes were given as sound ones"
 
 
+def test_no_object_is_made_of_a_damaged_part(lab):
+    """A part of an open upload is on one system only: the client is told, and uploads it again."""
+    s3, where = lab.s3("east"), {"Bucket": lab.bucket, "Key": "parts"}
+    where["UploadId"] = s3.create_multipart_upload(**where)["UploadId"]
+    bodies = {1: os.urandom(5 << 20), 2: os.urandom(SIZE)}
+
+    def upload(number):
+        etag = s3.upload_part(**where, PartNumber=number, Body=bodies[number])["ETag"]
+        return {"PartNumber": number, "ETag": etag}
+
+    parts = {"Parts": [upload(1), upload(2)]}
+    flip(blob(lab, "east", bodies[2]))
+    scrub(lab, "east", "--now")
+
+    def listed():
+        damages = [damage for damage in scrub(lab, "east")["damages"] if damage["upload"] == where["UploadId"]]
+        expect([(damage["state"], damage["part"]) for damage in damages] == [("unrepairable", 2)], str(damages))
+        expect("upload part 2" in damages[0]["reason"], str(damages))
+
+    eventually(listed)
+    with pytest.raises(ClientError) as refused:
+        s3.complete_multipart_upload(**where, MultipartUpload=parts)
+    assert refused.value.response["Error"]["Code"] == "InvalidPart", refused.value
+    assert "parts" not in lab.keys("east")
+    upload(2)
+    s3.complete_multipart_upload(**where, MultipartUpload=parts)
+    eventually(lambda: expect(scrub(lab, "east")["unrepairable"] == 0))
+    for system in ("east", "west"):
+        eventually(lambda system=system: expect("parts" in lab.keys(system)))
+        assert lab.read(system, "parts") == bodies[1] + bodies[2]
+    lab.wait_healthy()
+
+
 def test_a_replica_without_room_keeps_the_flow_waiting_and_loses_nothing(make_lab, tmp_path):
     lab = make_lab()
     lab.wait_healthy()

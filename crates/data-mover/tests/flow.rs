@@ -268,7 +268,7 @@ async fn one_bad_object_stops_nothing_and_is_visible_until_it_is_set_aside() {
     pair.east.put(&content, "last", b"2").await;
     let path = |name: &str| pair.east.folder.join("blobs").join(&name[..2]).join(name);
     // Only the receiver can see it: the bytes that are here are as they were written.
-    pair.east.write_blob(damaged, &noise(9, 100_000)).await;
+    pair.east.rewrite_blob(damaged, &noise(9, 100_000)).await;
     std::fs::remove_file(path(&lost)).unwrap();
     pair.steer(&content, 0, Way::West).await;
     let flow =

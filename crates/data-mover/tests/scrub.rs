@@ -64,8 +64,13 @@ async fn blobs(system: &System, content: &Content, key: &str) -> Vec<BlobId> {
 
 /// The files of an object.
 async fn files(system: &System, content: &Content, key: &str) -> Vec<PathBuf> {
-    let path = |name: String| system.folder.join("blobs").join(&name[..2]).join(name);
-    blobs(system, content, key).await.iter().map(|blob| path(blob.to_string())).collect()
+    blobs(system, content, key).await.iter().map(|blob| file(system, blob.as_bytes())).collect()
+}
+
+/// The file of a blob.
+fn file(system: &System, blob: &[u8]) -> PathBuf {
+    let name = hex::encode(blob);
+    system.folder.join("blobs").join(&name[..2]).join(name)
 }
 
 fn flip(path: &Path) {
@@ -244,7 +249,7 @@ async fn what_is_damaged_on_both_sides_stays_listed_until_it_is_written_again_or
     for system in [&pair.east, &pair.west] {
         flip(&files(system, &content, "k/0").await[0]);
         // Other bytes, which are as they were written: only the object's hash tells.
-        system.write_blob(blobs(system, &content, "k/1").await[0], &noise(7, LARGE)).await;
+        system.rewrite_blob(blobs(system, &content, "k/1").await[0], &noise(7, LARGE)).await;
     }
     flip(&files(&pair.east, &alone, "only").await[0]);
     whole_round(&pair.east).await;
@@ -266,6 +271,57 @@ async fn what_is_damaged_on_both_sides_stays_listed_until_it_is_written_again_or
         let seen = until(system, "nothing is damaged", |seen| seen.unrepairable + seen.waiting == 0).await;
         assert!(seen.damages.iter().all(|damage| damage.state() == State::Repaired), "{seen:?}");
     }
+    pair.stop().await;
+}
+
+/// A part is on one system only: no object is made of a damaged one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_part_of_an_open_upload_is_listed_until_it_is_uploaded_again() {
+    let (mut pair, content) = replicated().await;
+    let east = &pair.east;
+    let (upload, given_up) =
+        (east.create_upload(&content, "m").await, east.create_upload(&content, "given up").await);
+    let mut blobs = Vec::new();
+    for number in 1..=3 {
+        blobs.push(east.put_part(&content, "m", &upload, number, &noise(u64::from(number), LARGE)).await);
+    }
+    let other = east.put_part(&content, "given up", &given_up, 1, &noise(4, LARGE)).await;
+    let round = whole_round(east).await.last.unwrap();
+    assert_eq!((round.bodies, round.parts, round.part_bytes, round.damaged), (6, 4, 4 * LARGE as u64, 0));
+    for blob in [blobs[1], blobs[2], other] {
+        flip(&file(east, blob.as_bytes()));
+    }
+    assert_eq!(whole_round(east).await.last.unwrap().damaged, 3);
+    let seen = until(east, "all are listed", |seen| seen.unrepairable == 3).await;
+    let listed: BTreeSet<_> =
+        seen.damages.iter().map(|damage| (damage.upload_id.as_str(), damage.part_number)).collect();
+    assert_eq!(listed, BTreeSet::from([(&*upload, 2), (&*upload, 3), (&*given_up, 1)]));
+    let (state, reason) = state_of(&seen, "given up");
+    assert_eq!(state, State::Unrepairable);
+    assert!(reason.contains(&format!("upload part 1 of {given_up} again")), "{reason}");
+    assert_eq!(east.until_in_sync().await.trouble, "", "of the link's content all is whole");
+
+    // The list is remembered, and what is on it is not made into an object.
+    pair.east.stop().await;
+    pair.east.start().await;
+    pair.steer(&content, 0, Way::West).await;
+    let east = &pair.east;
+    for parts in [&[1, 2, 3][..], &[1, 3], &[2]] {
+        let refused = east.complete(&content, "m", &upload, parts).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains("its bytes are damaged: upload it again"), "{refused}");
+    }
+    assert!(east.get(&content, "m").await.is_none());
+    east.put_part(&content, "m", &upload, 2, &noise(2, LARGE)).await;
+    until(east, "one is whole", |seen| seen.unrepairable == 2).await;
+    east.complete(&content, "m", &upload, &[1, 2]).await.unwrap();
+    east.abort_upload(&content, "given up", &given_up).await;
+    until(east, "nothing is damaged", |seen| seen.unrepairable + seen.waiting == 0).await;
+    let whole = [noise(1, LARGE), noise(2, LARGE)].concat();
+    assert_eq!(east.get(&content, "m").await.unwrap().1, whole);
+    east.until_in_sync().await;
+    let round = whole_round(east).await.last.unwrap();
+    assert_eq!((round.bodies, round.parts, round.damaged), (7, 0, 0));
     pair.stop().await;
 }
 

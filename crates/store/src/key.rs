@@ -36,6 +36,7 @@
 use switchback_model::{ContentId, ContentKind, Hlc, LinkId, SiteId, Version};
 
 use crate::error::{Error, Result};
+use crate::multipart::Place;
 use crate::record::{BlobId, RecordKey};
 use crate::upload::UploadId;
 
@@ -187,6 +188,16 @@ pub(crate) fn parse_upload(row: &[u8], prefix: usize) -> Result<(String, UploadI
     let split = rest.len().checked_sub(16 + ESCAPE_END.len()).ok_or_else(corrupt)?;
     let id = rest[split + ESCAPE_END.len()..].try_into().map_err(|_| corrupt())?;
     Ok((unescape(&rest[..split]).ok_or_else(corrupt)?, UploadId(id)))
+}
+
+/// All that an upload's row names.
+pub(crate) fn parse_upload_row(row: &[u8]) -> Result<Place> {
+    let corrupt = || Error::Corrupt { what: "upload key" };
+    let content = row.get(1..17).and_then(ContentId::from_slice).ok_or_else(corrupt)?;
+    let namespace = row[17..].split(|byte| *byte == 0).next().unwrap_or_default();
+    let (key, upload) = parse_upload(row, 17 + namespace.len() + 1)?;
+    let namespace = std::str::from_utf8(namespace).map_err(|_| corrupt())?.to_owned();
+    Ok(Place { content, namespace, key, upload })
 }
 
 /// The identifier at the end of an upload's row.
@@ -370,6 +381,7 @@ mod tests {
         fn any_bytes_are_read_without_panic(bytes in any::<Vec<u8>>()) {
             let _ = parse_name(&bytes);
             let _ = parse_upload(&bytes, 3);
+            let _ = parse_upload_row(&bytes);
             let _ = parse_timed_blob(&bytes);
         }
 
@@ -407,6 +419,9 @@ mod tests {
             let row = |(key, id): &(String, [u8; 16])| upload(content, "ns", key, UploadId(*id));
             prop_assert_eq!(row(&left).cmp(&row(&right)), left.cmp(&right));
             let (key, id) = parse_upload(&row(&left), uploads(content, "ns").len()).unwrap();
+            let place = parse_upload_row(&row(&left)).unwrap();
+            let Place { content: of, namespace, key: same, upload } = place;
+            prop_assert_eq!((of, namespace.as_str(), &same, upload), (content, "ns", &key, id));
             prop_assert_eq!((key, id.0), left);
         }
     }

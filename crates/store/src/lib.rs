@@ -90,7 +90,7 @@ pub use record::{
     LOST_AND_FOUND, Metadata, NAME_MAX, NamespaceRecord, Object, Payload, Record, RecordKey, Segment,
     TenantRecord, Trace,
 };
-pub use scrub::{BodyPage, Fault, StoredBody, examine};
+pub use scrub::{BodyPage, Fault, StoredBody, StoredPart, StoredParts, examine, examine_part};
 pub use sweep::{sweep_garbage, sweep_orphans};
 pub use upload::{CompletedPart, Completion, PART_NUMBER_MAX, Part, PartPage, Upload, UploadId, UploadPage};
 pub use versioning::{VERSIONING, VersionId, Versioning};

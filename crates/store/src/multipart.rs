@@ -25,7 +25,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn row(&self) -> Vec<u8> {
+    pub(crate) fn row(&self) -> Vec<u8> {
         key::upload(self.content, &self.namespace, &self.key, self.upload)
     }
 }

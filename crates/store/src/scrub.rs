@@ -9,7 +9,10 @@
 //! change of the content: version, place in the feed and digest stay, and no reader of the feed hears of it. So it
 //! needs no authority, and a replica is repaired as a primary is.
 
+mod part;
 mod repair;
+
+pub use part::{StoredPart, StoredParts, examine_part};
 
 use std::fmt;
 use std::future::Future;

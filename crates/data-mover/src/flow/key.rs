@@ -3,7 +3,7 @@
 use switchback_model::Version;
 use switchback_proto::replication::v1 as wire;
 use switchback_proto::replication::v1::record_key::Kind;
-use switchback_store::RecordKey;
+use switchback_store::{RecordKey, UploadId};
 
 use crate::convert::{version_from_wire, version_to_wire};
 
@@ -28,6 +28,17 @@ impl KeyHash {
             | RecordKey::Divergence { .. } => blake3::Hasher::new(),
         };
         hasher.update(key.namespace().as_bytes()).update(&[0]).update(key.label().as_bytes());
+        Self::head_of(&hasher)
+    }
+
+    /// The same of a part of an open upload, which has no record.
+    pub(crate) fn of_part(upload: UploadId, number: u32) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("switchback: a part of an upload");
+        hasher.update(&upload.0).update(&number.to_be_bytes());
+        Self::head_of(&hasher)
+    }
+
+    fn head_of(hasher: &blake3::Hasher) -> Self {
         let mut head = [0; 16];
         head.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Self(head)

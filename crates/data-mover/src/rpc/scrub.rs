@@ -44,6 +44,8 @@ pub(super) fn get(mover: &Mover, r: &GetScrubRequest) -> Answer<GetScrubResponse
         attempts: entry.attempts,
         next_attempt_unix_ms: entry.next_attempt_unix_ms,
         repaired_unix_ms: entry.repaired_unix_ms,
+        upload_id: entry.part.map(|part| part.upload.to_string()).unwrap_or_default(),
+        part_number: entry.part.map_or(0, |part| part.number),
     };
     Ok(GetScrubResponse {
         bytes_per_second: rate,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use switchback_model::{ContentId, Version};
 use switchback_proto::mover::record::v1::Damage as Record;
 use switchback_proto::mover::v1::damage::State;
-use switchback_store::{BlobId, Fault, RecordKey, StoredBody};
+use switchback_store::{BlobId, Fault, RecordKey, StoredBody, UploadId};
 
 use crate::convert::{version_from_wire, version_to_wire};
 use crate::flow::key::{KeyHash, from_wire, to_wire};
@@ -28,11 +28,29 @@ const UNREPAIRABLE_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// Names a body on the list.
 pub(crate) type Id = (ContentId, KeyHash);
 
+/// A part of an open upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartOf {
+    pub(crate) upload: UploadId,
+    pub(crate) number: u32,
+}
+
+/// The name of `body`, or of the part whose bytes it is.
+pub(crate) fn id_of(body: &StoredBody, part: Option<PartOf>) -> Id {
+    let hash = match part {
+        Some(PartOf { upload, number }) => KeyHash::of_part(upload, number),
+        None => KeyHash::of(&body.key),
+    };
+    (body.content, hash)
+}
+
 /// One body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) content: ContentId,
+    /// Of a part: that of the object to be.
     pub(crate) key: RecordKey,
+    pub(crate) part: Option<PartOf>,
     pub(crate) version: Version,
     pub(crate) size: u64,
     pub(crate) fingerprint: [u8; 16],
@@ -77,9 +95,15 @@ impl Damages {
         }
     }
 
-    /// Notes that `body` is damaged.
-    pub(crate) fn note(&mut self, now_unix_ms: i64, body: &StoredBody, fault: &Fault) -> Noted {
-        let id = (body.content, KeyHash::of(&body.key));
+    /// Notes that `body`, which may be that of a part, is damaged.
+    pub(crate) fn note(
+        &mut self,
+        now_unix_ms: i64,
+        body: &StoredBody,
+        part: Option<PartOf>,
+        fault: &Fault,
+    ) -> Noted {
+        let id = id_of(body, part);
         let fingerprint = body.fingerprint();
         if let Some(known) = self.0.get_mut(&id)
             && known.is_open()
@@ -94,6 +118,7 @@ impl Damages {
         let entry = Entry {
             content: body.content,
             key: body.key.clone(),
+            part,
             version: body.version,
             size: body.object.size,
             fingerprint,
@@ -176,6 +201,26 @@ impl Damages {
         open.map(|entry| entry.next_attempt_unix_ms).min()
     }
 
+    /// The parts of this upload that are damaged, with their fingerprints.
+    pub(crate) fn parts_of(&self, upload: UploadId) -> Vec<(u32, [u8; 16])> {
+        let open = self.0.values().filter(|entry| entry.is_open());
+        let named = open.filter_map(|entry| entry.part.map(|part| (part, entry.fingerprint)));
+        let of_this = named.filter(|(part, _)| part.upload == upload);
+        of_this.map(|(part, fingerprint)| (part.number, fingerprint)).collect()
+    }
+
+    /// The parts of this upload are looked at now. False: none of them is on the list.
+    pub(crate) fn hurry_parts(&mut self, upload: UploadId, now_unix_ms: i64) -> bool {
+        let mut is_any = false;
+        for entry in self.0.values_mut() {
+            if entry.is_open() && entry.part.is_some_and(|part| part.upload == upload) {
+                entry.next_attempt_unix_ms = now_unix_ms;
+                is_any = true;
+            }
+        }
+        is_any
+    }
+
     /// Everything is tried now.
     pub(crate) fn hurry(&mut self, now_unix_ms: i64) {
         for entry in self.0.values_mut() {
@@ -223,14 +268,21 @@ impl Entry {
             attempts: self.attempts,
             next_attempt_unix_ms: self.next_attempt_unix_ms,
             repaired_unix_ms: self.repaired_unix_ms,
+            upload_id: self.part.map(|part| part.upload.0.to_vec().into()).unwrap_or_default(),
+            part_number: self.part.map_or(0, |part| part.number),
         }
     }
 
     fn parse(content: ContentId, record: Record) -> Option<Self> {
         let state = record.state();
+        let part = match &record.upload_id[..] {
+            [] => None,
+            upload => Some(PartOf { upload: UploadId(upload.try_into().ok()?), number: record.part_number }),
+        };
         Some(Self {
             content,
             key: record.key.and_then(from_wire)?,
+            part,
             version: version_from_wire(&record.version.unwrap_or_default()),
             size: record.size,
             fingerprint: record.fingerprint.as_ref().try_into().ok()?,
@@ -259,7 +311,7 @@ mod tests {
     }
 
     fn note(damages: &mut Damages, now: i64, number: u64) -> Option<(Id, Record)> {
-        match damages.note(now, &body(number), &Fault::Hash) {
+        match damages.note(now, &body(number), None, &Fault::Hash) {
             Noted::New(id, record) => Some((id, *record)),
             Noted::Known | Noted::Full => None,
         }
@@ -297,10 +349,45 @@ mod tests {
     }
 
     #[test]
+    fn a_part_is_listed_beside_the_object_of_its_key_and_is_remembered_as_a_part() {
+        let mut damages = Damages::default();
+        let (upload, other) = (UploadId([4; 16]), UploadId([5; 16]));
+        let mut remembered = Vec::new();
+        for part in [None, Some(1), Some(2)].map(|number| number.map(|number| PartOf { upload, number })) {
+            let Noted::New(id, record) = damages.note(1, &body(1), part, &Fault::Hash) else {
+                panic!("{part:?}")
+            };
+            assert_eq!(id, id_of(&body(1), part));
+            remembered.push((id, *record));
+        }
+        let mut recalled = Damages::default();
+        remembered.into_iter().for_each(|(id, record)| recalled.recall(id, record));
+        assert_eq!(recalled.listed(), damages.listed());
+        let mut parts = recalled.parts_of(upload);
+        parts.sort_unstable();
+        assert_eq!(parts, [1, 2].map(|number| (number, body(1).fingerprint())));
+        assert_eq!(recalled.parts_of(other), []);
+
+        let ids = [1, 2].map(|number| id_of(&body(1), Some(PartOf { upload, number })));
+        for id in ids {
+            recalled.tried(id, 1, Outcome::Unrepairable("no copy".into()));
+        }
+        recalled.tried(id_of(&body(1), None), 1, Outcome::Unrepairable("no copy".into()));
+        assert!(!recalled.hurry_parts(other, 2) && recalled.due(2).is_none());
+        assert!(recalled.hurry_parts(upload, 2));
+        for id in ids {
+            let (due, _) = recalled.due(2).unwrap();
+            assert!(ids.contains(&due), "{due:?}");
+            assert!(recalled.remove(&due), "{id:?}");
+        }
+        assert!(recalled.due(2).is_none(), "the object waits for its time");
+    }
+
+    #[test]
     fn the_list_is_bounded_and_drops_only_what_is_repaired() {
         let mut damages = Damages::default();
         let ids: Vec<_> = (0..DAMAGES_MAX as u64).map(|n| note(&mut damages, 1, n).unwrap().0).collect();
-        assert!(matches!(damages.note(1, &body(u64::MAX), &Fault::Hash), Noted::Full));
+        assert!(matches!(damages.note(1, &body(u64::MAX), None, &Fault::Hash), Noted::Full));
         let mut dropped = 0;
         for (now, id) in ids.iter().take(REPAIRED_MAX + 5).enumerate() {
             dropped += damages.tried(*id, now as i64, Outcome::Repaired).1.len();

@@ -9,6 +9,9 @@
 //! before it is repaired, overwritten or deleted; and a repair changes nothing but the bytes (`switchback_store`,
 //! `scrub`). A storage that is not there damages nothing: the scrub stands still and says so.
 //!
+//! Parts of open uploads are read after all bodies. They are on this system only, so a damaged one is listed and not
+//! repaired, and its upload cannot be completed with it; the client uploads it again.
+//!
 //! What it is not: it does not look at the catalogue's own rows, which `switchback store check` does.
 
 pub(crate) mod damage;
@@ -23,12 +26,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use switchback_kit::durable;
 use switchback_model::ContentId;
-use switchback_store::{Fault, RecordKey, StoredBody};
+use switchback_store::{Fault, RecordKey, StoredBody, UploadId};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::memory::Memory;
 use crate::mover::now_unix_ms;
-use damage::{Damages, Entry, Id, Noted};
+use damage::{Damages, Entry, Id, Noted, PartOf};
 use round::Rounds;
 
 /// Bodies that readers found damaged and that were not looked at yet. More are found by who reads them next, or by
@@ -109,15 +112,34 @@ impl Scrub {
         self.wake.notify_one();
     }
 
+    /// The parts of an open upload that are known to be damaged, with the fingerprints of their bytes.
+    pub(crate) fn damaged_parts(&self, upload: UploadId) -> Vec<(u32, [u8; 16])> {
+        self.state().damages.parts_of(upload)
+    }
+
+    /// Parts of the upload were replaced, or it has ended: those on the list are looked at.
+    pub(crate) fn upload_changed(&self, upload: UploadId) {
+        let is_any = self.state().damages.hurry_parts(upload, now_unix_ms());
+        if is_any {
+            self.wake.notify_one();
+        }
+    }
+
     fn next_suspect(&self) -> Option<(ContentId, RecordKey)> {
         self.state().suspects.pop_front()
     }
 
     /// Puts a damaged body on the list, durably, and has it repaired. False: it was there already.
-    async fn found(&self, memory: &Memory, body: &StoredBody, fault: &Fault) -> Result<bool, Trouble> {
+    async fn found(
+        &self,
+        memory: &Memory,
+        body: &StoredBody,
+        part: Option<PartOf>,
+        fault: &Fault,
+    ) -> Result<bool, Trouble> {
         let (id, record) = {
             let mut state = self.state();
-            match state.damages.note(now_unix_ms(), body, fault) {
+            match state.damages.note(now_unix_ms(), body, part, fault) {
                 Noted::New(id, record) => {
                     state.rounds.found += 1;
                     (id, record)
@@ -136,6 +158,7 @@ impl Scrub {
             content = %body.content,
             namespace = body.key.namespace(),
             key = body.key.label(),
+            part = part.map(|part| part.number),
             fault = %fault,
             "a body is damaged"
         );
@@ -156,9 +179,10 @@ impl Scrub {
         if was_there { memory.remove_damages(&[id]).await } else { Ok(()) }
     }
 
-    /// The bodies of a content that wait for their repair, and those that cannot be repaired.
+    /// The bodies of a content that wait for their repair, and those that cannot be repaired. Parts of open uploads are
+    /// no content yet.
     pub(crate) fn counts_of(&self, content: ContentId) -> (u64, u64) {
-        self.state().damages.counts(|entry| entry.content == content)
+        self.state().damages.counts(|entry| entry.content == content && entry.part.is_none())
     }
 
     /// The next repair whose time has come.

@@ -7,7 +7,7 @@ use switchback_model::ContentId;
 use switchback_store::{Error as StoreError, RecordKey, examine};
 
 use super::Trouble;
-use super::damage::{Entry, Id, Outcome};
+use super::damage::{Entry, Id, Outcome, PartOf};
 use super::fetch::{Failed, fetch, partial_key};
 use crate::flow::key::KeyHash;
 use crate::link::Link;
@@ -80,7 +80,7 @@ async fn look(mover: &Mover, content: ContentId, key: &RecordKey) -> Result<(), 
         examine(&mover.catalogue, &mover.blobs, &mover.presence, &body, |_| std::future::ready(()));
     match examined.await {
         Ok(Some(fault)) => {
-            mover.scrub.found(&mover.memory, &body, &fault).await?;
+            mover.scrub.found(&mover.memory, &body, None, &fault).await?;
             mover.bells.ring_status();
         }
         Ok(None) => {}
@@ -97,6 +97,9 @@ async fn look(mover: &Mover, content: ContentId, key: &RecordKey) -> Result<(), 
 }
 
 async fn attempt(mover: &Arc<Mover>, id: Id, entry: &Entry) -> Result<(), Trouble> {
+    if let Some(part) = entry.part {
+        return attempt_part(mover, id, entry, part).await;
+    }
     let body = mover.catalogue.body(entry.content, &entry.key)?;
     let Some(body) = body.filter(|body| body.fingerprint() == entry.fingerprint) else {
         // It was overwritten or deleted, or a later change found another way.
@@ -123,6 +126,20 @@ async fn attempt(mover: &Arc<Mover>, id: Id, entry: &Entry) -> Result<(), Troubl
         },
     };
     settle(mover, id, entry, outcome).await
+}
+
+/// Nobody has another copy of a part: it stays listed until it is uploaded again, or its upload ends.
+async fn attempt_part(mover: &Mover, id: Id, entry: &Entry, part: PartOf) -> Result<(), Trouble> {
+    let PartOf { upload, number } = part;
+    let (namespace, key) = (entry.key.namespace(), entry.key.label());
+    let now = mover.catalogue.stored_part(entry.content, namespace, &key, upload, number)?;
+    if now.is_none_or(|now| now.body().fingerprint() != entry.fingerprint) {
+        return Ok(mover.scrub.forget(&mover.memory, id).await?);
+    }
+    let reason = format!(
+        "it is a part of an open upload, which is on this system only: upload part {number} of {upload} again, or abort the upload"
+    );
+    settle(mover, id, entry, Outcome::Unrepairable(reason)).await
 }
 
 /// Notes what came of an attempt, durably.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use switchback_proto::mover::record::v1::Scrub as Record;
 use switchback_proto::mover::v1::ScrubRound;
-use switchback_store::StoredBody;
+use switchback_store::{StoredBody, StoredPart};
 use tokio::time::Instant;
 
 /// A round begins so long after the one before it began, or at its end if that took longer: a store that is read
@@ -20,7 +20,9 @@ pub(crate) const BODY_COST: u64 = 16 << 10;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Rounds {
     pub(crate) round: Option<ScrubRound>,
-    /// The last row that was passed.
+    /// All records are passed: parts of open uploads are read.
+    pub(crate) in_parts: bool,
+    /// The last row that was passed, of a record or of a part.
     pub(crate) after: Vec<u8>,
     pub(crate) last: Option<ScrubRound>,
     pub(crate) found: u64,
@@ -29,18 +31,19 @@ pub(crate) struct Rounds {
 
 impl Rounds {
     pub(crate) fn recall(record: Record) -> Self {
-        let Record { round, after, last, found, repaired } = record;
-        Self { round, after: after.to_vec(), last, found, repaired }
+        let Record { round, after, last, found, repaired, in_parts } = record;
+        Self { round, in_parts, after: after.to_vec(), last, found, repaired }
     }
 
     pub(crate) fn to_record(&self) -> Record {
-        let Self { round, after, last, found, repaired } = self.clone();
-        Record { round, after: after.into(), last, found, repaired }
+        let Self { round, in_parts, after, last, found, repaired } = self.clone();
+        Record { round, after: after.into(), last, found, repaired, in_parts }
     }
 
     /// Begins a round with the first body.
     pub(crate) fn begin(&mut self, now_unix_ms: i64) {
         self.after.clear();
+        self.in_parts = false;
         self.round = Some(ScrubRound { began_unix_ms: now_unix_ms, ..ScrubRound::default() });
     }
 
@@ -55,9 +58,27 @@ impl Rounds {
         self.after = body.place();
     }
 
-    /// All bodies were read.
+    /// All bodies were read: the first part is next.
+    pub(crate) fn begin_parts(&mut self) {
+        self.after.clear();
+        self.in_parts = true;
+    }
+
+    /// One more part was read, or skipped.
+    pub(crate) fn passed_part(&mut self, part: &StoredPart, is_damaged: bool, skipped: u64) {
+        if let Some(round) = &mut self.round {
+            round.parts += 1;
+            round.part_bytes += part.part.size;
+            round.damaged += u64::from(is_damaged);
+            round.skipped += skipped;
+        }
+        self.after = part.place();
+    }
+
+    /// All bodies and parts were read.
     pub(crate) fn end(&mut self, now_unix_ms: i64) {
         self.after.clear();
+        self.in_parts = false;
         if let Some(round) = self.round.take() {
             self.last = Some(ScrubRound { ended_unix_ms: now_unix_ms, ..round });
         }
@@ -123,8 +144,12 @@ mod tests {
         rounds.after = vec![1];
         assert_eq!(rounds.due_unix_ms(6), None);
         assert_eq!(Rounds::recall(rounds.to_record()), rounds);
+        rounds.begin_parts();
+        assert!(rounds.after.is_empty(), "the first of them");
+        rounds.after = vec![2];
+        assert_eq!(Rounds::recall(rounds.to_record()), rounds);
         rounds.end(100);
-        assert!(rounds.after.is_empty());
+        assert!(rounds.after.is_empty() && !rounds.in_parts);
         assert_eq!(rounds.due_unix_ms(101), Some(5 + ROUND_INTERVAL_MS));
         assert_eq!(rounds.due_unix_ms(4), Some(4), "the clock was set back");
     }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchback_store::{Error as StoreError, Fault, StoredBody, examine};
+use switchback_store::{Error as StoreError, Fault, StoredBody, StoredPart, examine, examine_part};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Trouble;
+use super::damage::{PartOf, id_of};
 use super::round::{BODY_COST, Pace};
 use crate::flow::feed::blocking;
-use crate::flow::key::KeyHash;
 use crate::mover::{Mover, now_unix_ms};
 
 /// How far the walk is is made durable this often: so much is read again after a restart.
@@ -98,8 +98,13 @@ impl Walk {
     }
 
     async fn page(&mut self) -> Result<(), Trouble> {
+        self.mover.presence.check()?;
+        let is_in_parts = self.mover.scrub.state().rounds.in_parts;
+        if is_in_parts { self.page_of_parts().await } else { self.page_of_bodies().await }
+    }
+
+    async fn page_of_bodies(&mut self) -> Result<(), Trouble> {
         let mover = Arc::clone(&self.mover);
-        mover.presence.check()?;
         let (catalogue, after) = (mover.catalogue.clone(), mover.scrub.state().rounds.after.clone());
         let page = blocking(move || catalogue.bodies_after(&after)).await?;
         self.pace.take(PAGE_COST).await;
@@ -108,24 +113,47 @@ impl Walk {
                 return Ok(());
             }
         }
-        for row in &page.unreadable {
-            tracing::error!(row, "a record cannot be decoded; `switchback store check` says more");
+        self.unreadable(&page.unreadable);
+        let mut state = mover.scrub.state();
+        match page.next {
+            Some(next) => state.rounds.after = next,
+            None => state.rounds.begin_parts(),
         }
+        Ok(())
+    }
+
+    async fn page_of_parts(&mut self) -> Result<(), Trouble> {
+        let mover = Arc::clone(&self.mover);
+        let (catalogue, after) = (mover.catalogue.clone(), mover.scrub.state().rounds.after.clone());
+        let page = blocking(move || catalogue.parts_after(&after)).await?;
+        self.pace.take(PAGE_COST).await;
+        for part in &page.parts {
+            if !self.part(part).await? {
+                return Ok(());
+            }
+        }
+        self.unreadable(&page.unreadable);
         {
             let mut state = mover.scrub.state();
-            if let Some(round) = &mut state.rounds.round {
-                round.unreadable += page.unreadable.len() as u64;
-            }
             match page.next {
-                Some(next) => state.rounds.after = next,
+                Some(next) => {
+                    state.rounds.after = next;
+                    return Ok(());
+                }
                 None => state.rounds.end(now_unix_ms()),
-            }
-            if state.rounds.round.is_some() {
-                return Ok(());
             }
         }
         mover.scrub.save(&mover.memory).await?;
         Ok(())
+    }
+
+    fn unreadable(&self, rows: &[String]) {
+        for row in rows {
+            tracing::error!(row, "a record cannot be decoded; `switchback store check` says more");
+        }
+        if let Some(round) = &mut self.mover.scrub.state().rounds.round {
+            round.unreadable += rows.len() as u64;
+        }
     }
 
     /// Reads one body. False: another round was asked for.
@@ -134,55 +162,83 @@ impl Walk {
         let pace = &self.pace;
         let examining =
             examine(&mover.catalogue, &mover.blobs, &mover.presence, body, |bytes| pace.take(bytes));
-        let examined = tokio::select! {
-            biased;
-            _ = self.asked.changed() => {
-                self.asked.mark_changed();
-                return Ok(false);
-            }
-            examined = examining => examined,
-        };
+        let Some(examined) = unless_asked(&mut self.asked, examining).await else { return Ok(false) };
         self.pace.take(BODY_COST).await;
-        let mut skipped = 0;
-        let fault = match examined {
-            Ok(fault) => fault,
-            Err(gone @ (StoreError::BlobsGone { .. } | StoreError::OtherBlobs { .. })) => {
-                return Err(gone.into());
-            }
-            Err(error) => {
-                let error = crate::status::chain(&error);
-                tracing::warn!(
-                    error,
-                    key = body.key.label(),
-                    "a body could not be read; the next round tries again"
-                );
-                skipped = 1;
-                None
-            }
-        };
-        self.judge(body, fault.as_ref(), skipped == 0).await?;
-        mover.scrub.state().rounds.passed(body, fault.is_some(), skipped);
+        let judged = judge(&mover, body, None, examined).await?;
+        mover.scrub.state().rounds.passed(body, judged.is_damaged, judged.skipped);
+        self.save_now_and_then().await
+    }
+
+    /// The same of one part.
+    async fn part(&mut self, part: &StoredPart) -> Result<bool, Trouble> {
+        let mover = Arc::clone(&self.mover);
+        let pace = &self.pace;
+        let examining =
+            examine_part(&mover.catalogue, &mover.blobs, &mover.presence, part, |bytes| pace.take(bytes));
+        let Some(examined) = unless_asked(&mut self.asked, examining).await else { return Ok(false) };
+        self.pace.take(BODY_COST).await;
+        let of = PartOf { upload: part.upload, number: part.part.number };
+        let judged = judge(&mover, &part.body(), Some(of), examined).await?;
+        mover.scrub.state().rounds.passed_part(part, judged.is_damaged, judged.skipped);
+        self.save_now_and_then().await
+    }
+
+    async fn save_now_and_then(&mut self) -> Result<bool, Trouble> {
         if self.saved.elapsed() > SAVE_INTERVAL {
-            mover.scrub.save(&mover.memory).await?;
+            self.mover.scrub.save(&self.mover.memory).await?;
             self.saved = Instant::now();
         }
         Ok(true)
     }
+}
 
-    /// Notes what is damaged; and lets go of what was, and is whole.
-    async fn judge(&self, body: &StoredBody, fault: Option<&Fault>, is_judged: bool) -> Result<(), Trouble> {
-        let (scrub, memory) = (&self.mover.scrub, &self.mover.memory);
-        if let Some(fault) = fault {
-            scrub.found(memory, body, fault).await?;
-            self.mover.bells.ring_status();
-        } else if is_judged {
-            let id = (body.content, KeyHash::of(&body.key));
+/// What `examining` comes to; none if another round is asked for meanwhile.
+async fn unless_asked<T>(asked: &mut watch::Receiver<u64>, examining: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = asked.changed() => {
+            asked.mark_changed();
+            None
+        }
+        examined = examining => Some(examined),
+    }
+}
+
+/// What became of one body.
+struct Judged {
+    is_damaged: bool,
+    /// 1 if it could not be judged.
+    skipped: u64,
+}
+
+/// Notes what is damaged; and lets go of what was, and is whole.
+async fn judge(
+    mover: &Mover,
+    body: &StoredBody,
+    part: Option<PartOf>,
+    examined: Result<Option<Fault>, StoreError>,
+) -> Result<Judged, Trouble> {
+    let (scrub, memory) = (&mover.scrub, &mover.memory);
+    match examined {
+        Ok(Some(fault)) => {
+            scrub.found(memory, body, part, &fault).await?;
+            mover.bells.ring_status();
+            Ok(Judged { is_damaged: true, skipped: 0 })
+        }
+        Ok(None) => {
+            let id = id_of(body, part);
             let is_listed = scrub.state().damages.open(&id, &body.fingerprint());
             if is_listed {
                 scrub.forget(memory, id).await?;
-                self.mover.bells.ring_status();
+                mover.bells.ring_status();
             }
+            Ok(Judged { is_damaged: false, skipped: 0 })
         }
-        Ok(())
+        Err(gone @ (StoreError::BlobsGone { .. } | StoreError::OtherBlobs { .. })) => Err(gone.into()),
+        Err(error) => {
+            let (error, key) = (crate::status::chain(&error), body.key.label());
+            tracing::warn!(error, key, "a body could not be read; the next round tries again");
+            Ok(Judged { is_damaged: false, skipped: 1 })
+        }
     }
 }

@@ -210,14 +210,26 @@ impl System {
         self.store().put_object(request).await.map(|_| ())
     }
 
-    /// Writes a body of one blob, as the gateway does.
-    pub async fn put_blob(&self, content: &Content, key: &str, body: &[u8]) -> BlobId {
+    /// Writes a blob that nothing names yet, as the gateway does.
+    pub async fn write_blob(&self, body: &[u8]) -> (BlobId, Segment) {
         let blob = BlobId::random();
         let lease =
             LeaseBlobRequest { blob_ids: vec![blob.as_bytes().to_vec().into()], ..Default::default() };
         self.store().lease_blob(lease).await.unwrap();
-        self.write_blob(blob, body).await;
-        let segment = Segment { blob_id: blob.as_bytes().to_vec().into(), size: body.len() as u64 };
+        self.rewrite_blob(blob, body).await;
+        (blob, Segment { blob_id: blob.as_bytes().to_vec().into(), size: body.len() as u64 })
+    }
+
+    /// Writes the file of a blob, soundly, whatever it was before.
+    pub async fn rewrite_blob(&self, blob: BlobId, bytes: &[u8]) {
+        let mut writer = Blobs::open(&self.folder.join("blobs")).unwrap().writer(blob);
+        writer.write(bytes.to_vec().into()).await.unwrap();
+        writer.finish().await.unwrap();
+    }
+
+    /// Writes a body of one blob, as the gateway does.
+    pub async fn put_blob(&self, content: &Content, key: &str, body: &[u8]) -> BlobId {
+        let (blob, segment) = self.write_blob(body).await;
         let request = PutObjectRequest {
             content: Some(content.clone()),
             namespace: "photos".into(),
@@ -229,11 +241,75 @@ impl System {
         blob
     }
 
-    /// Writes a file of blobs, soundly, whatever it was before.
-    pub async fn write_blob(&self, blob: BlobId, bytes: &[u8]) {
-        let mut writer = Blobs::open(&self.folder.join("blobs")).unwrap().writer(blob);
-        writer.write(bytes.to_vec().into()).await.unwrap();
-        writer.finish().await.unwrap();
+    /// Opens an upload; its identifier.
+    pub async fn create_upload(&self, content: &Content, key: &str) -> String {
+        let upload = Upload { key: key.into(), ..Upload::default() };
+        let request = CreateUploadRequest {
+            content: Some(content.clone()),
+            namespace: "photos".into(),
+            upload: Some(upload),
+        };
+        self.store().create_upload(request).await.unwrap().into_inner().upload.unwrap().upload_id
+    }
+
+    /// Writes a part of one blob, as the gateway does.
+    pub async fn put_part(
+        &self,
+        content: &Content,
+        key: &str,
+        upload: &str,
+        number: u32,
+        body: &[u8],
+    ) -> BlobId {
+        let (blob, segment) = self.write_blob(body).await;
+        let part = Part {
+            number,
+            size: body.len() as u64,
+            etag: number.to_string(),
+            content_hash: blake3::hash(body).as_bytes().to_vec().into(),
+            ..Part::default()
+        };
+        let request = PutPartRequest {
+            content: Some(content.clone()),
+            namespace: "photos".into(),
+            key: key.into(),
+            upload_id: upload.into(),
+            part: Some(part),
+            body: Some(Body { inline: Default::default(), segments: vec![segment] }),
+        };
+        self.store().put_part(request).await.unwrap();
+        blob
+    }
+
+    /// Makes an object of these parts.
+    pub async fn complete(
+        &self,
+        content: &Content,
+        key: &str,
+        upload: &str,
+        numbers: &[u32],
+    ) -> Result<(), tonic::Status> {
+        let part = |number: &u32| CompletedPart { number: *number, etag: number.to_string() };
+        let request = CompleteUploadRequest {
+            content: Some(content.clone()),
+            namespace: "photos".into(),
+            key: key.into(),
+            upload_id: upload.into(),
+            parts: numbers.iter().map(part).collect(),
+            etag: "etag".into(),
+            ..CompleteUploadRequest::default()
+        };
+        self.store().complete_upload(request).await.map(|_| ())
+    }
+
+    pub async fn abort_upload(&self, content: &Content, key: &str, upload: &str) {
+        let request = AbortUploadRequest {
+            content: Some(content.clone()),
+            namespace: "photos".into(),
+            key: key.into(),
+            upload_id: upload.into(),
+        };
+        self.store().abort_upload(request).await.unwrap();
     }
 
     pub async fn delete(&self, content: &Content, key: &str) {

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::blob::{self, BlobPlace};
+use crate::scrub::part::PARTS_MAX;
+use crate::upload::{Part, Upload, UploadId};
 use crate::versioning::VERSIONING;
 use crate::{
     AccessRecord, ChangesRequest, CheckRequest, Conditions, Error, ManualClock, Options, check,
@@ -342,4 +344,110 @@ async fn a_folder_without_a_mark_is_marked_if_it_has_what_is_named() {
     let gone = Presence::establish(&store.catalogue, &folder).await;
     assert!(matches!(gone, Err(Error::BlobsGone { .. })));
     assert_eq!(sweep_orphans(&store.catalogue, &store.blobs).await.unwrap(), 0);
+}
+
+impl Store {
+    async fn open_upload(&self, content: &Content, key: &str) -> UploadId {
+        let upload = Upload { key: key.into(), ..Upload::default() };
+        self.catalogue.create_upload(content.id, NAMESPACE, upload).await.unwrap().id
+    }
+
+    /// A part of two blobs.
+    async fn put_part(&self, content: &Content, key: &str, upload: UploadId, number: u32, bytes: &[u8]) {
+        let (head, tail) = bytes.split_at(bytes.len() / 2);
+        let part = Part {
+            number,
+            size: bytes.len() as u64,
+            etag: "e".into(),
+            content_hash: *blake3::hash(bytes).as_bytes(),
+            segments: vec![self.write(head).await, self.write(tail).await],
+            ..Part::default()
+        };
+        self.catalogue.put_part(content.id, NAMESPACE, key, upload, part).await.unwrap();
+    }
+
+    fn part(&self, key: &str, upload: UploadId, number: u32) -> Option<StoredPart> {
+        self.catalogue.stored_part(self.content.id, NAMESPACE, key, upload, number).unwrap()
+    }
+
+    async fn examine_part(&self, part: &StoredPart) -> Result<Option<Fault>> {
+        examine_part(&self.catalogue, &self.blobs, &self.presence, part, |_| std::future::ready(())).await
+    }
+
+    /// What a walk meets, page by page; `between` runs after the first page.
+    async fn walk_parts(&self, between: impl AsyncFnOnce()) -> Vec<(ContentId, String, UploadId, u32)> {
+        let (mut met, mut after, mut between) = (Vec::new(), Vec::new(), Some(between));
+        loop {
+            let page = self.catalogue.parts_after(&after).unwrap();
+            assert_eq!(page.unreadable, [""; 0]);
+            for part in page.parts {
+                assert_eq!(self.examine_part(&part).await.unwrap(), None);
+                let place = part.place();
+                assert!(place > after && page.next.as_ref().is_none_or(|next| place <= *next));
+                met.push((part.content, part.key, part.upload, part.part.number));
+            }
+            let Some(next) = page.next else { return met };
+            assert!(next > after, "it goes forward");
+            after = next;
+            if let Some(between) = between.take() {
+                between().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_walk_meets_every_part_of_every_open_upload_once() {
+    let store = Store::new().await;
+    let other = store.catalogue.create_content(ContentKind::Tenant, "other", "").await.unwrap();
+    store.catalogue.create_namespace(other.id, NAMESPACE).await.unwrap();
+    let mut expected = Vec::new();
+    for content in [&store.content, &other] {
+        for (key, parts) in [("a", 70), ("b", 0), ("c", 3), ("c", 1)] {
+            let upload = store.open_upload(content, key).await;
+            for number in 1..=parts {
+                store.put_part(content, key, upload, number * 2, b"bytes").await;
+                expected.push((content.id, key.to_owned(), upload, number * 2));
+            }
+        }
+    }
+    expected.sort();
+    assert_eq!(store.walk_parts(async || {}).await, expected);
+
+    // The upload of which the first page met a part ends, and the walk goes on behind it.
+    let (content, key, upload, _) = expected[0].clone();
+    let abort = async || store.catalogue.abort_upload(content, NAMESPACE, &key, upload).await.unwrap();
+    let met = store.walk_parts(abort).await;
+    let rest: Vec<_> = expected.iter().filter(|part| part.2 != upload).cloned().collect();
+    assert_eq!(met[met.len() - rest.len()..], rest);
+    assert_eq!(met.len() - rest.len(), PARTS_MAX);
+}
+
+#[tokio::test]
+async fn a_damaged_part_is_found_unless_it_is_replaced_or_its_upload_ends() {
+    let store = Store::new().await;
+    let upload = store.open_upload(&store.content, "a").await;
+    for number in [1, 2, 3] {
+        store.put_part(&store.content, "a", upload, number, b"some bytes of a part").await;
+    }
+    let parts = [1, 2, 3].map(|number| store.part("a", upload, number).unwrap());
+    let file = |part: &StoredPart, place: usize| {
+        blob::file(&store.folder.path().join("blobs"), part.part.segments[place].blob)
+    };
+    for part in &parts {
+        assert_eq!(store.examine_part(part).await.unwrap(), None);
+        std::fs::write(file(part, 1), b"some other").unwrap();
+        assert_eq!(store.examine_part(part).await.unwrap(), Some(Fault::Hash));
+    }
+    std::fs::remove_file(file(&parts[1], 0)).unwrap();
+    let blob = parts[1].part.segments[0].blob;
+    assert_eq!(store.examine_part(&parts[1]).await.unwrap(), Some(Fault::Missing { blob }));
+
+    store.put_part(&store.content, "a", upload, 1, b"some bytes of a part").await;
+    assert_eq!(store.examine_part(&parts[0]).await.unwrap(), None, "it was replaced");
+    assert_ne!(store.part("a", upload, 1).unwrap().body().fingerprint(), parts[0].body().fingerprint());
+    assert_eq!(store.part("a", upload, 4), None);
+    store.catalogue.abort_upload(store.content.id, NAMESPACE, "a", upload).await.unwrap();
+    assert_eq!(store.examine_part(&parts[1]).await.unwrap(), None, "its upload has ended");
+    assert_eq!(store.part("a", upload, 1), None);
 }

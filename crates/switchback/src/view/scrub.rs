@@ -54,7 +54,11 @@ pub struct RoundView {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Of the objects, found damaged.
+    /// Parts of open uploads that were read.
+    pub parts: u64,
+    /// Their bytes.
+    pub part_bytes: u64,
+    /// Of all of them, found damaged.
     pub damaged: u64,
     /// Could not be read now.
     pub skipped: u64,
@@ -76,6 +80,10 @@ pub struct DamageView {
     /// Hybrid logical clock of the version's first write, 16 hexadecimal digits; empty where it has no name of
     /// its own.
     pub version: String,
+    /// Of the open upload, if it is a part of one; else empty.
+    pub upload: String,
+    /// Which part; 0 if it is none.
+    pub part: u32,
     /// Bytes.
     pub size: u64,
     /// The blob at fault, if it is known.
@@ -94,8 +102,17 @@ pub struct DamageView {
 
 impl From<ScrubRound> for RoundView {
     fn from(from: ScrubRound) -> Self {
-        let ScrubRound { began_unix_ms, ended_unix_ms, bodies, bytes, damaged, skipped, unreadable } = from;
-        Self { began_unix_ms, ended_unix_ms, objects: bodies, bytes, damaged, skipped, unreadable }
+        Self {
+            began_unix_ms: from.began_unix_ms,
+            ended_unix_ms: from.ended_unix_ms,
+            objects: from.bodies,
+            bytes: from.bytes,
+            parts: from.parts,
+            part_bytes: from.part_bytes,
+            damaged: from.damaged,
+            skipped: from.skipped,
+            unreadable: from.unreadable,
+        }
     }
 }
 
@@ -113,6 +130,8 @@ impl From<Damage> for DamageView {
             namespace: from.namespace,
             key: from.key,
             version: from.version_id.map(|version| format!("{:016x}", version.hlc)).unwrap_or_default(),
+            upload: from.upload_id,
+            part: from.part_number,
             size: from.size,
             blob: hex::encode(&from.blob_id),
             fault: from.fault,
@@ -121,6 +140,13 @@ impl From<Damage> for DamageView {
             found_unix_ms: from.found_unix_ms,
             repaired_unix_ms: from.repaired_unix_ms,
         }
+    }
+}
+
+impl DamageView {
+    fn name(&self) -> String {
+        let object = format!("{}/{}/{}", self.content, self.namespace, self.key);
+        if self.part == 0 { object } else { format!("{object} (part {})", self.part) }
     }
 }
 
@@ -147,7 +173,11 @@ impl From<GetScrubResponse> for ScrubView {
 
 impl RoundView {
     fn words(&self) -> String {
-        let mut words = format!("{} objects, {}, {} damaged", self.objects, bytes(self.bytes), self.damaged);
+        let mut words = format!("{} objects, {}", self.objects, bytes(self.bytes));
+        if self.parts > 0 {
+            words += &format!(", and {} parts of open uploads, {}", self.parts, bytes(self.part_bytes));
+        }
+        words += &format!(", {} damaged", self.damaged);
         if self.skipped > 0 {
             words += &format!(", {} could not be read now", self.skipped);
         }
@@ -193,7 +223,7 @@ impl Show for ScrubView {
             let row = |damage: &DamageView| {
                 vec![
                     damage.state.to_owned(),
-                    format!("{}/{}/{}", damage.content, damage.namespace, damage.key),
+                    damage.name(),
                     damage.version.clone(),
                     bytes(damage.size),
                     ago(damage.found_unix_ms),

@@ -1,6 +1,8 @@
 //! Multipart uploads.
 
+use switchback_model::ContentId;
 use switchback_proto::store::v1::*;
+use switchback_store::{CompletedPart as Named, Error as StoreError, UploadId};
 
 use super::StoreRpc;
 use crate::convert::{
@@ -26,6 +28,7 @@ impl StoreRpc {
         let part = part_from_wire(r.part.ok_or_else(|| invalid("part: missing"))?, r.body)?;
         self.check_present(&part.segments)?;
         self.catalogue.put_part(content, &r.namespace, &r.key, id, part).await.map_err(boxed)?;
+        self.scrub.upload_changed(id);
         Ok(PutPartResponse {})
     }
 
@@ -48,7 +51,7 @@ impl StoreRpc {
         let after = match (r.after_key.is_empty(), r.after_upload_id.is_empty()) {
             (true, _) => None,
             // S3's key-marker alone: after all uploads of that key.
-            (false, true) => Some(switchback_store::UploadId([0xff; 16])),
+            (false, true) => Some(UploadId([0xff; 16])),
             (false, false) => Some(upload_id(&r.after_upload_id)?),
         };
         let max = r.uploads_max.min(PAGE_MAX) as usize;
@@ -68,9 +71,11 @@ impl StoreRpc {
         let content = resolve(&self.catalogue, r.content.as_ref())?;
         let id = upload_id(&r.upload_id)?;
         let end = completion(r.parts, r.etag, r.checksums);
+        self.check_parts(content, &r.namespace, &r.key, id, &end.parts)?;
         let complete =
             self.catalogue.complete_upload(content, &r.namespace, &r.key, id, end, conditions(r.conditions));
         let (written, object) = self.committed(content, complete.await)?;
+        self.scrub.upload_changed(id);
         Ok(CompleteUploadResponse {
             object: Some(object_to_wire(r.key, written.id, written.version, &object)),
         })
@@ -80,6 +85,30 @@ impl StoreRpc {
         let content = resolve(&self.catalogue, r.content.as_ref())?;
         let id = upload_id(&r.upload_id)?;
         self.catalogue.abort_upload(content, &r.namespace, &r.key, id).await.map_err(boxed)?;
+        self.scrub.upload_changed(id);
         Ok(AbortUploadResponse {})
+    }
+
+    /// Refuses to make an object of parts that are known to be damaged, of which there is no other copy. What is found
+    /// in the very moment of the commit is found again in the object.
+    fn check_parts(
+        &self,
+        content: ContentId,
+        namespace: &str,
+        key: &str,
+        upload: UploadId,
+        named: &[Named],
+    ) -> Answer<()> {
+        for (number, fingerprint) in self.scrub.damaged_parts(upload) {
+            if !named.iter().any(|part| part.number == number) {
+                continue;
+            }
+            let now = self.catalogue.stored_part(content, namespace, key, upload, number).map_err(boxed)?;
+            if now.is_some_and(|now| now.body().fingerprint() == fingerprint) {
+                let reason = "its bytes are damaged: upload it again";
+                return Err(boxed(StoreError::InvalidPart { number, reason }));
+            }
+        }
+        Ok(())
     }
 }
