@@ -4,6 +4,7 @@ A rule with a date that has passed is due at once, as S3 has it, and the labs lo
 """
 
 import datetime
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -134,3 +135,43 @@ def test_a_primary_that_may_have_been_failed_over_lets_nothing_expire(swift):
     lab.put("east", "old/3", b"x")
     for s3 in (east, west):
         until_gone(s3, lab.bucket, "old/3")
+
+
+def counted(s3, bucket):
+    """How many versions and how many markers each key has."""
+    found = {}
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for place, kind in enumerate(("Versions", "DeleteMarkers")):
+            for one in page.get(kind, []):
+                found.setdefault(one["Key"], [0, 0])[place] += 1
+    return found
+
+
+def test_a_pass_that_is_killed_goes_on_and_hides_each_object_once(swift):
+    """Every service of the system is killed in the middle, more than once."""
+    lab = swift
+    east, west = (lab.s3(system) for system in ("east", "west"))
+    east.create_bucket(Bucket="versioned")
+    east.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
+    old = [f"old/{number:04}" for number in range(2000)]
+    kept = [f"kept/{number:02}" for number in range(50)]
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda key: east.put_object(Bucket="versioned", Key=key, Body=b"x"), old + kept))
+    expire(east, "versioned")
+
+    def left():
+        pages = east.get_paginator("list_objects_v2").paginate(Bucket="versioned", Prefix="old/")
+        return sum(page["KeyCount"] for page in pages)
+
+    kills, before = 0, len(old)
+    while kills < 2:
+        eventually(lambda: expect(left() < before))
+        lab.lab("kill", "east")
+        lab.lab("start", "east")
+        kills, before = kills + 1, left()
+        assert before > 0, "it was not in the middle"
+    eventually(lambda: expect(left() == 0))
+    wanted = {key: [1, 1] for key in old} | {key: [1, 0] for key in kept}
+    assert counted(east, "versioned") == wanted
+    eventually(lambda: expect(counted(west, "versioned") == wanted))
+    lab.wait_healthy()

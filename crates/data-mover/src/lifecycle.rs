@@ -14,6 +14,8 @@
 //!   then, so that a restart goes on there; a page that is done twice finds less the second time.
 
 mod clock;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -103,6 +105,8 @@ pub(crate) async fn run(mover: Arc<Mover>, interval: Duration) {
 struct Runner {
     mover: Arc<Mover>,
     interval: Duration,
+    /// How often it is noted how far a pass has come.
+    note_interval: Duration,
     clock: Watch,
     /// The zero of the steady clock.
     began: Instant,
@@ -126,6 +130,7 @@ impl Runner {
             waits: BTreeSet::new(),
             mover,
             interval,
+            note_interval: NOTE_INTERVAL,
         })
     }
 
@@ -273,7 +278,7 @@ impl Runner {
             }
             if note_due <= Instant::now() {
                 self.note(namespace, noted.clone()).await?;
-                note_due = Instant::now() + NOTE_INTERVAL;
+                note_due = Instant::now() + self.note_interval;
             }
             let page = self.look(namespace, &rules, place).await?;
             looked += page.looked;
