@@ -119,6 +119,14 @@ def test_text_crosses_a_compressing_link_in_a_fraction_of_its_bytes_and_arrives_
     lab.at("east", "link", "update", "acme", "--compress", "zstd")
     eventually(lambda: expect(lab.link("west")["compression"] == "zstd"))
     write("east", "east-west", "shorter", lambda ratio: ratio > 2)
+
+    def tells_what_it_spares():
+        sending = lab.link("east")["sending"]
+        expect(sending["plain_bytes"] > 11 << 20 and sending["packed_bytes"] * 2 < sending["plain_bytes"], str(sending))
+        shown = lab.run("--config", f"{lab.dir}/east/switchback.toml", "link", "show", "acme")
+        expect("zstd: " in shown and " left as " in shown, shown)
+
+    eventually(tells_what_it_spares)
     noise = random.Random(8).randbytes(2 << 20)
     lab.put("east", "noise", noise)
     written["noise"] = hashlib.sha256(noise).digest()

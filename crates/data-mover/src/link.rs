@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::desired::Desired;
 use crate::flow::agree::{Directions, PeerHead};
 use crate::flow::limit::{CONTACT_TIME, LANES_MAX, LINK_BATCHES_MAX, limits};
+use crate::flow::pack::Gain;
 use crate::flow::rate::Turns;
 use crate::flow::room::Room;
 use crate::mover::now_unix_ms;
@@ -57,6 +58,8 @@ struct Observed {
 /// One content of one link, both directions.
 pub(crate) struct Flow {
     pub(crate) content: Content,
+    /// What compression comes to.
+    pub(crate) gain: Arc<Gain>,
     state: Mutex<FlowState>,
 }
 
@@ -135,7 +138,7 @@ impl Flow {
             receiver: CancellationToken::new(),
             differing_since: None,
         };
-        Self { content, state: Mutex::new(state) }
+        Self { content, gain: Arc::default(), state: Mutex::new(state) }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, FlowState> {

@@ -109,6 +109,7 @@ fn observed(flow: &Flow, state: &FlowState) -> FlowStatus {
     let (sending_objects_rate, sending_bytes_rate) = state.sent.rates(now);
     let (receiving_objects_rate, receiving_bytes_rate) = state.received.rates(now);
     let (retries, set_aside) = state.retries.counts();
+    let (plain_bytes, packed_bytes) = flow.gain.bytes();
     let mut shown = FlowStatus {
         content: Some(content_to_wire(&flow.content)),
         up_to_date_as_of_unix_ms: state.horizon.as_of(),
@@ -127,6 +128,8 @@ fn observed(flow: &Flow, state: &FlowState) -> FlowStatus {
         local_rolled_back: state.local_rolled_back,
         sending_pace: Some(pace_to_wire(&state.gauges.sending.pace())),
         receiving_pace: Some(pace_to_wire(&state.gauges.receiving.pace())),
+        plain_bytes,
+        packed_bytes,
         ..FlowStatus::default()
     };
     if let Some(peer) = &state.peer {

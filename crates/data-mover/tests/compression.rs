@@ -80,6 +80,13 @@ async fn what_shrinks_is_compressed_from_one_change_of_the_setting_to_the_next()
     let sent = pair.east.until_flow("counted", |flow| flow.sent_bytes >= of).await.sent_bytes;
     let received = pair.west.until_flow("counted", |flow| flow.received_bytes >= of).await.received_bytes;
     assert_eq!((sent, received), (of, of));
+    // Of the rounds with compression it is said what that came to.
+    let of = of / 3 * 2;
+    let shown = pair.east.until_flow("measured", |flow| flow.plain_bytes >= of).await;
+    assert!(shown.plain_bytes < of + of / 20, "{} bytes for {of}", shown.plain_bytes);
+    assert!(shown.packed_bytes * 2 < shown.plain_bytes, "{} of {}", shown.packed_bytes, shown.plain_bytes);
+    let idle = pair.west.until_flow("it sends nothing", |_| true).await;
+    assert_eq!((idle.plain_bytes, idle.packed_bytes), (0, 0));
     pair.stop().await;
 }
 
@@ -101,6 +108,8 @@ async fn what_does_not_shrink_is_sent_as_it_is_and_so_are_the_parts_that_do_not(
     let line = carried(&pair, &content, "noise", &of_noise).await;
     let of = bytes(&of_noise);
     assert!((of..of + of / 20).contains(&line), "{line} bytes for {of}");
+    let shown = pair.east.until_flow("measured", |flow| flow.plain_bytes >= of).await;
+    assert!(shown.packed_bytes > of, "what does not shrink counts: {} of {}", shown.packed_bytes, of);
     let line = carried(&pair, &content, "both", &of_both).await;
     // Of the text some is passed over, after as much noise.
     let of = bytes(&of_both);

@@ -25,7 +25,7 @@ pub(crate) mod lease;
 pub(crate) mod limit;
 mod outgoing;
 mod pace;
-mod pack;
+pub(crate) mod pack;
 pub(crate) mod rate;
 pub(crate) mod receiver;
 pub(crate) mod room;

@@ -14,6 +14,7 @@
 //! not, and does so in the task of the connection.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -91,6 +92,25 @@ impl Packed {
     }
 }
 
+/// What packing comes to, for people: of all that was to leave while it was wished, also of what did not shrink.
+#[derive(Debug, Default)]
+pub(crate) struct Gain {
+    plain: AtomicU64,
+    packed: AtomicU64,
+}
+
+impl Gain {
+    fn add(&self, plain: usize, packed: usize) {
+        self.plain.fetch_add(plain as u64, Ordering::Relaxed);
+        self.packed.fetch_add(packed as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes as they were, and as they left.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.plain.load(Ordering::Relaxed), self.packed.load(Ordering::Relaxed))
+    }
+}
+
 /// Tries in a row that did not pay.
 #[derive(Clone, Copy, Debug, Default)]
 struct Vain(u8);
@@ -131,16 +151,18 @@ impl Judge {
 /// How one session packs: its batches, and its bodies by whichever lane they go.
 pub(crate) struct Packing {
     link: Arc<Link>,
+    /// Of the flow, over its sessions.
+    gain: Arc<Gain>,
     /// The receiver reads it.
     is_read: bool,
     kinds: Mutex<[Judge; KINDS as usize + 1]>,
 }
 
 impl Packing {
-    pub(crate) fn new(link: &Arc<Link>, welcome: &Welcome) -> Arc<Self> {
+    pub(crate) fn new(link: &Arc<Link>, gain: &Arc<Gain>, welcome: &Welcome) -> Arc<Self> {
         let is_read = welcome.codecs().any(|codec| codec == Codec::Zstd);
         let kinds = Mutex::new([Judge::default(); KINDS as usize + 1]);
-        Arc::new(Self { link: Arc::clone(link), is_read, kinds })
+        Arc::new(Self { link: Arc::clone(link), gain: Arc::clone(gain), is_read, kinds })
     }
 
     /// For one body of a kind.
@@ -177,10 +199,15 @@ pub(crate) struct Packer {
 impl Packer {
     /// A chunk's bytes.
     pub(crate) async fn chunk(&mut self, bytes: Bytes) -> Packed {
-        match self.pack(&bytes).await {
+        let (is_wished, length) = (self.packing.is_wished(), bytes.len());
+        let packed = match self.pack(&bytes).await {
             Some(packed) => packed,
             None => Packed::plain(bytes),
+        };
+        if is_wished {
+            self.packing.gain.add(length, packed.bytes.len());
         }
+        packed
     }
 
     /// What a batch says.
@@ -190,15 +217,21 @@ impl Packer {
             return batch;
         }
         let changes = Changes { changes: batch.changes };
+        let plain = changes.encoded_len();
         // One with a record that is longer than all others may be.
-        if changes.encoded_len() > PACKED_BATCH_BYTES_MAX {
+        if plain > PACKED_BATCH_BYTES_MAX {
+            self.packing.gain.add(plain, plain);
             return Batch { changes: changes.changes, ..batch };
         }
         match self.pack(&changes.encode_to_vec().into()).await {
             Some(Packed { bytes, codec, length }) => {
+                self.packing.gain.add(plain, bytes.len());
                 Batch { number, through, packed: bytes, codec: codec.into(), length, changes: Vec::new() }
             }
-            None => Batch { changes: changes.changes, ..batch },
+            None => {
+                self.packing.gain.add(plain, plain);
+                Batch { changes: changes.changes, ..batch }
+            }
         }
     }
 

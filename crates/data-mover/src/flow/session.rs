@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
         (compare, repaired): (bool, Option<Instant>),
     ) -> Self {
         let peer_feed = FeedId(welcome.feed_id);
-        let packing = Packing::new(link, welcome);
+        let packing = Packing::new(link, &flow.gain, welcome);
         Self {
             mover,
             link,

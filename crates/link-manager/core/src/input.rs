@@ -77,6 +77,10 @@ pub struct FlowView {
     pub sent_objects: u64,
     /// Sent, in bytes.
     pub sent_bytes: u64,
+    /// Sent while the link compresses, since the flow started: bytes as they were.
+    pub plain_bytes: u64,
+    /// The same as they left.
+    pub packed_bytes: u64,
     /// Keys listed to find what differs, since the flow started.
     pub compared_objects: u64,
     /// Received since the flow started.

@@ -116,6 +116,8 @@ fn flow(wire: &wire::FlowStatus) -> Result<FlowView, Malformed> {
         peer_pending_bytes: wire.peer_pending_bytes,
         sent_objects: wire.sent_objects,
         sent_bytes: wire.sent_bytes,
+        plain_bytes: wire.plain_bytes,
+        packed_bytes: wire.packed_bytes,
         compared_objects: wire.compared_objects,
         received_objects: wire.received_objects,
         received_bytes: wire.received_bytes,

@@ -109,6 +109,8 @@ fn outgoing(active: bool, flows: &[FlowView]) -> wire::Progress {
         progress.pending_bytes += flow.pending_bytes;
         progress.moved_objects += flow.sent_objects;
         progress.moved_bytes += flow.sent_bytes;
+        progress.plain_bytes += flow.plain_bytes;
+        progress.packed_bytes += flow.packed_bytes;
         progress.compared_objects += flow.compared_objects;
         progress.objects_rate += flow.sending_objects_rate;
         progress.bytes_rate += flow.sending_bytes_rate;

@@ -246,6 +246,15 @@ impl LinkView {
         }
     }
 
+    /// With what it comes to here.
+    fn compression_line(&self) -> String {
+        match (self.compression, self.sending.gain_line()) {
+            (compression @ "none", _) => compression.into(),
+            (compression, gain) if gain.is_empty() => compression.into(),
+            (compression, gain) => format!("{compression}: {gain}"),
+        }
+    }
+
     fn row(&self) -> Vec<String> {
         let pending = self.sending.pending_objects + self.receiving.pending_objects;
         vec![
@@ -286,7 +295,7 @@ impl Show for LinkView {
             ("schedule", self.schedule.clone()),
             ("rate now", self.rate_line()),
             ("priority", self.priority.replace('_', " ")),
-            ("compression", self.compression.into()),
+            ("compression", self.compression_line()),
             ("sending", self.sending.line()),
             ("receiving", self.receiving.line()),
             ("retries", self.retries.to_string()),

@@ -20,6 +20,10 @@ pub struct ProgressView {
     pub moved_objects: u64,
     /// Their bytes.
     pub moved_bytes: u64,
+    /// Sending only, of what was to leave while the link compresses, since the flow started: bytes as they were.
+    pub plain_bytes: u64,
+    /// The same as they left.
+    pub packed_bytes: u64,
     /// Sending only: keys listed to find what differs, since the flow started.
     pub compared_objects: u64,
     /// Changes a second.
@@ -52,6 +56,8 @@ impl From<proto::Progress> for ProgressView {
             pending_bytes: from.pending_bytes,
             moved_objects: from.moved_objects,
             moved_bytes: from.moved_bytes,
+            plain_bytes: from.plain_bytes,
+            packed_bytes: from.packed_bytes,
             compared_objects: from.compared_objects,
             objects_rate: from.objects_rate,
             bytes_rate: from.bytes_rate,
@@ -84,6 +90,15 @@ impl ProgressView {
             bytes(self.pending_bytes),
             self.speed()
         )
+    }
+
+    /// What compression comes to; empty where nothing left compressed.
+    pub(super) fn gain_line(&self) -> String {
+        if self.plain_bytes == 0 || self.packed_bytes == 0 {
+            return String::new();
+        }
+        let percent = self.packed_bytes.saturating_mul(100).div_ceil(self.plain_bytes);
+        format!("{} left as {}, {percent} %", bytes(self.plain_bytes), bytes(self.packed_bytes))
     }
 
     fn speed(&self) -> String {
@@ -127,6 +142,13 @@ fn whole(rate: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_read_what_compression_comes_to() {
+        assert_eq!(ProgressView::default().gain_line(), "");
+        let view = ProgressView { plain_bytes: 6 << 20, packed_bytes: 2 << 20, ..ProgressView::default() };
+        assert_eq!(view.gain_line(), "6.00 MiB left as 2.00 MiB, 34 %");
+    }
 
     #[test]
     fn people_read_when_it_ends_or_why_it_does_not() {

@@ -27,7 +27,7 @@ fn link(compression: Compression) -> Arc<Link> {
 
 /// With a receiver of this version.
 fn packing(link: &Arc<Link>) -> Arc<Packing> {
-    Packing::new(link, &Welcome { codecs: read_here(), ..Welcome::default() })
+    Packing::new(link, &Arc::default(), &Welcome { codecs: read_here(), ..Welcome::default() })
 }
 
 fn chunk(packed: Packed) -> Chunk {
@@ -137,7 +137,7 @@ fn a_frame_that_would_fill_the_memory_is_refused_by_its_word_or_where_it_says_to
 async fn nothing_is_packed_that_was_not_asked_for_or_that_the_receiver_does_not_read() {
     let text = text(256 << 10);
     let link = link(Compression::Zstd);
-    let mut to_an_older_version = Packing::new(&link, &Welcome::default()).body(0);
+    let mut to_an_older_version = Packing::new(&link, &Arc::default(), &Welcome::default()).body(0);
     assert_eq!(to_an_older_version.chunk(text.clone()).await, Packed::plain(text.clone()));
     let mut packer = packing(&link).body(0);
     assert!(packer.chunk(text.clone()).await.bytes.len() < text.len() / 10);
