@@ -48,6 +48,15 @@ pub(crate) fn may_know<T>(request: &S3Request<T>) -> bool {
     request.extensions.get::<Unlisted>().is_none()
 }
 
+/// Whoever asks may not read the tags of the object that he reads, and is not told how many it has.
+#[derive(Clone, Copy, Debug)]
+struct Untagged;
+
+/// Whether whoever asks for an object is told how many tags it has.
+pub(crate) fn may_read_tags<T>(request: &S3Request<T>) -> bool {
+    request.extensions.get::<Untagged>().is_none()
+}
+
 /// What `error` is to somebody who is not to know which keys there are: as S3 has it, of one that is not there
 /// and one that he may not read he hears the same.
 pub(crate) fn unlisted(error: S3Error) -> S3Error {
@@ -246,6 +255,12 @@ impl Asking {
         self.judge(guard, &deed).is_ok()
     }
 
+    fn may_read_tags(&self, guard: &Guard, bucket: &str, key: &str) -> bool {
+        let action = if self.names_version { "s3:GetObjectVersionTagging" } else { "s3:GetObjectTagging" };
+        let deed = Deed { action, right: Right::Read, bucket, key: Some(key) };
+        self.judge(guard, &deed).is_ok()
+    }
+
     fn judge(&self, guard: &Guard, deed: &Deed<'_>) -> S3Result<()> {
         let Deed { action, right, bucket, key } = *deed;
         let has_right = self.caller.may(right, bucket);
@@ -323,8 +338,13 @@ impl S3Access for Door {
                 }
             }
             let reads = (asking.operation.kind, asking.operation.right) == (Kind::Object, Right::Read);
+            let gets = asking.operation.action(false) == "s3:GetObject";
+            let is_untagged = key.is_some_and(|key| gets && !asking.may_read_tags(&set.guard, bucket, key));
             if reads && !asking.may_list(&set.guard, bucket) {
                 cx.extensions_mut().insert(Unlisted);
+            }
+            if is_untagged {
+                cx.extensions_mut().insert(Untagged);
             }
         }
         cx.extensions_mut().insert(asking.caller.clone());

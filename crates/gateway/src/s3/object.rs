@@ -1,6 +1,6 @@
 //! Objects: put, get, head. How they are deleted is in `delete`.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use switchback_proto::store::v1::{
@@ -16,12 +16,16 @@ use super::{
     Gateway, asked_version, body, form, lifecycle, offered, place, refused, signed, strong, tagging,
     told_version, writable,
 };
+use crate::access;
 use crate::auth::Place;
 use crate::status;
 use crate::store::answer;
 
 /// An object that is replaced while it is being opened is looked up this many times.
 const LOOKUPS_MAX: usize = 3;
+
+/// How many tags an object has; s3s has no place for it in the answer to HEAD.
+const TAGGING_COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
 
 /// `PutObject`, and `PostObject`, which s3s makes one of.
 pub(super) async fn put(
@@ -210,6 +214,12 @@ fn parts_count(object: &store::Object, part_number: Option<i32>) -> Option<i32> 
     i32::try_from(object.part_sizes.len()).ok().filter(|count| *count > 0)
 }
 
+/// How many tags an object has, for who may read them; absent where it has none, as S3 has it.
+fn tag_count<T>(request: &S3Request<T>, object: &store::Object) -> Option<i32> {
+    let count = i32::try_from(object.tags.len()).ok();
+    count.filter(|count| *count > 0 && access::may_read_tags(request))
+}
+
 /// `GetObject`.
 pub(super) async fn get(
     gateway: &Gateway,
@@ -231,7 +241,7 @@ pub(super) async fn get(
     let opened = open(gateway, &place, &input.key, &version_id, picked).await?;
     let mut output = GetObjectOutput {
         parts_count: parts_count(&opened.object, input.part_number),
-        tag_count: i32::try_from(opened.object.tags.len()).ok().filter(|count| *count > 0),
+        tag_count: tag_count(&request, &opened.object),
         ..Default::default()
     };
     describe!(output, &opened.object, &opened.part, wants_checksums(input.checksum_mode.as_ref()));
@@ -265,5 +275,7 @@ pub(super) async fn head(
     if version_id.is_empty() {
         output.expiration = lifecycle::expiration(gateway, &place, &input.key, &object).await;
     }
-    Ok(S3Response::new(output))
+    let mut answer = S3Response::new(output);
+    answer.headers.extend(tag_count(&request, &object).map(|count| (TAGGING_COUNT, count.into())));
+    Ok(answer)
 }

@@ -104,6 +104,37 @@ async fn strangers_do_what_a_policy_allows_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn who_may_read_tags_is_told_how_many_there_are() {
+    let open = policy(&[
+        statement("Allow", "\"*\"", "\"s3:GetObject\",\"s3:GetObjectVersion\"", "/*"),
+        statement("Allow", "\"*\"", "\"s3:GetObjectTagging\"", "/told/*"),
+        statement("Allow", "\"*\"", "\"s3:GetObjectVersionTagging\"", "/of-version/*"),
+    ]);
+    let site = site(&open).await;
+    for (key, tags) in [("told/cat", "a=b&c=d"), ("of-version/cat", "a=b"), ("told/none", "")] {
+        let tags: &[_] = if tags.is_empty() { &[] } else { &[("x-amz-tagging", tags)] };
+        assert_eq!(send(&site, "KEY", Method::PUT, key, &[], tags, b"cat").await.status, StatusCode::OK);
+    }
+    for (path, told) in [
+        ("told/cat", Some("2")),
+        ("told/cat?versionId=null", None),
+        ("of-version/cat", None),
+        ("of-version/cat?versionId=null", Some("1")),
+        ("told/none", None),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = anonymously(&site, method.clone(), &format!("/photos/{path}"), &[], b"").await;
+            assert_eq!(answer.status, StatusCode::OK, "{method} {path}");
+            assert_eq!(answer.header("x-amz-tagging-count"), told, "{method} {path}");
+        }
+    }
+    for method in [Method::GET, Method::HEAD] {
+        let answer = send(&site, "KEY", method, "of-version/cat", &[], &[], b"").await;
+        assert_eq!(answer.header("x-amz-tagging-count"), Some("1"), "who has the right");
+    }
+}
+
+#[tokio::test]
 async fn who_may_not_list_is_not_told_which_keys_there_are() {
     let reads = statement("Allow", "\"*\"", "\"s3:GetObject\",\"s3:PutObject\"", "/*");
     let site = site(&policy(std::slice::from_ref(&reads))).await;
