@@ -35,6 +35,53 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// The Unix milliseconds of an RFC 3339 time, rounded up; `None` of what is none.
+#[must_use]
+pub fn unix_ms(text: &str) -> Option<i64> {
+    let number = |text: &str, digits: usize| {
+        let is_number = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse::<i64>().ok()).flatten()
+    };
+    let (date, time) = text.split_once(['T', 't', ' '])?;
+    let mut fields = date.splitn(3, '-');
+    let date = (number(fields.next()?, 4)?, number(fields.next()?, 2)?, number(fields.next()?, 2)?);
+    let (time, offset_minutes) = match time.find(['Z', 'z', '+', '-']) {
+        Some(at) if time[at..].eq_ignore_ascii_case("z") => (&time[..at], 0),
+        Some(at) => {
+            let (hours, minutes) = time[at + 1..].split_once(':')?;
+            let east = number(hours, 2)? * 60 + number(minutes, 2)?;
+            (&time[..at], if time[at..].starts_with('-') { -east } else { east })
+        }
+        None => return None,
+    };
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let mut fields = time.splitn(3, ':');
+    let time = (number(fields.next()?, 2)?, number(fields.next()?, 2)?, number(fields.next()?, 2)?);
+    // A second of 60 is a leap second.
+    if time.0 > 23 || time.1 > 59 || time.2 > 60 || number(fraction, fraction.len()).is_none() {
+        return None;
+    }
+    let (whole, rest) = fraction.split_at(fraction.len().min(3));
+    let fraction_ms = number(whole, whole.len())? * 10_i64.pow(3 - whole.len() as u32)
+        + i64::from(rest.bytes().any(|digit| digit != b'0'));
+    let days = days(date).filter(|days| civil(*days) == date)?;
+    let minutes = days * 1440 + time.0 * 60 + time.1 - offset_minutes;
+    Some((minutes * 60 + time.2) * 1000 + fraction_ms)
+}
+
+/// The day of a Gregorian date, counted from 1970-01-01: `days_from_civil`, which undoes [`civil`].
+fn days((year, month, day): (i64, i64, i64)) -> Option<i64> {
+    if !(1..=12).contains(&month) {
+        return None;
+    }
+    let march_year = year - i64::from(month <= 2);
+    let era = march_year.div_euclid(400);
+    let of_era = march_year.rem_euclid(400);
+    let march_month = (month + 9) % 12;
+    let of_year = (153 * march_month + 2) / 5 + day - 1;
+    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
+}
+
 /// How long ago a time was, with two units at most.
 #[must_use]
 pub fn ago(unix_ms: i64) -> String {
@@ -75,6 +122,40 @@ mod tests {
         assert_eq!(timestamp(4_107_542_400_000), "2100-03-01T00:00:00Z");
         assert_eq!(timestamp(-1_000), "1969-12-31T23:59:59Z");
         assert_eq!(timestamp(0), "-");
+    }
+
+    #[test]
+    fn a_time_is_read_as_it_is_written_and_never_as_an_earlier_one() {
+        for unix_ms_of in [951_782_400_000, 1_767_225_599_000, 4_107_542_400_000, -1_000, 1_709_164_800_000] {
+            assert_eq!(unix_ms(&timestamp(unix_ms_of)), Some(unix_ms_of));
+        }
+        let base = 1_767_225_599_000;
+        for (text, more) in [
+            ("2025-12-31T23:59:59.1Z", 100),
+            ("2025-12-31T23:59:59.123000Z", 123),
+            ("2025-12-31T23:59:59.1230001Z", 124),
+            ("2025-12-31t23:59:59z", 0),
+            ("2026-01-01T01:59:59+02:00", 0),
+            ("2025-12-31T18:29:59-05:30", 0),
+        ] {
+            assert_eq!(unix_ms(text), Some(base + more), "{text}");
+        }
+        for wrong in [
+            "",
+            "2025-12-31",
+            "2025-12-31T23:59:59",
+            "2025-13-31T23:59:59Z",
+            "2025-00-31T23:59:59Z",
+            "2025-02-29T23:59:59Z",
+            "2025-12-31T24:00:00Z",
+            "2025-12-31T23:60:00Z",
+            "2025-12-31T23:59:59.Z",
+            "2025-12-31T23:59:59Z+",
+            "2025-12-31T23:59:5éZ",
+            "Wed, 31 Dec 2025 23:59:59 GMT",
+        ] {
+            assert_eq!(unix_ms(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
-use crate::import::{Address, Bucket, Folder, Import, Keys, Remote, Source, Versioning};
+use crate::import::{Address, Bucket, Folder, Import, Keys, Locking, Remote, Source, Versioning};
 use crate::output::Format;
-use crate::view::import::noun;
+use crate::view::import::{LocksView, noun};
 
 const AFTER_HELP: &str = "\
 Repeat the command to go on with what broke off or failed, and later to bring what has changed since: the journal
 knows what was brought. An object that the bucket's own clients wrote, changed or deleted is left as it is and named,
 unless --overwrite is given. Exit code 1: something failed; each object is named with its reason.
+
+Retentions and legal holds are brought where the source has object lock, and the bucket must have it too. They are only
+made stronger: what is shortened or lifted at the source stays in the bucket.
 
 With --versions, the journal tells which version of the source is which in the bucket. A version that fails holds back
 those of its key that are newer; --delete deletes versions for good.
@@ -70,6 +73,9 @@ pub struct Arguments {
     /// ids and times are new.
     #[arg(long)]
     versions: bool,
+    /// Leave retentions and legal holds behind; a later run without this brings them.
+    #[arg(long)]
+    without_locks: bool,
     /// Objects at once; with --versions, keys.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "NUMBER")]
     parallel: u16,
@@ -88,7 +94,7 @@ pub struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments, format: Format) -> anyhow::Result<()> {
-    let source = source(&arguments).await?;
+    let found = source(&arguments).await?;
     let keys =
         Keys { access_key: arguments.access_key, secret_key: arguments.secret_key, session_token: None };
     let target = Bucket::new(Address {
@@ -104,15 +110,21 @@ pub(crate) async fn run(arguments: Arguments, format: Format) -> anyhow::Result<
     if arguments.versions {
         check_versioning(&target, &arguments.bucket, &arguments.endpoint).await?;
     }
+    let locks = match &found.origin {
+        None => LocksView::None,
+        Some(_) if arguments.without_locks => LocksView::LeftOut,
+        Some(origin) => locks(origin, &target, &arguments.bucket, &arguments.endpoint).await?,
+    };
     let endpoint = arguments.endpoint.trim_end_matches('/');
     let journal = arguments.journal.unwrap_or_else(|| PathBuf::from(format!("{}.import", arguments.bucket)));
     let import = Import {
-        source,
+        source: found.source,
         target,
         target_name: format!("{endpoint}/{}/{}", arguments.bucket, arguments.prefix),
         prefix: arguments.prefix,
         journal: journal.clone(),
         versions: arguments.versions,
+        locks,
         parallel: arguments.parallel.into(),
         memory_mib: arguments.memory,
         overwrite: arguments.overwrite,
@@ -144,12 +156,60 @@ async fn check_versioning(target: &Bucket, bucket: &str, endpoint: &str) -> anyh
     Ok(())
 }
 
-async fn source(arguments: &Arguments) -> anyhow::Result<Source> {
+/// What becomes of locks. Refuses to leave them behind unasked.
+async fn locks(origin: &Origin, target: &Bucket, bucket: &str, endpoint: &str) -> anyhow::Result<LocksView> {
+    let Origin { bucket: source, named, prefix, versions, is_signed } = origin;
+    let untold = || {
+        anyhow!(
+            "whether objects of {named} are locked is not told to this access key; allow it s3:GetBucketObjectLockConfiguration, s3:GetObjectRetention and s3:GetObjectLegalHold, or leave locks behind: --without-locks"
+        )
+    };
+    let ask = || format!("ask whether {named} has object lock");
+    match source.locking().await.with_context(ask)? {
+        Locking::Off => return Ok(LocksView::None),
+        Locking::Untold if !is_signed => return Ok(LocksView::Untold),
+        Locking::Untold => return Err(untold()),
+        Locking::Enabled => {}
+    }
+    if !source.tells_locks(prefix, *versions).await.with_context(ask)? {
+        return if *is_signed { Err(untold()) } else { Ok(LocksView::Untold) };
+    }
+    let told = target.locking().await;
+    if told.with_context(|| format!("ask whether bucket {bucket} at {endpoint} has object lock"))?
+        != Locking::Enabled
+    {
+        let aws = format!("aws --endpoint-url {endpoint} s3api");
+        bail!(
+            "{named} has object lock, and bucket {bucket} at {endpoint} has none: retentions and legal holds would be lost. Switch it on first: {aws} put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled; {aws} put-object-lock-configuration --bucket {bucket} --object-lock-configuration ObjectLockEnabled=Enabled. Or leave locks behind: --without-locks"
+        );
+    }
+    Ok(LocksView::Brought)
+}
+
+/// Where objects come from.
+struct Found {
+    source: Source,
+    /// Of a bucket.
+    origin: Option<Origin>,
+}
+
+/// The bucket that objects come from.
+struct Origin {
+    bucket: Bucket,
+    /// For people.
+    named: String,
+    prefix: String,
+    versions: bool,
+    is_signed: bool,
+}
+
+async fn source(arguments: &Arguments) -> anyhow::Result<Found> {
     let Some(named) = arguments.source.strip_prefix("s3://") else {
         if arguments.versions {
             bail!("{} is a folder, whose files have no versions; leave --versions out", arguments.source);
         }
-        return Ok(Source::Folder(Folder::open(Path::new(&arguments.source))?));
+        let source = Source::Folder(Folder::open(Path::new(&arguments.source))?);
+        return Ok(Found { source, origin: None });
     };
     let (bucket, prefix) = named.split_once('/').unwrap_or((named, ""));
     if bucket.is_empty() {
@@ -170,16 +230,21 @@ async fn source(arguments: &Arguments) -> anyhow::Result<Source> {
         }),
     };
     let found = Bucket::new(address)?;
-    found.exists().await.with_context(|| format!("find bucket {bucket} at {endpoint}"))?;
-    if !arguments.versions {
-        return Ok(Source::Remote(Box::new(Remote::new(found, endpoint, prefix.to_owned()))));
-    }
-    // A bucket whose versioning is suspended has those of before.
-    let told = found.versioning().await;
-    if told.with_context(|| format!("ask whether bucket {bucket} at {endpoint} keeps versions"))?
-        == Versioning::Off
-    {
-        bail!("bucket {bucket} at {endpoint} keeps no versions; leave --versions out");
-    }
-    Ok(Source::Remote(Box::new(Remote::new(found, endpoint, prefix.to_owned()).with_versions())))
+    let named = format!("bucket {bucket} at {endpoint}");
+    found.exists().await.with_context(|| format!("find {named}"))?;
+    let remote = Remote::new(found.clone(), endpoint, prefix.to_owned());
+    let remote = if arguments.versions {
+        // A bucket whose versioning is suspended has those of before.
+        let told = found.versioning().await;
+        if told.with_context(|| format!("ask whether {named} keeps versions"))? == Versioning::Off {
+            bail!("{named} keeps no versions; leave --versions out");
+        }
+        remote.with_versions()
+    } else {
+        remote
+    };
+    let is_signed = arguments.source_access_key.is_some();
+    let (prefix, versions) = (prefix.to_owned(), arguments.versions);
+    let origin = Some(Origin { bucket: found, named, prefix, versions, is_signed });
+    Ok(Found { source: Source::Remote(Box::new(remote)), origin })
 }

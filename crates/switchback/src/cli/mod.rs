@@ -240,6 +240,7 @@ mod tests {
             "import /srv/photos photos --endpoint http://a --access-key k --secret-key s --delete --plan",
             "import s3://old/2024/ photos --endpoint http://a --access-key k --secret-key s --source-endpoint https://b",
             "import s3://old photos --endpoint http://a --access-key k --secret-key s --versions --delete",
+            "import s3://old photos --endpoint http://a --access-key k --secret-key s --versions --without-locks",
             "log --follow --link a -o json",
         ] {
             let words = std::iter::once("switchback").chain(line.split(' '));

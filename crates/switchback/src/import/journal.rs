@@ -8,6 +8,7 @@
 //! when it is about to be written there, and is seen to be the same. So a line is written when its object has
 //! arrived, and the file is flushed to the disk at the end; a line that a crash has torn is cut off.
 
+mod lock;
 mod version;
 
 use std::collections::{HashMap, HashSet};
@@ -18,7 +19,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use switchback_store::Lock;
 
+use self::lock::KeptLock;
 use super::entry::{Digest, Entry, of_key, of_version};
 
 /// The form of the file.
@@ -57,6 +60,9 @@ struct Line {
     size: u64,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     held: String,
+    /// The lock that it was brought with, or that was brought since.
+    #[serde(default, skip_serializing_if = "KeptLock::is_none")]
+    lock: KeptLock,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
 }
@@ -94,6 +100,16 @@ pub(crate) struct Imported {
     version: Option<Entry>,
     /// Its id in the target.
     pub(crate) here: Option<String>,
+}
+
+/// What arrived of an object or a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    /// The ETag that it got in the target.
+    pub(crate) held: String,
+    /// Of a version, its id in the target.
+    pub(crate) here: Option<String>,
+    pub(crate) lock: Lock,
 }
 
 /// The journal of one source and one target.
@@ -250,9 +266,9 @@ impl Journal {
         }
     }
 
-    /// Notes that an object has arrived, with this ETag.
-    pub(crate) fn arrived(&mut self, entry: &Entry, held: &str) -> anyhow::Result<()> {
-        let line = Line { held: held.to_owned(), ..Line::of(entry) };
+    /// Notes that an object has arrived, with this ETag and lock.
+    pub(crate) fn arrived(&mut self, entry: &Entry, held: &str, lock: Lock) -> anyhow::Result<()> {
+        let line = Line { held: held.to_owned(), lock: lock.into(), ..Line::of(entry) };
         let at = self.append(&line)?;
         self.know(&line, at, true);
         Ok(())
@@ -353,8 +369,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(&folder).unwrap();
         assert!(journal.is_due(&entry("a", "1")));
-        journal.arrived(&entry("a", "1"), "etag-a").unwrap();
-        journal.arrived(&entry("line\nfeed \"é\"", "1"), "etag-b").unwrap();
+        journal.arrived(&entry("a", "1"), "etag-a", Lock::default()).unwrap();
+        journal.arrived(&entry("line\nfeed \"é\"", "1"), "etag-b", Lock::default()).unwrap();
         drop(journal);
         let mut journal = open(&folder).unwrap();
         assert!(!journal.is_due(&entry("a", "1")));
@@ -374,9 +390,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let mut journal = open(&folder).unwrap();
-        journal.arrived(&entry("a", "1"), "e").unwrap();
+        journal.arrived(&entry("a", "1"), "e", Lock::default()).unwrap();
         let whole = fs::metadata(&path).unwrap().len();
-        journal.arrived(&entry("a longer key than that of the next line", "1"), "e").unwrap();
+        journal
+            .arrived(&entry("a longer key than that of the next line", "1"), "e", Lock::default())
+            .unwrap();
         drop(journal);
         let file = File::options().write(true).open(&path).unwrap();
         file.set_len(file.metadata().unwrap().len() - 3).unwrap();
@@ -384,7 +402,7 @@ mod tests {
         let mut journal = open(&folder).unwrap();
         assert_eq!(journal.end, whole);
         assert!(!journal.is_due(&entry("a", "1")));
-        journal.arrived(&entry("b", "1"), "e").unwrap();
+        journal.arrived(&entry("b", "1"), "e", Lock::default()).unwrap();
         drop(journal);
         let journal = open(&folder).unwrap();
         assert!(!journal.is_due(&entry("b", "1")));
@@ -413,7 +431,7 @@ mod tests {
         let path = folder.path().join("journal");
         let mut journal = open(&folder).unwrap();
         for round in 0..=DEAD_LINES_MAX + 1 {
-            journal.arrived(&entry("a", &round.to_string()), &round.to_string()).unwrap();
+            journal.arrived(&entry("a", &round.to_string()), &round.to_string(), Lock::default()).unwrap();
         }
         drop(journal);
         let grown = fs::metadata(&path).unwrap().len();

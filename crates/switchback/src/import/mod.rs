@@ -10,12 +10,17 @@
 //! versions. Their ids and times are those that the target gives: S3 has no way to write others. Which was which is in
 //! the journal.
 //!
+//! Where both buckets have object lock, what is locked at the source is locked in the target: as it arrives, and by
+//! each later run where a lock was made stronger since.
+//!
 //! Memory is bounded by what is in flight (`memory_mib`), and about 100 bytes for each object or 130 for each
-//! version in the journal. What it does not bring: ACLs, locks, and what belongs to the bucket and not to its objects.
+//! version in the journal. What it does not bring: ACLs, and what belongs to the bucket and not to its objects.
 
 mod entry;
 mod history;
 mod journal;
+mod lock;
+mod object;
 mod progress;
 mod s3;
 mod source;
@@ -26,21 +31,24 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
+use switchback_store::Lock;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
-pub use self::s3::{Address, Bucket, Keys, Versioning};
+pub use self::s3::{Address, Bucket, Keys, Locking, Versioning};
 pub use self::source::{Folder, Remote, Source};
 
 use self::entry::Entry;
 use self::journal::{Before, Imported, Journal};
+use self::lock::Locks;
+use self::object::Objects;
 use self::progress::{Progress, Shown};
 use self::s3::{Failure, Replaces, etag};
 use self::source::{History, Listed};
 use self::transfer::{Reason, Transfer};
 use self::versions::Versions;
 use crate::output::Format;
-use crate::view::import::{FailedView, ImportView};
+use crate::view::import::{FailedView, ImportView, LocksView};
 
 /// Failures that the report lists; all of them are said when they happen.
 const FAILED_LISTED_MAX: usize = 1000;
@@ -59,6 +67,8 @@ pub struct Import {
     pub journal: PathBuf,
     /// Bring all versions; the source lists them, and the target keeps them.
     pub versions: bool,
+    /// What becomes of locks; where they are brought, both buckets have object lock.
+    pub locks: LocksView,
     /// Objects at once; with `versions`, keys.
     pub parallel: usize,
     /// For bytes in flight, in MiB.
@@ -78,6 +88,51 @@ struct Ended {
     failures: Vec<Failed>,
     /// Versions that were not tried, since one before them failed.
     waiting: u64,
+    /// Of what was moved, what arrived with a lock.
+    locked: u64,
+    /// Of what was moved, what arrived without the lock that it has at the source.
+    unlocked: u64,
+    /// What arrived before, and was locked more strongly now.
+    strengthened: u64,
+}
+
+impl Ended {
+    /// Something arrived that has this lock at the source.
+    fn arrived(&mut self, lock: &Lock, with_locks: bool) {
+        self.moved += 1;
+        let counter = if with_locks { &mut self.locked } else { &mut self.unlocked };
+        *counter += u64::from(!lock.is_none());
+    }
+
+    /// The lock of something that arrived before was looked at.
+    fn looked(&mut self, entry: &Entry, looked: Result<bool, Halt>) -> anyhow::Result<()> {
+        match looked {
+            Ok(was_weaker) => self.strengthened += u64::from(was_weaker),
+            Err(Halt::Version(reason)) => self.failures.push(Failed::of(entry, &reason)),
+            Err(Halt::Import(error)) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Why no further version of a key is brought, or nothing more is done about an object.
+enum Halt {
+    /// It cannot be.
+    Version(Reason),
+    /// The import cannot go on.
+    Import(anyhow::Error),
+}
+
+impl From<Reason> for Halt {
+    fn from(reason: Reason) -> Self {
+        Self::Version(reason)
+    }
+}
+
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Import(error)
+    }
 }
 
 /// An object or version that failed; or, without a version, all of a key.
@@ -98,6 +153,7 @@ struct Run {
     journal: Arc<Mutex<Journal>>,
     progress: Arc<Progress>,
     shown: Shown,
+    objects: Arc<Objects>,
     versions: Arc<Versions>,
     overwrite: bool,
     report: ImportView,
@@ -118,6 +174,7 @@ impl Import {
             target: self.target_name,
             versions: self.versions,
             plan: self.plan,
+            locks: self.locks,
             ..Default::default()
         };
         let counting = count(self.source.clone(), Arc::clone(&journal), Arc::clone(&progress));
@@ -131,19 +188,32 @@ impl Import {
             source: self.source,
             target: self.target,
             prefix: self.prefix,
+            locks: self.locks == LocksView::Brought,
             memory: Arc::new(Semaphore::new(self.memory_mib as usize)),
             memory_mib: self.memory_mib,
             progress: Arc::clone(&progress),
         };
         let (transfer, shown) = (Arc::new(transfer), progress.show(format));
-        let versions = Versions {
+        let locks = Arc::new(Locks {
             transfer: Arc::clone(&transfer),
             journal: Arc::clone(&journal),
             progress: Arc::clone(&progress),
+        });
+        let objects = Arc::new(Objects {
+            transfer: Arc::clone(&transfer),
+            journal: Arc::clone(&journal),
+            progress: Arc::clone(&progress),
+            locks: Arc::clone(&locks),
+        });
+        let versions = Arc::new(Versions {
+            transfer: Arc::clone(&transfer),
+            journal: Arc::clone(&journal),
+            progress: Arc::clone(&progress),
+            locks,
             overwrite: self.overwrite,
-        };
-        let versions = Arc::new(versions);
-        let mut run = Run { transfer, journal, progress, shown, versions, overwrite: self.overwrite, report };
+        });
+        let overwrite = self.overwrite;
+        let mut run = Run { transfer, journal, progress, shown, objects, versions, overwrite, report };
         let moved = run.move_all(self.parallel).await;
         // It may have failed by itself; then so has the listing that moves, and has said why.
         counting.abort();
@@ -200,22 +270,14 @@ impl Run {
         while let Some(found) = listed.recv().await {
             match found {
                 Listed::Entry(entry) => {
-                    if let Some(replaces) = self.due(&entry)? {
+                    let due = self.due(&entry)?;
+                    if due.is_some() || self.transfer.locks {
                         self.settle_until_fewer(&mut moving, parallel).await?;
-                        let transfer = Arc::clone(&self.transfer);
-                        let journal = Arc::clone(&self.journal);
-                        let progress = Arc::clone(&self.progress);
+                        let objects = Arc::clone(&self.objects);
                         moving.spawn(async move {
-                            match transfer.object(&entry, replaces).await {
-                                Ok(held) => {
-                                    locked(&journal).arrived(&entry, &held)?;
-                                    progress.ended(true);
-                                    Ok(Ended { moved: 1, ..Default::default() })
-                                }
-                                Err(reason) => {
-                                    let failures = vec![Failed::of(&entry, &reason)];
-                                    Ok(Ended { failures, ..Default::default() })
-                                }
+                            match due {
+                                Some(replaces) => objects.bring(&entry, replaces).await,
+                                None => objects.look(&entry).await,
                             }
                         });
                     }
@@ -260,13 +322,15 @@ impl Run {
         }))
     }
 
-    /// Notes that the source still has these versions, and says whether one of them has not arrived yet.
+    /// Notes that the source still has these versions, and says whether one of them has not arrived yet, or may have
+    /// another lock by now.
     fn is_history_due(&mut self, history: &History) -> bool {
         let mut journal = locked(&self.journal);
         let arrived = history.found.iter().filter(|found| journal.see_version(&found.entry)).count();
         self.report.listed += history.found.len() as u64;
         self.report.unchanged += arrived as u64;
-        arrived < history.found.len()
+        let may_be_locked = self.transfer.locks && history.found.iter().any(|found| !found.entry.marker);
+        arrived < history.found.len() || may_be_locked
     }
 
     /// Takes in what has ended, until there is room for another one.
@@ -287,10 +351,13 @@ impl Run {
     }
 
     fn settle(&mut self, ended: Result<anyhow::Result<Ended>, JoinError>) -> anyhow::Result<()> {
-        let Ended { moved, failures, waiting } = ended.context("move an object")??;
-        self.report.objects += moved;
-        self.report.waiting += waiting;
-        failures.into_iter().for_each(|failed| self.failed(failed));
+        let ended = ended.context("move an object")??;
+        self.report.objects += ended.moved;
+        self.report.waiting += ended.waiting;
+        self.report.locked += ended.locked;
+        self.report.unlocked += ended.unlocked;
+        self.report.strengthened += ended.strengthened;
+        ended.failures.into_iter().for_each(|failed| self.failed(failed));
         Ok(())
     }
 

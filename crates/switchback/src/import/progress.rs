@@ -32,6 +32,7 @@ pub(crate) struct Progress {
     objects: AtomicU64,
     bytes: AtomicU64,
     failed: AtomicU64,
+    looked: AtomicU64,
     due_objects: AtomicU64,
     due_bytes: AtomicU64,
     counted: AtomicBool,
@@ -45,6 +46,7 @@ impl Progress {
             objects: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
             due_objects: AtomicU64::new(0),
             due_bytes: AtomicU64::new(0),
             counted: AtomicBool::new(false),
@@ -60,6 +62,11 @@ impl Progress {
     pub(crate) fn ended(&self, well: bool) {
         let counter = if well { &self.objects } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The lock of something that arrived before was looked at.
+    pub(crate) fn looked(&self) {
+        self.looked.fetch_add(1, Ordering::Relaxed);
     }
 
     /// An object is due.
@@ -96,10 +103,14 @@ impl Progress {
         let rate = bytes((moved as f64 / elapsed.as_secs_f64().max(0.001)) as u64);
         let more = if self.counted.load(Ordering::Relaxed) { "" } else { " or more" };
         let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+        let looked = match self.looked.load(Ordering::Relaxed) {
+            0 => String::new(),
+            looked => format!(", {looked} locks looked at"),
+        };
         let left = if more.is_empty() { left(elapsed, (objects, moved), (due, due_bytes)) } else { None };
         let left = left.map(|left| format!(", {} left", duration(left))).unwrap_or_default();
         format!(
-            "{objects} of {due}{more} {}{failed}, {} of {}{more}, {rate}/s{left}",
+            "{objects} of {due}{more} {}{failed}, {} of {}{more}, {rate}/s{looked}{left}",
             self.noun,
             bytes(moved),
             bytes(due_bytes)
@@ -189,6 +200,9 @@ mod tests {
         assert!(progress.line().ends_with("left"), "{}", progress.line());
         progress.ended(false);
         assert!(progress.line().contains("1 failed"), "{}", progress.line());
+        assert!(!progress.line().contains("locks"), "{}", progress.line());
+        progress.looked();
+        assert!(progress.line().contains(", 1 locks looked at, "), "{}", progress.line());
         let minute = Duration::from_secs(60);
         assert_eq!(left(minute, (1, 0), (3, 0)), Some(minute * 2));
         assert_eq!(left(minute, (0, 1 << 30), (0, 3 << 30)), Some(minute * 2));

@@ -13,9 +13,11 @@ use bytes::Bytes;
 use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use http::{HeaderMap, StatusCode};
 use md5::{Digest as _, Md5};
+use switchback_store::Lock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::entry::{Digest, Entry};
+use super::lock;
 use super::progress::Progress;
 use super::s3::{Bucket, Failure, Part, Repeats, Replaces, Written, etag};
 use super::source::{Described, Source};
@@ -43,6 +45,8 @@ pub(crate) struct Transfer {
     pub(crate) target: Bucket,
     /// Before each key.
     pub(crate) prefix: String,
+    /// Both buckets can lock their versions, and locks are to come.
+    pub(crate) locks: bool,
     /// Of memory, in MiB.
     pub(crate) memory: Arc<Semaphore>,
     pub(crate) memory_mib: u32,
@@ -56,6 +60,10 @@ pub(crate) enum Reason {
     Source(Failure),
     #[error("write: {0}")]
     Target(Failure),
+    #[error("its lock cannot be read: {0}")]
+    SourceLock(Failure),
+    #[error("it is here without the lock that it has at the source: {0}")]
+    TargetLock(Failure),
     #[error("what was read is not what the source lists; the source may be damaged")]
     Unsteady,
     #[error("the target says that it holds {held} where {written} was written")]
@@ -78,6 +86,16 @@ pub(crate) enum Reason {
     Late,
 }
 
+/// An object that has arrived.
+pub(crate) struct Arrived {
+    /// The ETag that it has in the target.
+    pub(crate) held: String,
+    /// That it has in the source.
+    pub(crate) lock: Lock,
+    /// It was there before, with a lock that nobody has noted.
+    pub(crate) was_there: bool,
+}
+
 /// An object or a version that is read and compared, and needs only to be committed.
 pub(crate) struct Ready {
     /// In the target.
@@ -85,6 +103,8 @@ pub(crate) struct Ready {
     /// That it will have there.
     pub(crate) etag: String,
     size: u64,
+    /// That keeps it in the source at this time.
+    pub(crate) lock: Lock,
     content: Content,
 }
 
@@ -122,13 +142,15 @@ impl Transfer {
         format!("{}{key}", self.prefix)
     }
 
-    /// Moves one object and returns the ETag it has in the target.
-    pub(crate) async fn object(&self, entry: &Entry, replaces: Replaces) -> Result<String, Reason> {
+    /// Moves one object.
+    pub(crate) async fn object(&self, entry: &Entry, replaces: Replaces) -> Result<Arrived, Reason> {
         let ready = self.ready(entry).await?;
+        let lock = ready.lock;
         match self.commit(&ready, &replaces, Repeats::Harmless).await {
-            Ok(written) => Ok(written.etag),
+            Ok(written) => Ok(Arrived { held: written.etag, lock, was_there: false }),
             Err(Reason::Target(failure)) => {
-                self.unless_there(&ready.key, &ready.etag, failure, &replaces).await
+                let held = self.unless_there(&ready.key, &ready.etag, failure, &replaces).await?;
+                Ok(Arrived { held, lock, was_there: true })
             }
             Err(reason) => Err(reason),
         }
@@ -137,12 +159,22 @@ impl Transfer {
     /// Reads an object or a version and compares it; of a large one the parts are written then.
     pub(crate) async fn ready(&self, entry: &Entry) -> Result<Ready, Reason> {
         let key = self.key(&entry.key);
-        let (etag, content) = if entry.size <= PART_BYTES {
+        let (etag, lock, content) = if entry.size <= PART_BYTES {
             self.whole(entry).await?
         } else {
             self.in_parts(&key, entry).await?
         };
-        Ok(Ready { key, etag, size: entry.size, content })
+        Ok(Ready { key, etag, size: entry.size, lock, content })
+    }
+
+    /// What is written beside the bytes, and the lock that keeps it at the source at this time.
+    fn headers(&self, described: &Described) -> (HeaderMap, Lock) {
+        let lock = lock::in_force(described.lock, lock::now());
+        let mut headers = described.headers.clone();
+        if self.locks {
+            lock::write(&lock, &mut headers);
+        }
+        (headers, lock)
     }
 
     /// Makes an object or a version of it. What it may not replace is left as it is.
@@ -204,12 +236,13 @@ impl Transfer {
         }
     }
 
-    async fn whole(&self, entry: &Entry) -> Result<(String, Content), Reason> {
+    async fn whole(&self, entry: &Entry) -> Result<(String, Lock, Content), Reason> {
         let memory = self.room(entry.size).await;
         let (described, bytes) = self.source.whole(entry).await.map_err(Reason::Source)?;
         let md5 = self.checked(entry, &described, &bytes).await?;
-        let content = Content::Whole { headers: described.headers, bytes, md5, _memory: memory };
-        Ok((hex::encode(md5), content))
+        let (headers, lock) = self.headers(&described);
+        let content = Content::Whole { headers, bytes, md5, _memory: memory };
+        Ok((hex::encode(md5), lock, content))
     }
 
     /// The MD5 of a small object's bytes, once they are known to be the right ones.
@@ -223,18 +256,19 @@ impl Transfer {
         if again == *bytes { Ok(md5) } else { Err(Reason::Unsteady) }
     }
 
-    async fn in_parts(&self, key: &str, entry: &Entry) -> Result<(String, Content), Reason> {
+    async fn in_parts(&self, key: &str, entry: &Entry) -> Result<(String, Lock, Content), Reason> {
         let described = self.source.describe(entry).await.map_err(Reason::Source)?;
         let told = self.source.part_size(entry).await.map_err(Reason::Source)?;
         let part = part_size(entry.size, told);
-        let upload = self.target.begin(key, described.headers.clone()).await.map_err(Reason::Target)?;
+        let (headers, lock) = self.headers(&described);
+        let upload = self.target.begin(key, headers).await.map_err(Reason::Target)?;
         let sent = match self.parts(key, entry, &upload, part).await {
             Ok(sent) if is_as_listed(entry, &described, &sent) => Ok(sent),
             Ok(_) => Err(Reason::Unsteady),
             Err(reason) => Err(reason),
         };
         match sent {
-            Ok(sent) => Ok((sent.composite, Content::Upload { id: upload, parts: sent.parts })),
+            Ok(sent) => Ok((sent.composite, lock, Content::Upload { id: upload, parts: sent.parts })),
             Err(reason) => {
                 self.give_up(key, &upload).await;
                 Err(reason)

@@ -9,48 +9,44 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::bail;
+use futures::stream::{self, StreamExt};
 use http::StatusCode;
+use switchback_store::Lock;
 use tokio::time::sleep;
 
 use super::entry::Entry;
 use super::history::{Due, standing};
 use super::journal::Journal;
+use super::lock::Locks;
 use super::progress::Progress;
 use super::s3::{ATTEMPTS_MAX, FIRST_PAUSE, Repeats, Replaces, Written, etag};
 use super::source::History;
 use super::transfer::{Ready, Reason, Transfer};
-use super::{Ended, Failed, locked};
+use super::{Ended, Failed, Halt, locked};
 
 /// Answers to a write that may have been done before.
 const MAY_BE_DONE: [StatusCode; 3] =
     [StatusCode::PRECONDITION_FAILED, StatusCode::CONFLICT, StatusCode::NOT_FOUND];
+
+/// Locks of one key that are looked at at once.
+const LOOKS_AT_ONCE: usize = 8;
 
 /// What brings the versions of a key.
 pub(super) struct Versions {
     pub(super) transfer: Arc<Transfer>,
     pub(super) journal: Arc<Mutex<Journal>>,
     pub(super) progress: Arc<Progress>,
+    pub(super) locks: Arc<Locks>,
     pub(super) overwrite: bool,
 }
 
-/// Why no further version of the key is brought.
-enum Halt {
-    /// This one cannot be.
-    Version(Reason),
-    /// The import cannot go on.
-    Import(anyhow::Error),
-}
-
-impl From<Reason> for Halt {
-    fn from(reason: Reason) -> Self {
-        Self::Version(reason)
-    }
-}
-
-impl From<anyhow::Error> for Halt {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Import(error)
-    }
+/// How far the versions have come that are due.
+#[derive(Default)]
+struct Place {
+    /// The first that had not arrived before.
+    first: usize,
+    /// The one whose turn it is.
+    next: usize,
 }
 
 impl Versions {
@@ -75,33 +71,58 @@ impl Versions {
         let (past, due) = entries.split_at(begin);
         let late = past.iter().zip(&arrived).filter(|(_, arrived)| !**arrived);
         ended.failures.extend(late.map(|(entry, _)| Failed::of(entry, &Reason::Late)));
-        let mut moved = 0;
-        match self.bring_due(due, past.last(), &mut moved).await {
+        let mut place = Place::default();
+        match self.bring_due(due, past.last(), &mut place, &mut ended).await {
             Ok(()) => {}
             Err(Halt::Import(error)) => return Err(error),
             Err(Halt::Version(reason)) => {
-                ended.failures.extend(due.get(moved).map(|entry| Failed::of(entry, &reason)));
-                ended.waiting = due.len().saturating_sub(moved + 1) as u64;
+                ended.failures.extend(due.get(place.next).map(|entry| Failed::of(entry, &reason)));
+                ended.waiting = due.len().saturating_sub(place.next + 1) as u64;
             }
         }
-        ended.moved = moved as u64;
+        if self.transfer.locks {
+            self.strengthen(&entries[..begin + place.first], &mut ended).await?;
+        }
         Ok(ended)
     }
 
-    /// Brings `due`, the oldest first, behind `last`, and counts what has arrived.
-    async fn bring_due(&self, due: &[Entry], last: Option<&Entry>, moved: &mut usize) -> Result<(), Halt> {
+    /// Brings `due`, the oldest first, behind `last`.
+    async fn bring_due(
+        &self,
+        due: &[Entry],
+        last: Option<&Entry>,
+        place: &mut Place,
+        ended: &mut Ended,
+    ) -> Result<(), Halt> {
         let Some(first) = due.first() else { return Ok(()) };
         let key = self.transfer.key(&first.key);
-        let mut replaces = self.begin(&key, due, last, moved).await?;
-        for entry in &due[*moved..] {
-            let written = self.write(&key, entry, &replaces).await?;
-            self.note(entry, &written)?;
-            *moved += 1;
+        let mut replaces = self.begin(&key, due, last, place, ended).await?;
+        while let Some(entry) = due.get(place.next) {
+            let (written, lock) = self.write(&key, entry, &replaces).await?;
+            self.note(entry, &written, lock)?;
+            ended.arrived(&lock, self.transfer.locks);
+            place.next += 1;
             replaces = match entry.marker {
                 _ if self.overwrite => Replaces::Anything,
                 true => Replaces::Nothing,
                 false => Replaces::This(written.etag),
             };
+        }
+        Ok(())
+    }
+
+    /// Makes the locks of those of `entries` that have arrived as strong as they are in the source.
+    async fn strengthen(&self, entries: &[Entry], ended: &mut Ended) -> anyhow::Result<()> {
+        let arrived: Vec<usize> = {
+            let journal = locked(&self.journal);
+            let is_lockable = |entry: &Entry| !entry.marker && journal.has_version(entry);
+            (0..entries.len()).filter(|number| is_lockable(&entries[*number])).collect()
+        };
+        let looks = stream::iter(arrived)
+            .map(|number| async move { (number, self.locks.strengthen(&entries[number]).await) });
+        let mut looking = looks.buffer_unordered(LOOKS_AT_ONCE);
+        while let Some((number, looked)) = looking.next().await {
+            ended.looked(&entries[number], looked)?;
         }
         Ok(())
     }
@@ -113,14 +134,18 @@ impl Versions {
         key: &str,
         due: &[Entry],
         last: Option<&Entry>,
-        moved: &mut usize,
+        place: &mut Place,
+        ended: &mut Ended,
     ) -> Result<Replaces, Halt> {
         let held = self.transfer.target.history(key).await.map_err(Reason::Target)?;
         let (landed, is_changed) = self.compare(&held, due)?;
         for (entry, written) in due.iter().zip(&landed) {
-            self.note(entry, written)?;
-            *moved += 1;
+            // With which lock it was written, a look at it tells.
+            self.note(entry, written, Lock::default())?;
+            ended.moved += 1;
+            place.next += 1;
         }
+        place.first = place.next;
         if self.overwrite {
             return Ok(Replaces::Anything);
         }
@@ -152,10 +177,11 @@ impl Versions {
         Ok((landed.collect(), found.foreign))
     }
 
-    fn note(&self, entry: &Entry, written: &Written) -> anyhow::Result<()> {
+    fn note(&self, entry: &Entry, written: &Written, lock: Lock) -> anyhow::Result<()> {
         match written.version.as_deref() {
             Some(here) if here != "null" => {
-                locked(&self.journal).version_arrived(entry, &written.etag, here)?;
+                let lock = if self.transfer.locks { lock } else { Lock::default() };
+                locked(&self.journal).version_arrived(entry, &written.etag, here, lock)?;
                 self.progress.ended(true);
                 Ok(())
             }
@@ -166,9 +192,10 @@ impl Versions {
         }
     }
 
-    /// Writes one version or delete marker.
-    async fn write(&self, key: &str, entry: &Entry, replaces: &Replaces) -> Result<Written, Halt> {
+    /// Writes one version or delete marker, and says which lock it has in the source.
+    async fn write(&self, key: &str, entry: &Entry, replaces: &Replaces) -> Result<(Written, Lock), Halt> {
         let ready = if entry.marker { None } else { Some(self.transfer.ready(entry).await?) };
+        let lock = ready.as_ref().map(|ready| ready.lock).unwrap_or_default();
         if let Some(ready) = &ready
             && ready.etag != entry.etag
         {
@@ -179,7 +206,7 @@ impl Versions {
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
             let failure = match self.commit(key, ready.as_ref(), replaces).await {
-                Ok(written) => return Ok(written),
+                Ok(written) => return Ok((written, lock)),
                 Err(Reason::Target(failure)) => failure,
                 Err(reason) => return Err(reason.into()),
             };
@@ -194,7 +221,7 @@ impl Versions {
             let held = self.transfer.target.history(key).await.map_err(Reason::Target)?;
             let (landed, is_changed) = self.compare(&held, std::slice::from_ref(entry))?;
             if let Some(written) = landed.into_iter().next() {
-                return Ok(written);
+                return Ok((written, lock));
             }
             if is_changed && !self.overwrite {
                 return Err(Reason::HeldLater.into());

@@ -34,6 +34,14 @@ pub struct ImportView {
     pub deleted: u64,
     /// Objects that were brought, and are kept though the source has them no more.
     pub gone: u64,
+    /// What became of retentions and legal holds.
+    pub locks: LocksView,
+    /// Of what was moved, objects that arrived with the lock that they have at the source.
+    pub locked: u64,
+    /// Objects of earlier runs whose lock was made stronger now.
+    pub strengthened: u64,
+    /// Of what was moved, objects that arrived without the lock that they have at the source.
+    pub unlocked: u64,
     /// Versions that wait for an earlier one of their key, which failed.
     pub waiting: u64,
     /// Objects that failed.
@@ -42,6 +50,21 @@ pub struct ImportView {
     pub failures: Vec<FailedView>,
     /// From begin to end.
     pub elapsed_ms: u64,
+}
+
+/// What becomes of the retentions and legal holds of the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocksView {
+    /// There are none: the source has no object lock.
+    #[default]
+    None,
+    /// They are brought.
+    Brought,
+    /// They are left out, since that was asked for.
+    LeftOut,
+    /// Whether there are any is not told to who asks unsigned.
+    Untold,
 }
 
 /// An object that failed.
@@ -59,6 +82,17 @@ pub struct FailedView {
 /// What an import counts.
 pub(crate) fn noun(versions: bool) -> &'static str {
     if versions { "versions" } else { "objects" }
+}
+
+impl ImportView {
+    fn locks(&self) -> String {
+        match self.locks {
+            LocksView::None => String::new(),
+            LocksView::Brought => format!("{} brought, {} made stronger", self.locked, self.strengthened),
+            LocksView::LeftOut => format!("left out, {} of what was moved", self.unlocked),
+            LocksView::Untold => "the source does not tell of any to requests without a signature".into(),
+        }
+    }
 }
 
 impl Show for ImportView {
@@ -80,6 +114,7 @@ impl Show for ImportView {
                 "moved",
                 format!("{} {noun}, {} in {} ({rate}/s)", self.objects, bytes(self.bytes), duration(time)),
             ),
+            ("locks", self.locks()),
             ("deleted", unless_none(self.deleted)),
             ("gone", unless_none(self.gone)),
             ("failed", unless_none(self.failed)),
@@ -114,5 +149,9 @@ mod tests {
             "listed     0 versions\nmoved      0 versions, 0 B in 0.0 s (0 B/s)\ngone       1 versions\n\
             failed     1 versions\nwaiting    2 versions\n"
         );
+        let locks =
+            |locks| ImportView { locks, locked: 1, strengthened: 2, unlocked: 3, ..Default::default() };
+        assert!(locks(LocksView::Brought).show().contains("locks      1 brought, 2 made stronger\n"));
+        assert!(locks(LocksView::LeftOut).show().contains("locks      left out, 3 of what was moved\n"));
     }
 }

@@ -3,6 +3,8 @@
 //! A line of a version is written when it has arrived, with the id that it got in the target. What a version will
 //! be known by there is noted before it is written where the listing of the source does not say it: an ETag that is no MD5.
 
+use switchback_store::Lock;
+
 use super::{Journal, Line};
 use crate::import::entry::{Entry, of_version};
 
@@ -45,9 +47,16 @@ impl Journal {
         self.keep()
     }
 
-    /// Notes that a version has arrived: with this ETag, empty of a delete marker, and under this id.
-    pub(crate) fn version_arrived(&mut self, entry: &Entry, etag: &str, here: &str) -> anyhow::Result<()> {
-        let line = Line { held: etag.to_owned(), here: Some(here.to_owned()), ..Line::of(entry) };
+    /// Notes that a version has arrived: with this ETag, empty of a delete marker, under this id, and with this lock.
+    pub(crate) fn version_arrived(
+        &mut self,
+        entry: &Entry,
+        etag: &str,
+        here: &str,
+        lock: Lock,
+    ) -> anyhow::Result<()> {
+        let (held, here) = (etag.to_owned(), Some(here.to_owned()));
+        let line = Line { held, here, lock: lock.into(), ..Line::of(entry) };
         let at = self.append(&line)?;
         self.know(&line, at, true);
         Ok(())
@@ -73,7 +82,7 @@ mod tests {
         let mut journal = open(&folder);
         journal.begun(&version("0", "t"), "would be").unwrap();
         journal.begun(&version("1", "t"), "would be").unwrap();
-        journal.version_arrived(&version("2", "t"), "listed", "here-2").unwrap();
+        journal.version_arrived(&version("2", "t"), "listed", "here-2", Lock::default()).unwrap();
         drop(journal);
         let mut journal = open(&folder);
         assert!(!journal.has_version(&version("1", "t")) && journal.is_due(&version("1", "t")));
@@ -102,12 +111,12 @@ mod tests {
     fn a_null_version_that_was_overwritten_is_gone_and_another_one_is_due() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open(&folder);
-        journal.version_arrived(&version("null", "1"), "listed", "here-1").unwrap();
+        journal.version_arrived(&version("null", "1"), "listed", "here-1", Lock::default()).unwrap();
         drop(journal);
         let mut journal = open(&folder);
         assert!(!journal.see_version(&version("null", "2")) && journal.is_due(&version("null", "2")));
         assert_eq!(journal.gone().len(), 1);
-        journal.version_arrived(&version("null", "2"), "listed", "here-2").unwrap();
+        journal.version_arrived(&version("null", "2"), "listed", "here-2", Lock::default()).unwrap();
         let gone = journal.imported(journal.gone()[0]).unwrap();
         assert_eq!(gone.here.as_deref(), Some("here-1"));
         journal.deleted(&gone).unwrap();

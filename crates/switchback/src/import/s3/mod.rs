@@ -10,6 +10,7 @@
 //! repeated, and is, for as long as it may still succeed.
 
 mod answer;
+mod lock;
 mod object;
 mod signer;
 mod version;
@@ -26,6 +27,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{sleep, timeout};
 
+pub use self::lock::Locking;
 pub(crate) use self::object::{Part, Repeats, Replaces, Written, etag};
 pub use self::signer::Keys;
 pub use self::version::Versioning;

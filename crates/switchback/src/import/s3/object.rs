@@ -12,7 +12,7 @@ use rusty_s3::actions::{CreateMultipartUpload, ListObjectsV2};
 use super::{Answer, Bucket, Call, Failure, answer};
 use crate::import::entry::Entry;
 
-const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+pub(super) const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
 const PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 
@@ -254,7 +254,7 @@ fn condition(headers: &mut HeaderMap, replaces: &Replaces) -> Result<(), Failure
     Ok(())
 }
 
-fn value(text: &str) -> Result<HeaderValue, Failure> {
+pub(super) fn value(text: &str) -> Result<HeaderValue, Failure> {
     text.parse().map_err(|_| Failure::Unusable(format!("{text:?} cannot be sent in a header")))
 }
 

@@ -104,7 +104,7 @@ impl Folder {
         if let Ok(time) = entry.modified.parse() {
             headers.insert(MTIME, time);
         }
-        Described { headers, etag_is_opaque: false }
+        Described { headers, ..Default::default() }
     }
 
     pub(super) async fn read(&self, entry: &Entry, range: Range<u64>) -> Result<Bytes, Failure> {

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use switchback_store::Lock;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 pub use self::folder::Folder;
@@ -44,6 +45,7 @@ pub(crate) struct History {
 pub(crate) struct Described {
     /// Content headers, user metadata and tags, as a write takes them.
     pub(crate) headers: HeaderMap,
+    pub(crate) lock: Lock,
     /// An ETag that names no MD5: the endpoint encrypts.
     pub(crate) etag_is_opaque: bool,
 }
@@ -107,6 +109,14 @@ impl Source {
         match self {
             Self::Folder(folder) => folder.read(entry, range).await,
             Self::Remote(remote) => remote.read(entry, range).await,
+        }
+    }
+
+    /// The lock of an object or a version; `None` where that is gone, or is another one by now.
+    pub(crate) async fn lock(&self, entry: &Entry) -> Result<Option<Lock>, Failure> {
+        match self {
+            Self::Folder(_) => Ok(None),
+            Self::Remote(remote) => remote.lock(entry).await,
         }
     }
 

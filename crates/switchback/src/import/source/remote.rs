@@ -9,13 +9,15 @@ use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, EXPIRES,
 };
 use http::{HeaderMap, HeaderName};
+use switchback_store::Lock;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 
 use super::{Described, History, Listed};
 use crate::import::entry::Entry;
 use crate::import::history::{Found, Gathering, ordered};
-use crate::import::s3::{Bucket, Failure, VERSIONS_OF_KEY_MAX};
+use crate::import::lock;
+use crate::import::s3::{Bucket, Failure, VERSIONS_OF_KEY_MAX, etag};
 
 /// Of what a client set, what it gets back.
 const KEPT: [HeaderName; 7] = [
@@ -152,7 +154,18 @@ impl Remote {
             headers.insert(TAGGING, tags);
         }
         let etag_is_opaque = given.get(ENCRYPTION).is_some_and(|by| by != "AES256");
-        Ok(Described { headers, etag_is_opaque })
+        Ok(Described { headers, lock: lock::told(given)?, etag_is_opaque })
+    }
+
+    pub(super) async fn lock(&self, entry: &Entry) -> Result<Option<Lock>, Failure> {
+        let Some(headers) = self.bucket.head(&entry.key, entry.version.as_deref()).await? else {
+            return Ok(None);
+        };
+        // What stands there now comes with its own lock.
+        if entry.version.is_none() && etag(&headers)? != entry.etag {
+            return Ok(None);
+        }
+        lock::told(&headers).map(Some)
     }
 
     pub(super) async fn read(&self, entry: &Entry, range: Range<u64>) -> Result<Bytes, Failure> {
