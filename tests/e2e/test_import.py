@@ -13,6 +13,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from between import Between
 from conftest import SUBNETS
 from lab import SWITCHBACK, Lab, eventually, expect
 from test_keys import HOSTILE
@@ -300,6 +301,23 @@ def test_a_bucket_of_a_foreign_store_comes_in_by_prefix(shared, target, tmp_path
     s3.put_object(Bucket="foreign", Key="in/7", Body=b"seven")
     done, _ = run(lab, tmp_path, "s3://foreign/in/", target, *words, keys=keys)
     assert (done["objects"], done["unchanged"]) == (1, 1050)
+
+
+def test_an_object_that_goes_before_it_is_read_is_no_failure(shared, target, tmp_path, make_lab):
+    lab, other = shared, make_lab()
+    other.wait_healthy()
+    s3, at = other.s3("east"), other.system("east")["s3"]
+    for key in ("a", "b", "c"):
+        s3.put_object(Bucket=other.bucket, Key=key, Body=b"1")
+    between = Between(at["url"], other.bucket)
+    between.meddling["b", None] = lambda: s3.delete_object(Bucket=other.bucket, Key="b") and None
+    # One that is still listed is not gone.
+    between.meddling["c", None] = lambda: (404, "NoSuchKey")
+    keys, words = (at["access_key"], at["secret_key"]), ["--source-endpoint", between.url]
+    done, _ = run(lab, tmp_path, f"s3://{other.bucket}", target, *words, keys=keys, fails=True)
+    assert (done["objects"], done["vanished"], done["failed"]) == (1, 1, 1), done
+    assert done["failures"][0]["key"] == "c"
+    between.close()
 
 
 def test_what_cannot_begin_says_what_to_do(shared, tmp_path):

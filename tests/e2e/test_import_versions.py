@@ -11,6 +11,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from between import Between
 from conftest import SUBNETS
 from lab import Lab, eventually, expect
 from test_import import KEPT, command, environment, moto, run, sha256  # noqa: F401
@@ -357,6 +358,115 @@ def test_a_version_that_cannot_be_read_holds_back_those_after_it(shared, target,
     time.sleep(1.5)
     done, _ = run(lab, tmp_path, f"s3://{bucket}", target, *words, keys=reader)
     assert (done["objects"], done["failed"], done["waiting"]) == (3, 0, 0), done
+    same(here, target, s3, bucket)
+
+
+@pytest.fixture
+def between(source):
+    """What stands between the import and the source; the import's words name it."""
+    _, bucket, _, words = source
+    between = Between(words[-1], bucket)
+    words[-1] = between.url
+    yield between
+    between.close()
+
+
+def put(s3, bucket, key, *bodies):
+    """The ids of the versions."""
+    return [s3.put_object(Bucket=bucket, Key=key, Body=body)["VersionId"] for body in bodies]
+
+
+def bodies(s3, bucket, key):
+    """Of its versions, the oldest first; `None` of a delete marker."""
+    found = []
+    for entry, is_marker in reversed(listed(s3, bucket, key)):
+        at = {"Bucket": bucket, "Key": key, "VersionId": entry["VersionId"]}
+        found.append(None if is_marker else s3.get_object(**at)["Body"].read())
+    return found
+
+
+def unreadable():
+    return 404, "NoSuchVersion"
+
+
+def test_a_version_that_goes_before_it_is_read_holds_back_nothing(shared, target, source, tmp_path, between):
+    lab, here, (s3, bucket, keys, words) = shared, shared.s3("east"), source
+    ids = {key: put(s3, bucket, key, b"1", b"2", b"3") for key in ("first", "middle", "newest", "all")}
+    large = os.urandom(9 << 20)
+    ids["large"] = put(s3, bucket, "large", large, b"small")
+    ids["null"] = put(s3, bucket, "null", b"1")
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=SUSPENDED)
+    s3.put_object(Bucket=bucket, Key="null", Body=b"replaced")
+    goes = [("first", 0), ("middle", 1), ("newest", 2), ("all", 0), ("all", 1), ("all", 2), ("large", 0)]
+    for key, number in goes:
+        at = (key, ids[key][number])
+        between.meddling[at] = lambda at=at: s3.delete_object(Bucket=bucket, Key=at[0], VersionId=at[1]) and None
+    # Another one takes its place, which comes next time.
+    between.meddling["null", "null"] = lambda: s3.put_object(Bucket=bucket, Key="null", Body=b"another") and None
+    done, said = run(lab, tmp_path, f"s3://{bucket}", target, *words, keys=keys)
+    assert (done["objects"], done["vanished"], done["failed"], done["waiting"]) == (8, 8, 0, 0), (done, said)
+    between.meddling.clear()
+    done, _ = run(lab, tmp_path, f"s3://{bucket}", target, *words, keys=keys)
+    assert (done["objects"], done["vanished"], done["gone"]) == (1, 0, 0), done
+    same(here, target, s3, bucket)
+
+
+def test_a_version_that_is_never_given_is_left_out_when_that_is_asked_for(shared, target, source, tmp_path, between):
+    lab, here, (s3, bucket, keys, words) = shared, shared.s3("east"), source
+    ids = put(s3, bucket, "k", b"1", b"2", b"3", b"4")
+    tail = put(s3, bucket, "tail", b"1", b"2")
+    put(s3, bucket, "well", b"1")
+    go = lambda *more, **how: run(lab, tmp_path, f"s3://{bucket}", target, *words, *more, keys=keys, **how)
+    between.meddling["k", ids[1]] = unreadable
+    between.meddling["tail", tail[1]] = lambda: (403, "AccessDenied")
+    done, said = go(fails=True)
+    assert (done["objects"], done["failed"], done["unreadable"], done["waiting"]) == (3, 2, 2, 2), done
+    assert {(at["key"], at["version"]) for at in done["failures"]} == {("k", ids[1]), ("tail", tail[1])}
+    assert "--skip-unreadable" in said and bodies(here, target, "k") == [b"1"]
+
+    done, _ = go("--skip-unreadable")
+    assert (done["objects"], done["failed"], done["skipped"], done["waiting"]) == (2, 0, 2, 0), done
+    assert {(at["key"], at["version"]) for at in done["skips"]} == {("k", ids[1]), ("tail", tail[1])}
+    assert bodies(here, target, "k") == [b"1", b"3", b"4"] and bodies(here, target, "tail") == [b"1"]
+    # It is told again, and holds back nothing any more.
+    put(s3, bucket, "k", b"5")
+    done, said = go()
+    assert (done["objects"], done["unchanged"], done["skipped"], done["failed"]) == (1, 5, 2, 0), done
+    assert "NoSuchVersion" in said and "AccessDenied" in said
+    planned, _ = go("--plan")
+    assert planned["due_objects"] == 0
+    # What was written behind it and is not in the journal is known again.
+    journal = tmp_path / f"{target}.import"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    last = max(number for number, line in enumerate(lines) if b'"skipped"' in line and ids[1].encode() in line)
+    journal.write_bytes(b"".join(line for number, line in enumerate(lines) if number <= last or b'"skipped"' in line))
+    done, _ = go()
+    assert (done["objects"], done["skipped"], done["failed"]) == (3, 2, 0), done
+    assert bodies(here, target, "k") == [b"1", b"3", b"4", b"5"]
+
+    # One that nothing has taken the place of comes in when it can be read, the other one cannot any more.
+    between.meddling.clear()
+    done, _ = go()
+    assert (done["objects"], done["skipped"]) == (1, 1) and done["skips"][0]["version"] == ids[1], done
+    assert bodies(here, target, "tail") == [b"1", b"2"]
+    s3.delete_object(Bucket=bucket, Key="k", VersionId=ids[1])
+    done, _ = go()
+    assert (done["objects"], done["skipped"], done["gone"]) == (0, 0, 0), done
+    same(here, target, s3, bucket)
+
+
+def test_an_outage_of_the_source_leaves_nothing_more_out(shared, target, source, tmp_path, between):
+    lab, here, (s3, bucket, keys, words) = shared, shared.s3("east"), source
+    for number in range(110):
+        version = put(s3, bucket, f"key-{number:03}", b"%d" % number)[0]
+        between.meddling[f"key-{number:03}", version] = lambda: (403, "AccessDenied")
+    go = lambda *more, **how: run(lab, tmp_path, f"s3://{bucket}", target, *words, *more, keys=keys, **how)[0]
+    done = go("--skip-unreadable", fails=True)
+    assert (done["skipped"], done["failed"], done["unreadable"]) == (100, 10, 0), done
+    assert "100 versions in a row" in done["failures"][0]["reason"]
+    between.meddling.clear()
+    done = go()
+    assert (done["objects"], done["skipped"], done["failed"]) == (110, 0, 0), done
     same(here, target, s3, bucket)
 
 

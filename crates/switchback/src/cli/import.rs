@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::import::{Address, Bucket, Folder, Import, Keys, Locking, Remote, Source, Versioning};
 use crate::output::Format;
-use crate::view::import::{LocksView, noun};
+use crate::view::import::{ImportView, LocksView, noun};
 
 const AFTER_HELP: &str = "\
 Repeat the command to go on with what broke off or failed, and later to bring what has changed since: the journal
@@ -18,7 +18,8 @@ Retentions and legal holds are brought where the source has object lock, and the
 made stronger: what is shortened or lifted at the source stays in the bucket.
 
 With --versions, the journal tells which version of the source is which in the bucket. A version that fails holds back
-those of its key that are newer; --delete deletes versions for good.
+those of its key that are newer; --skip-unreadable goes on without one that the source does not give. --delete deletes
+versions for good.
 
   switchback import s3://photos --source-endpoint https://old.example.com photos --endpoint https://acme.east.example.com
   switchback import /srv/photos photos --endpoint https://acme.east.example.com --delete";
@@ -73,6 +74,10 @@ pub struct Arguments {
     /// ids and times are new.
     #[arg(long)]
     versions: bool,
+    /// With --versions: go on without versions that the source lists and does not give. They stay out: newer ones take
+    /// their place. Each report tells of them.
+    #[arg(long, requires = "versions")]
+    skip_unreadable: bool,
     /// Leave retentions and legal holds behind; a later run without this brings them.
     #[arg(long)]
     without_locks: bool,
@@ -125,6 +130,7 @@ pub(crate) async fn run(arguments: Arguments, format: Format) -> anyhow::Result<
         journal: journal.clone(),
         versions: arguments.versions,
         locks,
+        skip_unreadable: arguments.skip_unreadable,
         parallel: arguments.parallel.into(),
         memory_mib: arguments.memory,
         overwrite: arguments.overwrite,
@@ -133,14 +139,22 @@ pub(crate) async fn run(arguments: Arguments, format: Format) -> anyhow::Result<
     };
     let done = import.run(format).await?;
     format.print(&done);
-    if done.failed > 0 {
-        bail!(
-            "{} {} failed, each named above with its reason; repeat the command when that is mended",
-            done.failed,
-            noun(done.versions)
-        );
-    }
-    Ok(())
+    if done.failed > 0 { Err(failed(&done)) } else { Ok(()) }
+}
+
+/// What to do about what failed.
+fn failed(done: &ImportView) -> anyhow::Error {
+    let ImportView { failed, unreadable, .. } = done;
+    let noun = noun(done.versions);
+    let without = match unreadable {
+        0 => String::new(),
+        _ => format!(
+            "; {unreadable} of them the source lists and does not give: --skip-unreadable brings what is newer without them"
+        ),
+    };
+    anyhow!(
+        "{failed} {noun} failed, each named above with its reason; repeat the command when that is mended{without}"
+    )
 }
 
 /// Refuses a bucket that would not keep what is brought.

@@ -240,7 +240,7 @@ mod tests {
             "import /srv/photos photos --endpoint http://a --access-key k --secret-key s --delete --plan",
             "import s3://old/2024/ photos --endpoint http://a --access-key k --secret-key s --source-endpoint https://b",
             "import s3://old photos --endpoint http://a --access-key k --secret-key s --versions --delete",
-            "import s3://old photos --endpoint http://a --access-key k --secret-key s --versions --without-locks",
+            "import s3://old photos --endpoint http://a --access-key k --secret-key s --versions --skip-unreadable --without-locks",
             "log --follow --link a -o json",
         ] {
             let words = std::iter::once("switchback").chain(line.split(' '));
@@ -250,7 +250,11 @@ mod tests {
 
     #[test]
     fn a_command_without_what_it_needs_is_wrong_usage() {
-        for line in ["link create a --peer west", "link declare-lost a"] {
+        for line in [
+            "link create a --peer west",
+            "link declare-lost a",
+            "import s3://old photos --endpoint http://a --access-key k --secret-key s --skip-unreadable",
+        ] {
             let words = std::iter::once("switchback").chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -63,6 +63,9 @@ struct Line {
     /// The lock that it was brought with, or that was brought since.
     #[serde(default, skip_serializing_if = "KeptLock::is_none")]
     lock: KeptLock,
+    /// Of a version that was left out, why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    skipped: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
 }
@@ -75,8 +78,10 @@ struct Known {
     listed: bool,
     /// Written in this run.
     fresh: bool,
-    /// False of a version that was about to be written.
+    /// False of a version that was about to be written, or was left out.
     arrived: bool,
+    /// It was left out.
+    skipped: bool,
 }
 
 /// What of an object was imported before.
@@ -212,8 +217,11 @@ impl Journal {
         }
         self.ours.extend(here);
         let arrived = line.version.is_none() || line.here.is_some();
-        self.known
-            .insert(entry.identity(), Known { state: entry.state(), at, listed: fresh, fresh, arrived });
+        let skipped = line.skipped.is_some();
+        self.known.insert(
+            entry.identity(),
+            Known { state: entry.state(), at, listed: fresh, fresh, arrived, skipped },
+        );
     }
 
     /// The same journal in a file without dead lines, which takes the place of the old one whole.
@@ -239,12 +247,13 @@ impl Journal {
         Ok(fresh)
     }
 
-    /// False when the object or version was imported as the source lists it now, before this run.
+    /// False when the object or version was imported as the source lists it now, or left out, before this run.
     pub(crate) fn is_due(&self, entry: &Entry) -> bool {
         let known = self.known.get(&entry.identity());
         // A version never changes, however its time is written.
         known.is_none_or(|known| {
-            known.fresh || !known.arrived || (entry.version.is_none() && known.state != entry.state())
+            let is_done = known.arrived || known.skipped;
+            known.fresh || !is_done || (entry.version.is_none() && known.state != entry.state())
         })
     }
 

@@ -28,6 +28,7 @@ mod transfer;
 mod versions;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
@@ -50,7 +51,7 @@ use self::versions::Versions;
 use crate::output::Format;
 use crate::view::import::{FailedView, ImportView, LocksView};
 
-/// Failures that the report lists; all of them are said when they happen.
+/// Failures, and as many versions that were left out, that the report lists; all of them are said when they happen.
 const FAILED_LISTED_MAX: usize = 1000;
 
 /// One import.
@@ -69,6 +70,8 @@ pub struct Import {
     pub versions: bool,
     /// What becomes of locks; where they are brought, both buckets have object lock.
     pub locks: LocksView,
+    /// With `versions`: go on without those that the source lists and does not give.
+    pub skip_unreadable: bool,
     /// Objects at once; with `versions`, keys.
     pub parallel: usize,
     /// For bytes in flight, in MiB.
@@ -86,8 +89,14 @@ pub struct Import {
 struct Ended {
     moved: u64,
     failures: Vec<Failed>,
+    /// Of the failures, versions that the source lists and does not give.
+    unreadable: u64,
     /// Versions that were not tried, since one before them failed.
     waiting: u64,
+    /// Versions that were left out, in this run or before.
+    skips: Vec<Failed>,
+    /// What the source had no more when it was to be read.
+    vanished: u64,
     /// Of what was moved, what arrived with a lock.
     locked: u64,
     /// Of what was moved, what arrived without the lock that it has at the source.
@@ -144,7 +153,11 @@ struct Failed {
 
 impl Failed {
     fn of(entry: &Entry, reason: &Reason) -> Self {
-        Self { key: entry.key.clone(), version: entry.version.clone(), reason: reason.to_string() }
+        Self::left_out(entry, reason.to_string())
+    }
+
+    fn left_out(entry: &Entry, reason: String) -> Self {
+        Self { key: entry.key.clone(), version: entry.version.clone(), reason }
     }
 }
 
@@ -211,6 +224,8 @@ impl Import {
             progress: Arc::clone(&progress),
             locks,
             overwrite: self.overwrite,
+            skip_unreadable: self.skip_unreadable,
+            left_out: AtomicU32::new(0),
         });
         let overwrite = self.overwrite;
         let mut run = Run { transfer, journal, progress, shown, objects, versions, overwrite, report };
@@ -248,6 +263,13 @@ async fn count(source: Source, journal: Arc<Mutex<Journal>>, progress: Arc<Progr
     }
     progress.counted();
     Ok(())
+}
+
+/// Puts something that failed into the report.
+fn list(listed: &mut Vec<FailedView>, Failed { key, version, reason }: Failed) {
+    if listed.len() < FAILED_LISTED_MAX {
+        listed.push(FailedView { key, version, reason });
+    }
 }
 
 fn broken(failure: Failure) -> anyhow::Error {
@@ -353,22 +375,33 @@ impl Run {
     fn settle(&mut self, ended: Result<anyhow::Result<Ended>, JoinError>) -> anyhow::Result<()> {
         let ended = ended.context("move an object")??;
         self.report.objects += ended.moved;
+        self.report.unreadable += ended.unreadable;
         self.report.waiting += ended.waiting;
+        self.report.vanished += ended.vanished;
         self.report.locked += ended.locked;
         self.report.unlocked += ended.unlocked;
         self.report.strengthened += ended.strengthened;
         ended.failures.into_iter().for_each(|failed| self.failed(failed));
+        ended.skips.into_iter().for_each(|skip| self.skipped(skip));
         Ok(())
     }
 
-    fn failed(&mut self, Failed { key, version, reason }: Failed) {
+    fn failed(&mut self, failed: Failed) {
         self.progress.ended(false);
-        let version_shown = version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
-        self.shown.say(&format!("{key:?}{version_shown}: {reason}"));
+        self.say("", &failed);
         self.report.failed += 1;
-        if self.report.failures.len() < FAILED_LISTED_MAX {
-            self.report.failures.push(FailedView { key, version, reason });
-        }
+        list(&mut self.report.failures, failed);
+    }
+
+    fn skipped(&mut self, skip: Failed) {
+        self.say("left out: ", &skip);
+        self.report.skipped += 1;
+        list(&mut self.report.skips, skip);
+    }
+
+    fn say(&self, what: &str, Failed { key, version, reason }: &Failed) {
+        let version = version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
+        self.shown.say(&format!("{key:?}{version}: {what}{reason}"));
     }
 
     /// Deletes, in the target, what the source has no more, unless somebody else has changed it there.

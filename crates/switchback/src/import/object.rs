@@ -27,7 +27,13 @@ impl Objects {
         let arrived = match self.transfer.object(entry, replaces).await {
             Ok(arrived) => arrived,
             Err(reason) => {
-                ended.failures.push(Failed::of(entry, &reason));
+                let is_gone =
+                    reason.is_absence() && self.transfer.source.lists(entry).await.is_ok_and(|lists| !lists);
+                if is_gone {
+                    ended.vanished += 1;
+                } else {
+                    ended.failures.push(Failed::of(entry, &reason));
+                }
                 return Ok(ended);
             }
         };

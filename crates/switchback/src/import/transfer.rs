@@ -84,6 +84,22 @@ pub(crate) enum Reason {
         "it came to stand before versions that were imported already, and can take its place only where the key is imported from the start, into another bucket"
     )]
     Late,
+    #[error(
+        "{reason}; {left_out} versions in a row were left out before it, so that more than single versions seem to be out of order: repeat the command once the source is well"
+    )]
+    Outage { reason: String, left_out: u32 },
+}
+
+impl Reason {
+    /// True where it is the source that did not give what it lists.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Source(_) | Self::Unsteady)
+    }
+
+    /// True where the source says that there is none.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, Self::Source(failure) if failure.status() == Some(StatusCode::NOT_FOUND))
+    }
 }
 
 /// An object that has arrived.

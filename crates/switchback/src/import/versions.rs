@@ -5,7 +5,11 @@
 //! known whether one was done, the target is asked what it holds of the key: what is there and not in the journal is
 //! either what was about to be written, or somebody else's. A version that cannot be brought holds those after it
 //! back, since they could not make room for it later.
+//!
+//! One that the source has no more when it is to be read is passed over. One that the source still lists and does not
+//! give is left out where that is asked for: the journal says so before anything takes its place.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::bail;
@@ -28,6 +32,10 @@ use super::{Ended, Failed, Halt, locked};
 const MAY_BE_DONE: [StatusCode; 3] =
     [StatusCode::PRECONDITION_FAILED, StatusCode::CONFLICT, StatusCode::NOT_FOUND];
 
+/// Versions that are left out one after the other, with none read between them, before that is taken for an outage of
+/// the source: what an outage leaves out stays out.
+const LEFT_OUT_IN_A_ROW_MAX: u32 = 100;
+
 /// Locks of one key that are looked at at once.
 const LOOKS_AT_ONCE: usize = 8;
 
@@ -38,6 +46,10 @@ pub(super) struct Versions {
     pub(super) progress: Arc<Progress>,
     pub(super) locks: Arc<Locks>,
     pub(super) overwrite: bool,
+    /// Go on without what the source does not give.
+    pub(super) skip_unreadable: bool,
+    /// Versions that were left out since one was read.
+    pub(super) left_out: AtomicU32,
 }
 
 /// How far the versions have come that are due.
@@ -63,27 +75,49 @@ impl Versions {
             }
         };
         entries.reverse();
-        let arrived: Vec<bool> = {
-            let journal = locked(&self.journal);
-            entries.iter().map(|entry| journal.has_version(entry)).collect()
-        };
-        let begin = arrived.iter().rposition(|arrived| *arrived).map_or(0, |last| last + 1);
+        let begin = self.past(&history, &entries, &mut ended)?;
         let (past, due) = entries.split_at(begin);
-        let late = past.iter().zip(&arrived).filter(|(_, arrived)| !**arrived);
-        ended.failures.extend(late.map(|(entry, _)| Failed::of(entry, &Reason::Late)));
         let mut place = Place::default();
         match self.bring_due(due, past.last(), &mut place, &mut ended).await {
             Ok(()) => {}
             Err(Halt::Import(error)) => return Err(error),
             Err(Halt::Version(reason)) => {
                 ended.failures.extend(due.get(place.next).map(|entry| Failed::of(entry, &reason)));
-                ended.waiting = due.len().saturating_sub(place.next + 1) as u64;
+                for entry in due.iter().skip(place.next + 1) {
+                    match self.left_out_before(entry)? {
+                        Some(failed) => ended.skips.push(failed),
+                        None => ended.waiting += 1,
+                    }
+                }
             }
         }
         if self.transfer.locks {
             self.strengthen(&entries[..begin + place.first], &mut ended).await?;
         }
         Ok(ended)
+    }
+
+    /// How many of the versions are past, up to the newest that has arrived; says what of them has not, and counts
+    /// what went since it was listed.
+    fn past(&self, history: &History, entries: &[Entry], ended: &mut Ended) -> anyhow::Result<usize> {
+        let journal = locked(&self.journal);
+        let has_arrived = |entry: &Entry| journal.has_version(entry);
+        let listed = history.found.iter().filter(|found| !has_arrived(&found.entry)).count();
+        let told = entries.iter().filter(|entry| !has_arrived(entry)).count();
+        ended.vanished += listed.saturating_sub(told) as u64;
+        let begin = entries.iter().rposition(has_arrived).map_or(0, |last| last + 1);
+        for entry in entries[..begin].iter().filter(|entry| !has_arrived(entry)) {
+            match journal.skipped(entry)? {
+                Some(reason) => ended.skips.push(Failed::left_out(entry, reason)),
+                None => ended.failures.push(Failed::of(entry, &Reason::Late)),
+            }
+        }
+        Ok(begin)
+    }
+
+    fn left_out_before(&self, entry: &Entry) -> anyhow::Result<Option<Failed>> {
+        let reason = locked(&self.journal).skipped(entry)?;
+        Ok(reason.map(|reason| Failed::left_out(entry, reason)))
     }
 
     /// Brings `due`, the oldest first, behind `last`.
@@ -98,16 +132,50 @@ impl Versions {
         let key = self.transfer.key(&first.key);
         let mut replaces = self.begin(&key, due, last, place, ended).await?;
         while let Some(entry) = due.get(place.next) {
-            let (written, lock) = self.write(&key, entry, &replaces).await?;
-            self.note(entry, &written, lock)?;
-            ended.arrived(&lock, self.transfer.locks);
+            match self.write(&key, entry, &replaces).await {
+                Ok((written, lock)) => {
+                    self.note(entry, &written, lock)?;
+                    ended.arrived(&lock, self.transfer.locks);
+                    replaces = match entry.marker {
+                        _ if self.overwrite => Replaces::Anything,
+                        true => Replaces::Nothing,
+                        false => Replaces::This(written.etag),
+                    };
+                }
+                Err(Halt::Version(reason)) if reason.is_unreadable() => {
+                    self.go_on_without(entry, reason, ended).await?;
+                }
+                Err(halt) => return Err(halt),
+            }
             place.next += 1;
-            replaces = match entry.marker {
-                _ if self.overwrite => Replaces::Anything,
-                true => Replaces::Nothing,
-                false => Replaces::This(written.etag),
-            };
         }
+        Ok(())
+    }
+
+    /// Goes on without a version that the source did not give, where it has that no more, or where it is left out.
+    async fn go_on_without(&self, entry: &Entry, reason: Reason, ended: &mut Ended) -> Result<(), Halt> {
+        match self.transfer.source.lists(entry).await {
+            Ok(true) => {}
+            Ok(false) => {
+                ended.vanished += 1;
+                return Ok(());
+            }
+            // That says nothing of this version: the source gives nothing now.
+            Err(_) => return Err(reason.into()),
+        }
+        let mut journal = locked(&self.journal);
+        if !journal.is_skipped(entry) {
+            if !self.skip_unreadable {
+                ended.unreadable += 1;
+                return Err(reason.into());
+            }
+            let left_out = self.left_out.fetch_add(1, Ordering::Relaxed);
+            if left_out >= LEFT_OUT_IN_A_ROW_MAX {
+                return Err(Reason::Outage { reason: reason.to_string(), left_out }.into());
+            }
+            journal.skip(entry, &reason.to_string())?;
+        }
+        ended.skips.push(Failed::left_out(entry, reason.to_string()));
         Ok(())
     }
 
@@ -139,11 +207,14 @@ impl Versions {
     ) -> Result<Replaces, Halt> {
         let held = self.transfer.target.history(key).await.map_err(Reason::Target)?;
         let (landed, is_changed) = self.compare(&held, due)?;
-        for (entry, written) in due.iter().zip(&landed) {
+        for (number, written) in &landed {
+            for entry in &due[place.next..*number] {
+                ended.skips.extend(self.left_out_before(entry)?);
+            }
             // With which lock it was written, a look at it tells.
-            self.note(entry, written, Lock::default())?;
+            self.note(&due[*number], written, Lock::default())?;
             ended.moved += 1;
-            place.next += 1;
+            place.next = number + 1;
         }
         place.first = place.next;
         if self.overwrite {
@@ -163,18 +234,23 @@ impl Versions {
         })
     }
 
-    /// Of `due`, what is in the target and not in the journal; and whether somebody else's stands above what is in it.
-    fn compare(&self, held: &[Entry], due: &[Entry]) -> anyhow::Result<(Vec<Written>, bool)> {
+    /// Of `due`, what is in the target and not in the journal, by number; and whether somebody else's stands above what
+    /// is in it.
+    fn compare(&self, held: &[Entry], due: &[Entry]) -> anyhow::Result<(Vec<(usize, Written)>, bool)> {
         let journal = locked(&self.journal);
-        let known = due
-            .iter()
-            .map(|entry| Ok(Due { marker: entry.marker, size: entry.size, etag: journal.expected(entry)? }));
-        let known = known.collect::<anyhow::Result<Vec<_>>>()?;
+        // What was left out was not written.
+        let written = due.iter().enumerate().filter(|(_, entry)| !journal.is_skipped(entry));
+        let known = written.map(|(number, entry)| {
+            let Entry { marker, size, .. } = *entry;
+            Ok((number, Due { marker, size, etag: journal.expected(entry)? }))
+        });
+        let (numbers, known): (Vec<_>, Vec<_>) =
+            known.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
         let source_key = due.first().map(|entry| entry.key.as_str()).unwrap_or_default();
         let found = standing(held, |here| journal.is_ours(source_key, here), &known, self.overwrite);
         let landed = found.landed.into_iter().zip(known);
         let landed = landed.map(|(here, due)| Written { etag: due.etag, version: Some(here) });
-        Ok((landed.collect(), found.foreign))
+        Ok((numbers.into_iter().zip(landed).collect(), found.foreign))
     }
 
     fn note(&self, entry: &Entry, written: &Written, lock: Lock) -> anyhow::Result<()> {
@@ -196,10 +272,13 @@ impl Versions {
     async fn write(&self, key: &str, entry: &Entry, replaces: &Replaces) -> Result<(Written, Lock), Halt> {
         let ready = if entry.marker { None } else { Some(self.transfer.ready(entry).await?) };
         let lock = ready.as_ref().map(|ready| ready.lock).unwrap_or_default();
-        if let Some(ready) = &ready
-            && ready.etag != entry.etag
-        {
-            locked(&self.journal).begun(entry, &ready.etag)?;
+        if let Some(ready) = &ready {
+            self.left_out.store(0, Ordering::Relaxed);
+            let mut journal = locked(&self.journal);
+            // One that was left out before is so no more.
+            if ready.etag != entry.etag || journal.is_skipped(entry) {
+                journal.begun(entry, &ready.etag)?;
+            }
         }
         // An upload that was completed is not completed again; so that is repeated where it is sent.
         let attempts = if ready.as_ref().is_some_and(Ready::is_upload) { 1 } else { ATTEMPTS_MAX };
@@ -220,7 +299,7 @@ impl Versions {
             }
             let held = self.transfer.target.history(key).await.map_err(Reason::Target)?;
             let (landed, is_changed) = self.compare(&held, std::slice::from_ref(entry))?;
-            if let Some(written) = landed.into_iter().next() {
+            if let Some((_, written)) = landed.into_iter().next() {
                 return Ok((written, lock));
             }
             if is_changed && !self.overwrite {

@@ -34,6 +34,8 @@ pub struct ImportView {
     pub deleted: u64,
     /// Objects that were brought, and are kept though the source has them no more.
     pub gone: u64,
+    /// Objects that the source had no more when they were to be read.
+    pub vanished: u64,
     /// What became of retentions and legal holds.
     pub locks: LocksView,
     /// Of what was moved, objects that arrived with the lock that they have at the source.
@@ -46,8 +48,14 @@ pub struct ImportView {
     pub waiting: u64,
     /// Objects that failed.
     pub failed: u64,
-    /// The first thousand of them.
+    /// Of these, versions that the source lists and does not give, and that can be left out.
+    pub unreadable: u64,
+    /// The first thousand objects that failed.
     pub failures: Vec<FailedView>,
+    /// Versions that the source lists and that were left out, in this run or before, since it did not give them.
+    pub skipped: u64,
+    /// The first thousand of them.
+    pub skips: Vec<FailedView>,
     /// From begin to end.
     pub elapsed_ms: u64,
 }
@@ -67,7 +75,7 @@ pub enum LocksView {
     Untold,
 }
 
-/// An object that failed.
+/// An object that failed, or that was left out.
 #[derive(Clone, Debug, Serialize)]
 pub struct FailedView {
     /// In the source.
@@ -117,6 +125,8 @@ impl Show for ImportView {
             ("locks", self.locks()),
             ("deleted", unless_none(self.deleted)),
             ("gone", unless_none(self.gone)),
+            ("vanished", unless_none(self.vanished)),
+            ("left out", unless_none(self.skipped)),
             ("failed", unless_none(self.failed)),
             ("waiting", unless_none(self.waiting)),
         ])
@@ -153,5 +163,7 @@ mod tests {
             |locks| ImportView { locks, locked: 1, strengthened: 2, unlocked: 3, ..Default::default() };
         assert!(locks(LocksView::Brought).show().contains("locks      1 brought, 2 made stronger\n"));
         assert!(locks(LocksView::LeftOut).show().contains("locks      left out, 3 of what was moved\n"));
+        let left_out = ImportView { versions: true, vanished: 1, skipped: 2, ..Default::default() };
+        assert!(left_out.show().ends_with("vanished   1 versions\nleft out   2 versions\n"));
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! A line of a version is written when it has arrived, with the id that it got in the target. What a version will
 //! be known by there is noted before it is written where the listing of the source does not say it: an ETag that is no MD5.
+//! One that is left out has a line, too: what comes after it takes its place for good.
 
 use switchback_store::Lock;
 
 use super::{Journal, Line};
 use crate::import::entry::{Entry, of_version};
+
+/// Of a reason that is kept: an endpoint may say anything, and a line has a limit.
+const REASON_CHARACTERS_MAX: usize = 500;
 
 impl Journal {
     /// Notes that the source still has the version, and says whether it arrived before.
@@ -61,6 +65,27 @@ impl Journal {
         self.know(&line, at, true);
         Ok(())
     }
+
+    /// Why a version was left out, in this run or before; `None` of any other.
+    pub(crate) fn skipped(&self, entry: &Entry) -> anyhow::Result<Option<String>> {
+        let skipped = self.known.get(&entry.identity()).filter(|known| known.skipped);
+        skipped.map_or(Ok(None), |known| Ok(self.line(known.at)?.skipped))
+    }
+
+    /// True for a version that was left out.
+    pub(crate) fn is_skipped(&self, entry: &Entry) -> bool {
+        self.known.get(&entry.identity()).is_some_and(|known| known.skipped)
+    }
+
+    /// Notes that a version is left out. The line is on the disk when this returns: without it, what comes after it
+    /// would be taken for somebody else's.
+    pub(crate) fn skip(&mut self, entry: &Entry, reason: &str) -> anyhow::Result<()> {
+        let skipped = Some(reason.chars().take(REASON_CHARACTERS_MAX).collect());
+        let line = Line { held: self.expected(entry)?, skipped, ..Line::of(entry) };
+        let at = self.append(&line)?;
+        self.know(&line, at, true);
+        self.keep()
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +130,26 @@ mod tests {
         drop(journal);
         let journal = open(&folder);
         assert!(!journal.has_version(&version("2", "t")) && !journal.is_ours("k", "here-2"));
+    }
+
+    #[test]
+    fn a_version_that_was_left_out_is_neither_due_nor_gone_until_it_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(&folder);
+        journal.begun(&version("1", "t"), "would be").unwrap();
+        journal.skip(&version("1", "t"), &"\u{1}é".repeat(1000)).unwrap();
+        drop(journal);
+        let mut journal = open(&folder);
+        let left_out = version("1", "t");
+        assert_eq!(journal.skipped(&left_out).unwrap().unwrap().chars().count(), REASON_CHARACTERS_MAX);
+        assert!(journal.is_skipped(&left_out) && !journal.is_due(&left_out));
+        assert!(!journal.see_version(&left_out) && !journal.has_version(&left_out));
+        assert!(journal.gone().is_empty() && !journal.is_skipped(&version("2", "t")));
+        assert_eq!(journal.skipped(&version("2", "t")).unwrap(), None);
+        // An earlier try may have arrived after all.
+        assert_eq!(journal.expected(&left_out).unwrap(), "would be");
+        journal.begun(&left_out, "would be").unwrap();
+        assert!(!journal.is_skipped(&left_out) && journal.is_due(&left_out));
     }
 
     #[test]

@@ -161,6 +161,25 @@ impl Bucket {
         Ok(found.into_iter().map(|found| found.entry).collect())
     }
 
+    /// Whether what was listed still is: an object of this key, or this version of it.
+    pub(crate) async fn lists(&self, entry: &Entry) -> Result<bool, Failure> {
+        if entry.version.is_none() {
+            let page = self.list(&entry.key, None).await?;
+            return Ok(page.entries.iter().any(|listed| listed.key == entry.key));
+        }
+        let mut after = None;
+        loop {
+            let page = self.versions(&entry.key, after.as_ref(), None).await?;
+            if page.entries.iter().any(|listed| listed.identity() == entry.identity()) {
+                return Ok(true);
+            }
+            if page.next.is_none() || page.entries.iter().any(|listed| listed.key != entry.key) {
+                return Ok(false);
+            }
+            after = page.next;
+        }
+    }
+
     async fn found(&self, key: &str, max: Option<u16>) -> Result<Vec<Found>, Failure> {
         let (mut found, mut after) = (Vec::new(), None);
         for number in 0.. {

@@ -120,6 +120,15 @@ impl Source {
         }
     }
 
+    /// Whether what was listed, and could not be read, still is listed.
+    pub(crate) async fn lists(&self, entry: &Entry) -> Result<bool, Failure> {
+        match self {
+            // A file that is gone says so when it is read.
+            Self::Folder(_) => Ok(true),
+            Self::Remote(remote) => remote.lists(entry).await,
+        }
+    }
+
     /// The size of the parts that a large object was uploaded in, where the source knows.
     pub(crate) async fn part_size(&self, entry: &Entry) -> Result<Option<u64>, Failure> {
         match self {

@@ -119,7 +119,8 @@ impl Remote {
         }
     }
 
-    /// The versions of a key in their order, the newest first; asks once more where the listing left it open.
+    /// The versions of a key in their order, the newest first, but for those that went since they were listed; asks
+    /// once more where the listing left it open.
     pub(super) async fn ordered(&self, found: &[Found]) -> Result<Vec<Entry>, Failure> {
         if let Some(ordered) = ordered(found) {
             return Ok(ordered);
@@ -129,9 +130,6 @@ impl Remote {
         let listed: HashSet<_> = found.iter().map(|found| found.entry.identity()).collect();
         // What came since belongs to the next run.
         told.retain(|entry| listed.contains(&entry.identity()));
-        if told.len() < listed.len() {
-            return Err(Failure::Unusable("versions went since they were listed; import again".into()));
-        }
         Ok(told)
     }
 
@@ -166,6 +164,10 @@ impl Remote {
             return Ok(None);
         }
         lock::told(&headers).map(Some)
+    }
+
+    pub(super) async fn lists(&self, entry: &Entry) -> Result<bool, Failure> {
+        self.bucket.lists(entry).await
     }
 
     pub(super) async fn read(&self, entry: &Entry, range: Range<u64>) -> Result<Bytes, Failure> {
