@@ -21,6 +21,7 @@ mod history;
 mod journal;
 mod lock;
 mod object;
+mod outcome;
 mod progress;
 mod s3;
 mod source;
@@ -32,7 +33,6 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
-use switchback_store::Lock;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
@@ -43,6 +43,7 @@ use self::entry::Entry;
 use self::journal::{Before, Imported, Journal};
 use self::lock::Locks;
 use self::object::Objects;
+use self::outcome::{Ended, Failed, Halt};
 use self::progress::{Progress, Shown};
 use self::s3::{Failure, Replaces, etag};
 use self::source::{History, Listed};
@@ -82,83 +83,6 @@ pub struct Import {
     pub delete: bool,
     /// Only count.
     pub plan: bool,
-}
-
-/// What became of an object, or of the versions of a key.
-#[derive(Default)]
-struct Ended {
-    moved: u64,
-    failures: Vec<Failed>,
-    /// Of the failures, versions that the source lists and does not give.
-    unreadable: u64,
-    /// Versions that were not tried, since one before them failed.
-    waiting: u64,
-    /// Versions that were left out, in this run or before.
-    skips: Vec<Failed>,
-    /// What the source had no more when it was to be read.
-    vanished: u64,
-    /// Of what was moved, what arrived with a lock.
-    locked: u64,
-    /// Of what was moved, what arrived without the lock that it has at the source.
-    unlocked: u64,
-    /// What arrived before, and was locked more strongly now.
-    strengthened: u64,
-}
-
-impl Ended {
-    /// Something arrived that has this lock at the source.
-    fn arrived(&mut self, lock: &Lock, with_locks: bool) {
-        self.moved += 1;
-        let counter = if with_locks { &mut self.locked } else { &mut self.unlocked };
-        *counter += u64::from(!lock.is_none());
-    }
-
-    /// The lock of something that arrived before was looked at.
-    fn looked(&mut self, entry: &Entry, looked: Result<bool, Halt>) -> anyhow::Result<()> {
-        match looked {
-            Ok(was_weaker) => self.strengthened += u64::from(was_weaker),
-            Err(Halt::Version(reason)) => self.failures.push(Failed::of(entry, &reason)),
-            Err(Halt::Import(error)) => return Err(error),
-        }
-        Ok(())
-    }
-}
-
-/// Why no further version of a key is brought, or nothing more is done about an object.
-enum Halt {
-    /// It cannot be.
-    Version(Reason),
-    /// The import cannot go on.
-    Import(anyhow::Error),
-}
-
-impl From<Reason> for Halt {
-    fn from(reason: Reason) -> Self {
-        Self::Version(reason)
-    }
-}
-
-impl From<anyhow::Error> for Halt {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Import(error)
-    }
-}
-
-/// An object or version that failed; or, without a version, all of a key.
-struct Failed {
-    key: String,
-    version: Option<String>,
-    reason: String,
-}
-
-impl Failed {
-    fn of(entry: &Entry, reason: &Reason) -> Self {
-        Self::left_out(entry, reason.to_string())
-    }
-
-    fn left_out(entry: &Entry, reason: String) -> Self {
-        Self { key: entry.key.clone(), version: entry.version.clone(), reason }
-    }
 }
 
 struct Run {
