@@ -1,7 +1,7 @@
 //! rclone between two buckets of each other S3 server that is installed, and a link that moves the same objects:
 //! between two of our gateways, as in the table of first copies, rclone is as fast as they are.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use switchback::output::{emit, table};
@@ -14,6 +14,10 @@ use crate::peer::{self, Rclone};
 use crate::processor::Halves;
 use crate::servers;
 use crate::site::Through;
+
+/// rclone that takes longer has not come to an end with this server, as was seen with s3s-fs: minutes without a
+/// request.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// One server in one round: small objects a second.
 #[derive(Debug)]
@@ -47,7 +51,12 @@ pub(super) async fn measure(
             continue;
         }
         load::write(&server.place, work, 0, 0).await.with_context(|| server.name)?;
-        let took = Rclone::new(folder.path(), &server.place, &to)?.sync(work.name).await?;
+        let rclone = Rclone::new(folder.path(), &server.place, &to)?;
+        let Ok(took) = tokio::time::timeout(PATIENCE, rclone.sync(work.name)).await else {
+            eprintln!("{} is not compared: rclone was not done after {PATIENCE:?}", server.name);
+            continue;
+        };
+        let took = took.with_context(|| server.name)?;
         load::verify(&to, work, |_| 0).await.with_context(|| server.name)?;
         let one = Endpoint { server: server.name, rclone: rate(count(work.count), took), ours };
         say(since, format!("{one:?}"));
