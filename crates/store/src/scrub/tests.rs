@@ -436,7 +436,9 @@ async fn a_damaged_part_is_found_unless_it_is_replaced_or_its_upload_ends() {
     };
     for part in &parts {
         assert_eq!(store.examine_part(part).await.unwrap(), None);
-        std::fs::write(file(part, 1), b"some other").unwrap();
+        let mut bytes = std::fs::read(file(part, 1)).unwrap();
+        bytes[0] ^= 1;
+        std::fs::write(file(part, 1), bytes).unwrap();
         assert_eq!(store.examine_part(part).await.unwrap(), Some(Fault::Hash));
     }
     std::fs::remove_file(file(&parts[1], 0)).unwrap();
