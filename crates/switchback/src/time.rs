@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chrono::DateTime;
+
 /// Now, in Unix milliseconds.
 #[must_use]
 pub fn now_unix_ms() -> i64 {
@@ -38,48 +40,9 @@ fn civil(days: i64) -> (i64, i64, i64) {
 /// The Unix milliseconds of an RFC 3339 time, rounded up; `None` of what is none.
 #[must_use]
 pub fn unix_ms(text: &str) -> Option<i64> {
-    let number = |text: &str, digits: usize| {
-        let is_number = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
-        is_number.then(|| text.parse::<i64>().ok()).flatten()
-    };
-    let (date, time) = text.split_once(['T', 't', ' '])?;
-    let mut fields = date.splitn(3, '-');
-    let date = (number(fields.next()?, 4)?, number(fields.next()?, 2)?, number(fields.next()?, 2)?);
-    let (time, offset_minutes) = match time.find(['Z', 'z', '+', '-']) {
-        Some(at) if time[at..].eq_ignore_ascii_case("z") => (&time[..at], 0),
-        Some(at) => {
-            let (hours, minutes) = time[at + 1..].split_once(':')?;
-            let east = number(hours, 2)? * 60 + number(minutes, 2)?;
-            (&time[..at], if time[at..].starts_with('-') { -east } else { east })
-        }
-        None => return None,
-    };
-    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let mut fields = time.splitn(3, ':');
-    let time = (number(fields.next()?, 2)?, number(fields.next()?, 2)?, number(fields.next()?, 2)?);
-    // A second of 60 is a leap second.
-    if time.0 > 23 || time.1 > 59 || time.2 > 60 || number(fraction, fraction.len()).is_none() {
-        return None;
-    }
-    let (whole, rest) = fraction.split_at(fraction.len().min(3));
-    let fraction_ms = number(whole, whole.len())? * 10_i64.pow(3 - whole.len() as u32)
-        + i64::from(rest.bytes().any(|digit| digit != b'0'));
-    let days = days(date).filter(|days| civil(*days) == date)?;
-    let minutes = days * 1440 + time.0 * 60 + time.1 - offset_minutes;
-    Some((minutes * 60 + time.2) * 1000 + fraction_ms)
-}
-
-/// The day of a Gregorian date, counted from 1970-01-01: `days_from_civil`, which undoes [`civil`].
-fn days((year, month, day): (i64, i64, i64)) -> Option<i64> {
-    if !(1..=12).contains(&month) {
-        return None;
-    }
-    let march_year = year - i64::from(month <= 2);
-    let era = march_year.div_euclid(400);
-    let of_era = march_year.rem_euclid(400);
-    let march_month = (month + 9) % 12;
-    let of_year = (153 * march_month + 2) / 5 + day - 1;
-    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
+    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    let is_between = !time.timestamp_subsec_nanos().is_multiple_of(1_000_000);
+    Some(time.timestamp_millis() + i64::from(is_between))
 }
 
 /// How long ago a time was, with two units at most.
