@@ -124,6 +124,14 @@ impl Look<'_> {
         (self.found)(Finding { place: place.into(), problem: problem.into() });
     }
 
+    /// Says why bytes could not be read, or that they are others.
+    fn report_unread(&mut self, place: impl Into<String>, error: &Error) {
+        match error {
+            Error::Damaged => self.report(place, "its bytes are not those that were written"),
+            error => self.report(place, format!("its bytes cannot be read: {error}")),
+        }
+    }
+
     /// The value, or a finding that says why there is none. Only what a row holds is a finding: an engine
     /// that cannot read ends the check.
     fn readable<T>(&mut self, place: &str, value: Result<T>) -> Result<Option<T>> {

@@ -131,10 +131,8 @@ fn read(look: &mut Look<'_>, place: &str, segments: &[Segment]) {
     let mut pieces = segments.iter().flat_map(|segment| body::pieces(&look.wait, &look.blobs, *segment));
     let failed = pieces.find_map(std::result::Result::err);
     drop(pieces);
-    match failed {
-        Some(Error::Damaged) => look.report(place, "its bytes are not those that were written"),
-        Some(error) => look.report(place, format!("its bytes cannot be read: {error}")),
-        None => {}
+    if let Some(error) = failed {
+        look.report_unread(place, &error);
     }
 }
 

@@ -199,10 +199,8 @@ impl Content {
             };
             match hash {
                 Ok(hash) if hash == object.content_hash => {}
-                Ok(_) | Err(Error::Damaged) => {
-                    look.report(place, "its bytes are not those that were written")
-                }
-                Err(error) => look.report(place, format!("its bytes cannot be read: {error}")),
+                Ok(_) => look.report_unread(place, &Error::Damaged),
+                Err(error) => look.report_unread(place, &error),
             }
         }
         Ok(())
