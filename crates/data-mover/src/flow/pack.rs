@@ -220,19 +220,16 @@ impl Packer {
         let changes = Changes { changes: batch.changes };
         let plain = changes.encoded_len();
         // One with a record that is longer than all others may be.
-        if plain > PACKED_BATCH_BYTES_MAX {
-            self.packing.gain.add(plain, plain);
-            return Batch { changes: changes.changes, ..batch };
-        }
-        match self.pack(&changes.encode_to_vec().into()).await {
+        let packed = match plain > PACKED_BATCH_BYTES_MAX {
+            true => None,
+            false => self.pack(&changes.encode_to_vec().into()).await,
+        };
+        self.packing.gain.add(plain, packed.as_ref().map_or(plain, |packed| packed.bytes.len()));
+        match packed {
             Some(Packed { bytes, codec, length }) => {
-                self.packing.gain.add(plain, bytes.len());
                 Batch { number, through, packed: bytes, codec: codec.into(), length, changes: Vec::new() }
             }
-            None => {
-                self.packing.gain.add(plain, plain);
-                Batch { changes: changes.changes, ..batch }
-            }
+            None => Batch { changes: changes.changes, ..batch },
         }
     }
 
