@@ -1,4 +1,6 @@
-//! Bodies that follow: into which blobs they are cut. Pure.
+//! Bodies that follow: into which blobs they are cut, and what of those is left from a byte on. Pure.
+
+use switchback_store::Segment;
 
 use super::limit::{PIECE_BYTES_MIN, PIECES_MAX};
 
@@ -15,9 +17,41 @@ pub(crate) fn plan_pieces(size: u64) -> Vec<u64> {
     pieces
 }
 
+/// The blobs of a body that have bytes from `offset` on, each with the byte to begin at.
+pub(crate) fn from_byte(segments: &[Segment], offset: u64) -> Vec<(Segment, u64)> {
+    let mut skip = offset;
+    let mut left = Vec::new();
+    for segment in segments {
+        if skip >= segment.size {
+            skip -= segment.size;
+        } else {
+            left.push((*segment, std::mem::take(&mut skip)));
+        }
+    }
+    left
+}
+
 #[cfg(test)]
 mod tests {
+    use switchback_store::BlobId;
+
     use super::*;
+
+    #[test]
+    fn what_is_left_begins_in_the_blob_that_has_the_byte() {
+        let segments = [10, 5, 10].map(|size| Segment { blob: BlobId::random(), size });
+        let left = |offset| {
+            from_byte(&segments, offset)
+                .iter()
+                .map(|(segment, from)| (segment.size, *from))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(left(0), [(10, 0), (5, 0), (10, 0)]);
+        assert_eq!(left(9), [(10, 9), (5, 0), (10, 0)]);
+        assert_eq!(left(10), [(5, 0), (10, 0)]);
+        assert_eq!(left(16), [(10, 1)]);
+        assert_eq!(left(25), []);
+    }
 
     #[test]
     fn a_body_is_cut_into_pieces_whose_number_is_bounded() {

@@ -11,7 +11,7 @@
 pub mod agree;
 mod apply;
 mod arrival;
-mod body;
+pub(crate) mod body;
 pub mod compare;
 mod demand;
 pub(crate) mod exchange;

@@ -7,6 +7,7 @@ use switchback_proto::replication::v1::Chunk;
 use switchback_store::{Blobs, Error, Result, Segment};
 use tokio::sync::mpsc;
 
+use super::body::from_byte;
 use super::limit::{CHUNK_BYTES, CHUNKS_AHEAD};
 use super::pack::{self, Packed, Packer, Packing};
 use super::window::Flown;
@@ -27,17 +28,8 @@ pub(crate) struct OutgoingBody {
 impl OutgoingBody {
     /// The bytes of the body of `change`, which is at `index` of a batch, from `offset` on.
     pub(crate) fn new(batch: u64, index: u32, change: &Flown, offset: u64, packing: &Arc<Packing>) -> Self {
-        let segments = &change.segments;
-        let mut skip = offset;
-        let mut left = Vec::new();
-        for segment in segments {
-            if skip >= segment.size {
-                skip -= segment.size;
-            } else {
-                left.push((*segment, std::mem::take(&mut skip)));
-            }
-        }
-        let end = segments.iter().map(|segment| segment.size).sum();
+        let left = from_byte(&change.segments, offset);
+        let end = change.segments.iter().map(|segment| segment.size).sum();
         let (kind, packing) = (change.kind, Arc::clone(packing));
         Self { batch, index, offset, end, left, kind, packing, reading: None }
     }

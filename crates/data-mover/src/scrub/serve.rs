@@ -11,6 +11,7 @@ use switchback_store::{Body, ContentHasher, Error as StoreError, StoredBody};
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use crate::flow::body::from_byte;
 use crate::flow::exchange::{find_link, obey};
 use crate::flow::key::from_wire;
 use crate::flow::limit::{CHUNKS_AHEAD, STALL_TIME};
@@ -124,14 +125,8 @@ async fn read(
         }
         Body::Segments(segments) => segments,
     };
-    let mut before = offset;
-    for segment in segments {
-        if before >= segment.size {
-            before -= segment.size;
-            continue;
-        }
-        let mut bytes = mover.blobs.read(segment.blob, before..segment.size).await?;
-        before = 0;
+    for (segment, from) in from_byte(segments, offset) {
+        let mut bytes = mover.blobs.read(segment.blob, from..segment.size).await?;
         while let Some(piece) = bytes.next().await {
             let piece = piece?;
             hasher.update(&piece);
