@@ -5,15 +5,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 use http::HeaderMap;
 use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::{S3Result, TrailingHeaders, s3_error};
-use switchback_kit::world::aside;
 use switchback_proto::store::v1::Checksum;
-use tokio::task::JoinError;
 
 use crate::status;
 
@@ -176,12 +173,12 @@ fn verify_one(algorithm: Algorithm, claimed: &str, digests: &Digests) -> S3Resul
 
 /// All digests of a body in one pass.
 pub(crate) struct Hasher {
-    md5: Md5,
-    others: Others,
+    pub(super) md5: Md5,
+    pub(super) others: Others,
 }
 
 /// All that take less time together than MD5 does, as a rule.
-struct Others {
+pub(super) struct Others {
     content: blake3::Hasher,
     checksums: ChecksumHasher,
 }
@@ -197,25 +194,10 @@ pub(crate) struct Digests {
 }
 
 impl Hasher {
+    #[cfg(test)]
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.md5.update(bytes);
         self.others.update(bytes);
-    }
-
-    /// As [`Hasher::update`] with all `pieces`, on two other threads at once.
-    pub(crate) async fn update_aside(self, pieces: Vec<Bytes>) -> Result<Self, JoinError> {
-        let Self { mut md5, mut others } = self;
-        let same = pieces.clone();
-        let md5 = aside(move || {
-            pieces.iter().for_each(|piece| md5.update(piece));
-            md5
-        });
-        let others = aside(move || {
-            same.iter().for_each(|piece| others.update(piece));
-            others
-        });
-        let (md5, others) = tokio::try_join!(md5, others)?;
-        Ok(Self { md5, others })
     }
 
     pub(crate) fn finish(self) -> Digests {
@@ -239,7 +221,7 @@ impl Hasher {
 }
 
 impl Others {
-    fn update(&mut self, bytes: &[u8]) {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
         self.content.update(bytes);
         self.checksums.update(bytes);
     }

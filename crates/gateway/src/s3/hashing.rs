@@ -1,69 +1,199 @@
 //! The digests of a body, computed beside its coming.
 //!
 //! MD5, of which the ETag is made, is the slowest part of a large PUT, and a core does nothing else
-//! meanwhile. So the bytes gather, and each full batch is hashed aside, MD5 on one thread and the others
-//! on another, while the next one comes. A body that is no more than one batch is hashed where it is:
-//! going to another thread would cost more.
+//! meanwhile. So it has a thread of its own, and the others together have another one, each for as long as bytes
+//! wait: a thread that is woken for every few bytes stands still for a third of the time, and one that is kept for a
+//! client that pauses is missing elsewhere. A body that is no more than one batch is hashed where it is: going to
+//! another thread would cost more.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use s3s::crypto::Md5;
 use s3s::{S3Result, s3_error};
+use switchback_kit::world::aside;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::checksum::{Digests, Hasher};
+use super::checksum::{Digests, Hasher, Others};
 
-/// Bytes hashed at a time. A body has two of these: one gathers, one is hashed.
+/// Bytes that are worth a thread.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Pieces hashed at a time: a client may send a byte in each, and each keeps the buffer that it came in.
-const BATCH_PIECES: usize = 256;
+/// Bytes of a body that may wait to be hashed: MD5 takes longer for them than a busy machine needs to go on with
+/// whoever brings the next ones.
+const WAITING_BYTES: usize = 4 << 20;
 
-/// The hasher of one body, and what it has not seen yet.
+/// What a piece counts for at least: a client may send a byte in each, and each keeps the buffer that it came in.
+const PIECE_BYTES_MIN: usize = 4 << 10;
+
+/// The hashes of one body, and what they have not seen yet.
 pub(super) struct Hashing {
-    hasher: State,
-    batch: Vec<Bytes>,
-    bytes: usize,
-}
-
-enum State {
-    Here(Box<Hasher>),
-    Aside(JoinHandle<Result<Hasher, JoinError>>),
-    /// Its work was cut off: the process ends, or it panicked.
-    Lost,
+    md5: Strand<Md5>,
+    others: Strand<Others>,
 }
 
 impl Hashing {
-    pub(super) fn new(hasher: Hasher) -> Self {
-        Self { hasher: State::Here(Box::new(hasher)), batch: Vec::new(), bytes: 0 }
+    pub(super) fn new(Hasher { md5, others }: Hasher) -> Self {
+        Self { md5: Strand::new(md5), others: Strand::new(others) }
     }
 
     /// Takes bytes; waits while those before are hashed more slowly than they come.
     pub(super) async fn update(&mut self, bytes: Bytes) -> S3Result<()> {
-        self.bytes += bytes.len();
-        self.batch.push(bytes);
-        if self.bytes < BATCH_BYTES && self.batch.len() < BATCH_PIECES {
-            return Ok(());
-        }
-        let hasher = self.settle().await?;
-        self.hasher = State::Aside(tokio::spawn(hasher.update_aside(std::mem::take(&mut self.batch))));
-        self.bytes = 0;
-        Ok(())
+        self.md5.push(bytes.clone()).await?;
+        self.others.push(bytes).await
     }
 
     /// The digests of all that was taken.
-    pub(super) async fn finish(mut self) -> S3Result<Digests> {
-        let mut hasher = self.settle().await?;
-        self.batch.iter().for_each(|bytes| hasher.update(bytes));
-        Ok(hasher.finish())
+    pub(super) async fn finish(self) -> S3Result<Digests> {
+        let (md5, others) = tokio::try_join!(self.md5.finish(), self.others.finish())?;
+        Ok(Hasher { md5, others }.finish())
+    }
+}
+
+/// What is hashed on one thread.
+trait Hash: Send + 'static {
+    fn update(&mut self, bytes: &[u8]);
+}
+
+impl Hash for Md5 {
+    fn update(&mut self, bytes: &[u8]) {
+        s3s::crypto::Checksum::update(self, bytes);
+    }
+}
+
+impl Hash for Others {
+    fn update(&mut self, bytes: &[u8]) {
+        self.update(bytes);
+    }
+}
+
+/// A hash, and the bytes that wait for it.
+struct Strand<H> {
+    line: Arc<Line<H>>,
+    /// The last thread that took it.
+    work: Option<JoinHandle<Result<(), JoinError>>>,
+}
+
+/// What a strand has in common with its thread.
+struct Line<H> {
+    state: Mutex<State<H>>,
+    /// For what may wait. It is closed when the hash is lost: the process ends, or its thread panicked.
+    room: Semaphore,
+}
+
+struct State<H> {
+    /// `None` while a thread has it.
+    hash: Option<H>,
+    waiting: VecDeque<Bytes>,
+    /// What they count for.
+    bytes: usize,
+}
+
+/// What a piece counts for.
+fn weight(piece: &Bytes) -> usize {
+    piece.len().clamp(PIECE_BYTES_MIN, WAITING_BYTES)
+}
+
+impl<H: Hash> Strand<H> {
+    fn new(hash: H) -> Self {
+        let state = State { hash: Some(hash), waiting: VecDeque::new(), bytes: 0 };
+        let line = Line { state: Mutex::new(state), room: Semaphore::new(WAITING_BYTES) };
+        Self { line: Arc::new(line), work: None }
     }
 
-    async fn settle(&mut self) -> S3Result<Hasher> {
-        match std::mem::replace(&mut self.hasher, State::Lost) {
-            State::Here(hasher) => Ok(*hasher),
-            State::Aside(work) => match work.await {
-                Ok(Ok(hasher)) => Ok(hasher),
-                _ => Err(lost()),
-            },
-            State::Lost => Err(lost()),
+    async fn push(&mut self, piece: Bytes) -> S3Result<()> {
+        let weight = weight(&piece);
+        let line = Arc::clone(&self.line);
+        let permits = u32::try_from(weight).unwrap_or(u32::MAX);
+        let room = match line.room.try_acquire_many(permits) {
+            Ok(room) => room,
+            Err(_) => {
+                self.begin();
+                line.room.acquire_many(permits).await.map_err(|_| lost())?
+            }
+        };
+        // The thread gives it back.
+        room.forget();
+        if line.put(piece, weight) >= BATCH_BYTES {
+            self.begin();
+        }
+        Ok(())
+    }
+
+    /// Hashes what waits on another thread, unless one does.
+    fn begin(&mut self) {
+        let Some(hash) = self.line.lock().hash.take() else { return };
+        let taken = Taken { line: Arc::clone(&self.line), hash: Some(hash) };
+        self.work = Some(tokio::spawn(aside(move || taken.work())));
+    }
+
+    async fn finish(mut self) -> S3Result<H> {
+        loop {
+            if let Some(hash) = self.line.end() {
+                return Ok(hash);
+            }
+            let Some(work) = self.work.take() else { return Err(lost()) };
+            // Whether it gave the hash back is seen above.
+            let _ = work.await;
+        }
+    }
+}
+
+impl<H: Hash> Line<H> {
+    /// Answers what all that wait count for.
+    fn put(&self, piece: Bytes, weight: usize) -> usize {
+        let mut state = self.lock();
+        state.waiting.push_back(piece);
+        state.bytes += weight;
+        state.bytes
+    }
+
+    /// The hash of everything, if no thread has it.
+    fn end(&self) -> Option<H> {
+        let mut state = self.lock();
+        let mut hash = state.hash.take()?;
+        state.waiting.drain(..).for_each(|piece| hash.update(&piece));
+        Some(hash)
+    }
+}
+
+impl<H> Line<H> {
+    fn lock(&self) -> MutexGuard<'_, State<H>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A hash that a thread has.
+struct Taken<H> {
+    line: Arc<Line<H>>,
+    hash: Option<H>,
+}
+
+impl<H: Hash> Taken<H> {
+    /// Until nothing waits.
+    fn work(mut self) {
+        while let Some(hash) = &mut self.hash {
+            let mut state = self.line.lock();
+            let Some(piece) = state.waiting.pop_front() else {
+                state.hash = self.hash.take();
+                return;
+            };
+            let weight = weight(&piece);
+            state.bytes -= weight;
+            drop(state);
+            hash.update(&piece);
+            drop(piece);
+            self.line.room.add_permits(weight);
+        }
+    }
+}
+
+impl<H> Drop for Taken<H> {
+    fn drop(&mut self) {
+        if self.hash.is_some() {
+            self.line.room.close();
         }
     }
 }
@@ -77,24 +207,51 @@ mod tests {
     use super::*;
     use crate::s3::checksum::{Algorithm, Claims};
 
-    /// Pieces of all lengths from nothing on, many of which make a batch together.
+    /// Pieces of all lengths from nothing on, many of which make a batch together, and one that is more than may wait.
     fn body() -> Vec<Bytes> {
-        let bytes = Bytes::from((0..BATCH_BYTES * 3 + 7).map(|at| (at % 251) as u8).collect::<Vec<_>>());
+        let length = WAITING_BYTES * 2 + BATCH_BYTES + 7;
+        let bytes = Bytes::from((0..length).map(|at| (at % 251) as u8).collect::<Vec<_>>());
         let (mut pieces, mut rest, mut length) = (Vec::new(), bytes, 0);
-        while !rest.is_empty() {
-            pieces.push(rest.split_to(length.min(rest.len())));
+        while rest.len() > WAITING_BYTES + BATCH_BYTES {
+            pieces.push(rest.split_to(length));
             length = length * 2 % 300_007 + 1;
         }
+        pieces.extend([rest.split_to(3), rest.split_to(WAITING_BYTES + 1), rest]);
+        pieces
+    }
+
+    /// One that hashes when it may.
+    struct Slow(Arc<Mutex<()>>);
+
+    impl Hash for Slow {
+        fn update(&mut self, _: &[u8]) {
+            drop(self.0.lock());
+        }
+    }
+
+    /// How many pieces of `bytes` wait before a client has to.
+    async fn waiting(bytes: usize) -> usize {
+        let may = Arc::new(Mutex::new(()));
+        let mut strand = Strand::new(Slow(Arc::clone(&may)));
+        let mut pieces = 0;
+        let held = may.lock();
+        loop {
+            let pushed = strand.push(Bytes::from(vec![0; bytes]));
+            if tokio::time::timeout(std::time::Duration::from_millis(50), pushed).await.is_err() {
+                break;
+            }
+            pieces += 1;
+        }
+        drop(held);
+        strand.push(Bytes::new()).await.unwrap();
+        strand.finish().await.unwrap();
         pieces
     }
 
     #[tokio::test]
-    async fn a_client_that_sends_a_byte_at_a_time_does_not_fill_the_memory() {
-        let mut hashing = Hashing::new(Claims::default().hasher());
-        for byte in 0..=u8::MAX {
-            hashing.update(Bytes::copy_from_slice(&[byte])).await.unwrap();
-        }
-        assert!(hashing.batch.is_empty());
+    async fn what_waits_is_bounded_however_small_the_pieces_and_whoever_is_slow() {
+        assert_eq!(waiting(1).await * PIECE_BYTES_MIN, WAITING_BYTES);
+        assert_eq!(waiting(64 << 10).await * (64 << 10), WAITING_BYTES);
     }
 
     #[tokio::test]
@@ -105,10 +262,24 @@ mod tests {
             hashing.update(piece.clone()).await.unwrap();
             plain.update(piece);
         }
-        assert!(matches!(hashing.hasher, State::Aside(_)), "nothing was hashed aside");
+        assert!(hashing.md5.work.is_some() && hashing.others.work.is_some(), "nothing was hashed aside");
         let (found, wanted) = (hashing.finish().await.unwrap(), plain.finish());
         assert_eq!((found.md5, found.content), (wanted.md5, wanted.content));
         assert_eq!(found.checksums, wanted.checksums);
         assert_eq!(found.checksums.len(), Algorithm::ALL.len());
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_is_lost_is_said_and_nobody_waits_for_it() {
+        struct Broken;
+        impl Hash for Broken {
+            fn update(&mut self, _: &[u8]) {
+                panic!("it breaks");
+            }
+        }
+        let mut strand = Strand::new(Broken);
+        let piece = Bytes::from(vec![0; BATCH_BYTES]);
+        while strand.push(piece.clone()).await.is_ok() {}
+        assert_eq!(strand.finish().await.err().unwrap().code().as_str(), "InternalError");
     }
 }

@@ -135,15 +135,18 @@ impl Receiver {
                 length.unwrap_or(0)
             ));
         }
-        let (size, digests) = (taken.size, taken.hashing.finish().await?);
-        claims.verify(&digests)?;
-        let (body, blob) = match taken.blob {
-            None => (store::Body { inline: taken.head.freeze(), segments: Vec::new() }, None),
-            Some(writing) => {
-                let (body, staged) = writing.finish().await?;
-                (body, Some(staged))
+        let Taken { hashing, head, size, blob, .. } = taken;
+        let durable = async {
+            match blob {
+                None => Ok((store::Body { inline: head.freeze(), segments: Vec::new() }, None)),
+                Some(writing) => {
+                    let (body, staged) = writing.finish().await?;
+                    Ok((body, Some(staged)))
+                }
             }
         };
+        let (digests, (body, blob)) = tokio::try_join!(hashing.finish(), durable)?;
+        claims.verify(&digests)?;
         Ok(Received { body, size, digests, blob, _turn: turn })
     }
 
