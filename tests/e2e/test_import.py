@@ -320,6 +320,38 @@ def test_an_object_that_goes_before_it_is_read_is_no_failure(shared, target, tmp
     between.close()
 
 
+def test_an_object_that_is_overwritten_before_it_is_read_comes_as_it_is_then(shared, target, tmp_path, make_lab):
+    lab, other = shared, make_lab()
+    other.wait_healthy()
+    s3, at = other.s3("east"), other.system("east")["s3"]
+    large = os.urandom(17 << 20)
+    for key, body in (("a", b"1"), ("b", b"1"), ("busy", b"1"), ("large", large)):
+        s3.put_object(Bucket=other.bucket, Key=key, Body=body)
+    between, writes = Between(at["url"], other.bucket), {"b": [b"two"], "large": [b"", large[::-1]]}
+
+    def overwritten(key):
+        # The large one at its second reading, in the middle.
+        body = writes[key].pop(0) if writes[key] else b""
+        if body:
+            s3.put_object(Bucket=other.bucket, Key=key, Body=body)
+
+    between.meddling["b", None] = lambda: overwritten("b")
+    between.meddling["large", None] = lambda: overwritten("large")
+    between.meddling["busy", None] = lambda: s3.put_object(Bucket=other.bucket, Key="busy", Body=os.urandom(9)) and None
+    keys, words = (at["access_key"], at["secret_key"]), ["--source-endpoint", between.url]
+    done, _ = run(lab, tmp_path, f"s3://{other.bucket}", target, *words, keys=keys, fails=True)
+    assert (done["objects"], done["failed"]) == (3, 1), done
+    assert done["failures"][0]["key"] == "busy"
+    here = lab.s3("east")
+    assert here.get_object(Bucket=target, Key="b")["Body"].read() == b"two"
+    assert here.get_object(Bucket=target, Key="large")["Body"].read() == large[::-1]
+    # What arrived is known as what it was, and what was written all the time comes once it is not.
+    del between.meddling["busy", None]
+    done, _ = run(lab, tmp_path, f"s3://{other.bucket}", target, *words, keys=keys)
+    assert (done["objects"], done["unchanged"]) == (1, 3), done
+    between.close()
+
+
 def test_what_cannot_begin_says_what_to_do(shared, tmp_path):
     lab, folder = shared, tmp_path / "files"
     fill(folder, 1)

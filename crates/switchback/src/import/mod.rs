@@ -222,7 +222,7 @@ impl Run {
                         let objects = Arc::clone(&self.objects);
                         moving.spawn(async move {
                             match due {
-                                Some(replaces) => objects.bring(&entry, replaces).await,
+                                Some(replaces) => objects.bring(entry, replaces).await,
                                 None => objects.look(&entry).await,
                             }
                         });

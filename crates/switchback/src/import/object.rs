@@ -12,6 +12,9 @@ use super::s3::Replaces;
 use super::transfer::Transfer;
 use super::{Ended, Failed, locked};
 
+/// One that is overwritten as often while it is read is left to the next run.
+const READINGS_MAX: u32 = 3;
+
 /// What brings objects.
 pub(super) struct Objects {
     pub(super) transfer: Arc<Transfer>,
@@ -21,22 +24,27 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Brings one that is due.
-    pub(super) async fn bring(&self, entry: &Entry, replaces: Replaces) -> anyhow::Result<Ended> {
-        let mut ended = Ended::default();
-        let arrived = match self.transfer.object(entry, replaces).await {
-            Ok(arrived) => arrived,
-            Err(reason) => {
-                let is_gone =
-                    reason.is_absence() && self.transfer.source.lists(entry).await.is_ok_and(|lists| !lists);
-                if is_gone {
-                    ended.vanished += 1;
-                } else {
-                    ended.failures.push(Failed::of(entry, &reason));
+    /// Brings one that is due, as it is by now if it was overwritten since it was listed.
+    pub(super) async fn bring(&self, mut entry: Entry, replaces: Replaces) -> anyhow::Result<Ended> {
+        let (mut ended, mut readings) = (Ended::default(), 1);
+        let arrived = loop {
+            let reason = match self.transfer.object(&entry, &replaces).await {
+                Ok(arrived) => break arrived,
+                Err(reason) => reason,
+            };
+            let now =
+                if reason.is_other_by_now() { self.transfer.source.now(&entry).await.ok() } else { None };
+            match now {
+                Some(None) => ended.vanished += 1,
+                Some(Some(now)) if now != entry && readings < READINGS_MAX => {
+                    (entry, readings) = (now, readings + 1);
+                    continue;
                 }
-                return Ok(ended);
+                _ => ended.failures.push(Failed::of(&entry, &reason)),
             }
+            return Ok(ended);
         };
+        let entry = &entry;
         let locks = self.transfer.locks;
         let written = if locks && !arrived.was_there { arrived.lock } else { Lock::default() };
         locked(&self.journal).arrived(entry, &arrived.held, written)?;

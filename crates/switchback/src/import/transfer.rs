@@ -96,9 +96,10 @@ impl Reason {
         matches!(self, Self::Source(_) | Self::Unsteady)
     }
 
-    /// True where the source says that there is none.
-    pub(crate) fn is_absence(&self) -> bool {
-        matches!(self, Self::Source(failure) if failure.status() == Some(StatusCode::NOT_FOUND))
+    /// True where the source says that there is none, or another one.
+    pub(crate) fn is_other_by_now(&self) -> bool {
+        let says = [StatusCode::NOT_FOUND, StatusCode::PRECONDITION_FAILED];
+        matches!(self, Self::Source(failure) if failure.status().is_some_and(|status| says.contains(&status)))
     }
 }
 
@@ -159,13 +160,13 @@ impl Transfer {
     }
 
     /// Moves one object.
-    pub(crate) async fn object(&self, entry: &Entry, replaces: Replaces) -> Result<Arrived, Reason> {
+    pub(crate) async fn object(&self, entry: &Entry, replaces: &Replaces) -> Result<Arrived, Reason> {
         let ready = self.ready(entry).await?;
         let lock = ready.lock;
-        match self.commit(&ready, &replaces, Repeats::Harmless).await {
+        match self.commit(&ready, replaces, Repeats::Harmless).await {
             Ok(written) => Ok(Arrived { held: written.etag, lock, was_there: false }),
             Err(Reason::Target(failure)) => {
-                let held = self.unless_there(&ready.key, &ready.etag, failure, &replaces).await?;
+                let held = self.unless_there(&ready.key, &ready.etag, failure, replaces).await?;
                 Ok(Arrived { held, lock, was_there: true })
             }
             Err(reason) => Err(reason),

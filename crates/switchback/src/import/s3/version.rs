@@ -161,12 +161,13 @@ impl Bucket {
         Ok(found.into_iter().map(|found| found.entry).collect())
     }
 
-    /// Whether what was listed still is: an object of this key, or this version of it.
+    /// The object of this key, as a listing says now.
+    pub(crate) async fn now(&self, key: &str) -> Result<Option<Entry>, Failure> {
+        Ok(self.list(key, None).await?.entries.into_iter().find(|listed| listed.key == key))
+    }
+
+    /// Whether a version that was listed still is.
     pub(crate) async fn lists(&self, entry: &Entry) -> Result<bool, Failure> {
-        if entry.version.is_none() {
-            let page = self.list(&entry.key, None).await?;
-            return Ok(page.entries.iter().any(|listed| listed.key == entry.key));
-        }
         let mut after = None;
         loop {
             let page = self.versions(&entry.key, after.as_ref(), None).await?;

@@ -120,7 +120,16 @@ impl Source {
         }
     }
 
-    /// Whether what was listed, and could not be read, still is listed.
+    /// What is listed of the key of an object by now.
+    pub(crate) async fn now(&self, entry: &Entry) -> Result<Option<Entry>, Failure> {
+        match self {
+            // A file that changed says so when it is read.
+            Self::Folder(_) => Ok(Some(entry.clone())),
+            Self::Remote(remote) => remote.now(entry).await,
+        }
+    }
+
+    /// Whether a version that was listed, and could not be read, still is listed.
     pub(crate) async fn lists(&self, entry: &Entry) -> Result<bool, Failure> {
         match self {
             // A file that is gone says so when it is read.

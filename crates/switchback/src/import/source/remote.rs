@@ -166,6 +166,10 @@ impl Remote {
         lock::told(&headers).map(Some)
     }
 
+    pub(super) async fn now(&self, entry: &Entry) -> Result<Option<Entry>, Failure> {
+        self.bucket.now(&entry.key).await
+    }
+
     pub(super) async fn lists(&self, entry: &Entry) -> Result<bool, Failure> {
         self.bucket.lists(entry).await
     }
