@@ -48,13 +48,18 @@ pub(crate) fn may_know<T>(request: &S3Request<T>) -> bool {
     request.extensions.get::<Unlisted>().is_none()
 }
 
-/// Whoever asks may not read the tags of the object that he reads, and is not told how many it has.
-#[derive(Clone, Copy, Debug)]
-struct Untagged;
+/// What whoever reads an object may not read of what is kept beside it, and is not told in the answer either.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hidden {
+    /// How many tags it has.
+    pub(crate) tags: bool,
+    pub(crate) retention: bool,
+    pub(crate) hold: bool,
+}
 
-/// Whether whoever asks for an object is told how many tags it has.
-pub(crate) fn may_read_tags<T>(request: &S3Request<T>) -> bool {
-    request.extensions.get::<Untagged>().is_none()
+/// Of what is kept beside the object that is asked for, what stays untold.
+pub(crate) fn hidden<T>(request: &S3Request<T>) -> Hidden {
+    request.extensions.get().copied().unwrap_or_default()
 }
 
 /// What `error` is to somebody who is not to know which keys there are: as S3 has it, of one that is not there
@@ -255,10 +260,17 @@ impl Asking {
         self.judge(guard, &deed).is_ok()
     }
 
-    fn may_read_tags(&self, guard: &Guard, bucket: &str, key: &str) -> bool {
-        let action = if self.names_version { "s3:GetObjectVersionTagging" } else { "s3:GetObjectTagging" };
-        let deed = Deed { action, right: Right::Read, bucket, key: Some(key) };
-        self.judge(guard, &deed).is_ok()
+    fn hidden(&self, guard: &Guard, bucket: &str, key: &str) -> Hidden {
+        let is_denied = |action| {
+            let deed = Deed { action, right: Right::Read, bucket, key: Some(key) };
+            self.judge(guard, &deed).is_err()
+        };
+        let tagging = if self.names_version { "s3:GetObjectVersionTagging" } else { "s3:GetObjectTagging" };
+        Hidden {
+            tags: is_denied(tagging),
+            retention: is_denied("s3:GetObjectRetention"),
+            hold: is_denied("s3:GetObjectLegalHold"),
+        }
     }
 
     fn judge(&self, guard: &Guard, deed: &Deed<'_>) -> S3Result<()> {
@@ -339,12 +351,15 @@ impl S3Access for Door {
             }
             let reads = (asking.operation.kind, asking.operation.right) == (Kind::Object, Right::Read);
             let gets = asking.operation.action(false) == "s3:GetObject";
-            let is_untagged = key.is_some_and(|key| gets && !asking.may_read_tags(&set.guard, bucket, key));
+            // Where no policy says otherwise, who may read an object may read all of it.
+            let hidden = key
+                .filter(|_| gets && !set.guard.is_silent())
+                .map(|key| asking.hidden(&set.guard, bucket, key));
             if reads && !asking.may_list(&set.guard, bucket) {
                 cx.extensions_mut().insert(Unlisted);
             }
-            if is_untagged {
-                cx.extensions_mut().insert(Untagged);
+            if let Some(hidden) = hidden {
+                cx.extensions_mut().insert(hidden);
             }
         }
         cx.extensions_mut().insert(asking.caller.clone());

@@ -54,16 +54,16 @@ macro_rules! given_lock {
 }
 pub(super) use given_lock;
 
-/// Sets the lock's fields of an S3 answer.
+/// Sets the lock's fields of an S3 answer, but for what is hidden.
 macro_rules! set_lock {
-    ($output:expr, $lock:expr) => {
+    ($output:expr, $lock:expr, $hidden:expr) => {
         if let Some(lock) = $lock {
             let (retention, hold) = $crate::s3::lock::told(lock);
-            if let Some((mode, until)) = retention {
+            if let Some((mode, until)) = retention.filter(|_| !$hidden.retention) {
                 $output.object_lock_mode = Some(mode.into());
                 $output.object_lock_retain_until_date = Some(until);
             }
-            $output.object_lock_legal_hold_status = hold;
+            $output.object_lock_legal_hold_status = hold.filter(|_| !$hidden.hold);
         }
     };
 }

@@ -16,7 +16,7 @@ use super::{
     Gateway, asked_version, body, form, lifecycle, offered, place, refused, signed, strong, tagging,
     told_version, writable,
 };
-use crate::access;
+use crate::access::{self, Hidden};
 use crate::auth::Place;
 use crate::status;
 use crate::store::answer;
@@ -184,12 +184,12 @@ fn damage(gateway: &Gateway, place: &Place, key: &str, version_id: &str) -> body
 
 /// Fills in what the answers to GET and HEAD have in common.
 macro_rules! describe {
-    ($output:expr, $object:expr, $part:expr, $with_checksums:expr) => {{
+    ($output:expr, $object:expr, $part:expr, $with_checksums:expr, $hidden:expr) => {{
         let (object, part): (&store::Object, &Option<std::ops::Range<u64>>) = ($object, $part);
         $output.accept_ranges = Some("bytes".into());
         $output.e_tag = Some(strong(&object.etag));
         $output.version_id = told_version(object.version_id.clone());
-        set_lock!($output, object.lock.as_ref());
+        set_lock!($output, object.lock.as_ref(), $hidden);
         $output.last_modified = Some(stamp(object.last_modified_unix_ms));
         $output.content_length =
             Some(signed(part.as_ref().map_or(object.size, |part| part.end - part.start)));
@@ -215,9 +215,9 @@ fn parts_count(object: &store::Object, part_number: Option<i32>) -> Option<i32> 
 }
 
 /// How many tags an object has, for who may read them; absent where it has none, as S3 has it.
-fn tag_count<T>(request: &S3Request<T>, object: &store::Object) -> Option<i32> {
+fn tag_count(hidden: Hidden, object: &store::Object) -> Option<i32> {
     let count = i32::try_from(object.tags.len()).ok();
-    count.filter(|count| *count > 0 && access::may_read_tags(request))
+    count.filter(|count| *count > 0 && !hidden.tags)
 }
 
 /// `GetObject`.
@@ -225,7 +225,7 @@ pub(super) async fn get(
     gateway: &Gateway,
     request: S3Request<GetObjectInput>,
 ) -> S3Result<S3Response<GetObjectOutput>> {
-    let place = place(&request, &request.input.bucket)?;
+    let (place, hidden) = (place(&request, &request.input.bucket)?, access::hidden(&request));
     let input = &request.input;
     let version_id = asked_version(input.version_id.as_deref())?;
     let conditions = ReadConditions {
@@ -241,10 +241,11 @@ pub(super) async fn get(
     let opened = open(gateway, &place, &input.key, &version_id, picked).await?;
     let mut output = GetObjectOutput {
         parts_count: parts_count(&opened.object, input.part_number),
-        tag_count: tag_count(&request, &opened.object),
+        tag_count: tag_count(hidden, &opened.object),
         ..Default::default()
     };
-    describe!(output, &opened.object, &opened.part, wants_checksums(input.checksum_mode.as_ref()));
+    let with_checksums = wants_checksums(input.checksum_mode.as_ref());
+    describe!(output, &opened.object, &opened.part, with_checksums, hidden);
     if version_id.is_empty() {
         output.expiration = lifecycle::expiration(gateway, &place, &input.key, &opened.object).await;
     }
@@ -257,7 +258,7 @@ pub(super) async fn head(
     gateway: &Gateway,
     request: S3Request<HeadObjectInput>,
 ) -> S3Result<S3Response<HeadObjectOutput>> {
-    let place = place(&request, &request.input.bucket)?;
+    let (place, hidden) = (place(&request, &request.input.bucket)?, access::hidden(&request));
     let input = &request.input;
     let version_id = asked_version(input.version_id.as_deref())?;
     let (object, _) = lookup(gateway, &place, &input.key, &version_id, false).await?;
@@ -271,11 +272,11 @@ pub(super) async fn head(
     let part = part_of(&object, input.range, input.part_number)?.filter(|part| !part.is_empty());
     let mut output =
         HeadObjectOutput { parts_count: parts_count(&object, input.part_number), ..Default::default() };
-    describe!(output, &object, &part, wants_checksums(input.checksum_mode.as_ref()));
+    describe!(output, &object, &part, wants_checksums(input.checksum_mode.as_ref()), hidden);
     if version_id.is_empty() {
         output.expiration = lifecycle::expiration(gateway, &place, &input.key, &object).await;
     }
     let mut answer = S3Response::new(output);
-    answer.headers.extend(tag_count(&request, &object).map(|count| (TAGGING_COUNT, count.into())));
+    answer.headers.extend(tag_count(hidden, &object).map(|count| (TAGGING_COUNT, count.into())));
     Ok(answer)
 }

@@ -135,6 +135,37 @@ async fn who_may_read_tags_is_told_how_many_there_are() {
 }
 
 #[tokio::test]
+async fn who_may_read_retentions_or_holds_is_told_of_them() {
+    let open = policy(&[
+        statement("Allow", "\"*\"", "\"s3:GetObject\"", "/*"),
+        statement("Allow", "\"*\"", "\"s3:GetObjectRetention\"", "/retained/*"),
+        statement("Allow", "\"*\"", "\"s3:GetObjectLegalHold\"", "/held/*"),
+    ]);
+    let site = site(&open).await;
+    let lock = [
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-object-lock-retain-until-date", "2999-01-01T00:00:00Z"),
+        ("x-amz-object-lock-legal-hold", "ON"),
+    ];
+    for key in ["retained/cat", "held/cat", "else/cat"] {
+        assert_eq!(send(&site, "KEY", Method::PUT, key, &[], &lock, b"cat").await.status, StatusCode::OK);
+    }
+    let told = |answer: &Answer| lock.map(|(name, _)| answer.header(name).is_some());
+    for method in [Method::GET, Method::HEAD] {
+        for (key, wanted) in [
+            ("retained/cat", [true, true, false]),
+            ("held/cat", [false, false, true]),
+            ("else/cat", [false, false, false]),
+        ] {
+            let answer = anonymously(&site, method.clone(), &format!("/photos/{key}"), &[], b"").await;
+            assert_eq!((answer.status, told(&answer)), (StatusCode::OK, wanted), "{method} {key}");
+        }
+        let answer = send(&site, "KEY", method, "else/cat", &[], &[], b"").await;
+        assert_eq!(told(&answer), [true; 3], "who has the right");
+    }
+}
+
+#[tokio::test]
 async fn who_may_not_list_is_not_told_which_keys_there_are() {
     let reads = statement("Allow", "\"*\"", "\"s3:GetObject\",\"s3:PutObject\"", "/*");
     let site = site(&policy(std::slice::from_ref(&reads))).await;
