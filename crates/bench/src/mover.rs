@@ -130,14 +130,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             sites.stop().await?;
         }
         if arguments.wants(Part::Shared) {
-            let folder = arguments.folder.make()?;
-            let sites = start(&folder, &arguments, halves.as_ref(), Through::Direct).await?;
-            for side in Side::ALL {
-                let shared = shared::measure(&sites, side, arguments.small(), halves.as_ref()).await?;
-                say(since, format!("round {round}: {shared:?}"));
-                beside.push(shared);
+            for work in [arguments.small(), arguments.large()] {
+                let folder = arguments.folder.make()?;
+                let sites = start(&folder, &arguments, halves.as_ref(), Through::Direct).await?;
+                for side in Side::ALL {
+                    let shared = shared::measure(&sites, side, work, halves.as_ref()).await?;
+                    say(since, format!("round {round}: {shared:?}"));
+                    beside.push(shared);
+                }
+                sites.stop().await?;
             }
-            sites.stop().await?;
         }
         if arguments.wants(Part::Far) {
             let folder = arguments.folder.make()?;

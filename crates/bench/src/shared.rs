@@ -1,6 +1,7 @@
 //! `bench mover --only shared`: what clients and a copy take from each other on one system, which sends it or
 //! receives it. The clients are those of a tenant that is on no link.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,13 +11,15 @@ use switchback::output::{emit, table};
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Place};
-use crate::figure::{Many, count, median, rate, short};
+use crate::figure::{Many, median, megabytes, rate, short};
 use crate::load::{self, Work, body};
 use crate::processor::Halves;
 use crate::site::Sites;
 
 /// How long clients write with nothing beside them.
 const ALONE_TIME: Duration = Duration::from_secs(4);
+/// Clients that write at once.
+const CLIENTS: usize = 32;
 
 /// Which system's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +50,11 @@ impl Side {
 #[derive(Debug)]
 pub(crate) struct Shared {
     side: Side,
+    /// What is copied.
+    work: &'static str,
     alone: Many,
     beside: Many,
-    /// Objects a second of the copy, without clients and with them.
+    /// MB/s of the copy, without clients and with them.
     copy_alone: f64,
     copy_beside: f64,
 }
@@ -71,24 +76,30 @@ pub(crate) async fn measure(
     let [alone, beside] = names.map(|name| Work { name, ..work });
     sites.suspend().await?;
     load::write(&sites.primary, alone, 0, 0).await?;
-    let copy_alone = rate(count(work.count), sites.resume().await?);
+    let copy_alone = rate(megabytes(work.bytes()), sites.resume().await?);
     sites.suspend().await?;
     load::write(&sites.primary, beside, 0, 0).await?;
-    let ((), clients_alone) = press(place, work, "alone", tokio::time::sleep(ALONE_TIME)).await?;
-    let (took, clients_beside) = press(place, work, "beside", sites.resume()).await?;
+    let ((), clients_alone) = press(place, "alone", tokio::time::sleep(ALONE_TIME)).await?;
+    let (took, clients_beside) = press(place, "beside", sites.resume()).await?;
     load::verify(&sites.replica, beside, |_| 0).await.context("on the replica")?;
-    let copy_beside = rate(count(work.count), took?);
-    Ok(Shared { side, alone: clients_alone, beside: clients_beside, copy_alone, copy_beside })
+    let copy_beside = rate(megabytes(work.bytes()), took?);
+    Ok(Shared {
+        side,
+        work: work.name,
+        alone: clients_alone,
+        beside: clients_beside,
+        copy_alone,
+        copy_beside,
+    })
 }
 
-/// Lets as many clients as wrote the work write objects of 4 KiB until `until` is there.
+/// Lets clients write objects of 4 KiB until `until` is there.
 async fn press<T>(
     place: &Place,
-    work: Work,
     name: &'static str,
     until: impl Future<Output = T>,
 ) -> anyhow::Result<(T, Many)> {
-    let work = Work { size: 4 << 10, ..work };
+    let work = Work { name, count: u64::MAX, size: 4 << 10, shrinks: false, clients: CLIENTS };
     let (next, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let (mut clients, since) = (JoinSet::new(), Instant::now());
     for _ in 0..work.clients {
@@ -97,7 +108,7 @@ async fn press<T>(
         clients.spawn(async move {
             let mut took = Vec::new();
             while !ended.load(Ordering::Relaxed) {
-                let key = format!("{name}/{:06}", next.fetch_add(1, Ordering::Relaxed));
+                let key = load::key(name, next.fetch_add(1, Ordering::Relaxed));
                 let since = Instant::now();
                 client.put(&key, work.size, body(&key, 0, work)).await?;
                 took.push(since.elapsed());
@@ -118,12 +129,15 @@ async fn press<T>(
 /// A row for each system.
 pub(crate) fn print(rounds: &[Shared]) {
     let mut rows = Vec::new();
-    for side in Side::ALL {
+    let kinds: BTreeSet<_> = rounds.iter().map(|round| (round.side.name(), round.work)).collect();
+    for (side, work) in kinds.into_iter().rev() {
         let of = |number: &dyn Fn(&Shared) -> f64| {
-            short(median(rounds.iter().filter(|round| round.side == side).map(number).collect()))
+            let same = rounds.iter().filter(|round| (round.side.name(), round.work) == (side, work));
+            short(median(same.map(number).collect()))
         };
         rows.push(vec![
-            side.name().to_owned(),
+            side.to_owned(),
+            work.to_owned(),
             of(&|round| round.alone.rate),
             of(&|round| round.alone.half),
             of(&|round| round.alone.most),
@@ -136,13 +150,14 @@ pub(crate) fn print(rounds: &[Shared]) {
     }
     let head = [
         "system",
+        "copied",
         "writes/s",
         "p50 ms",
         "p99 ms",
         "with a copy",
         "p50 ms",
         "p99 ms",
-        "copied/s",
+        "copy MB/s",
         "with clients",
     ];
     if !rounds.is_empty() {
