@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use switchback_kit::background::Background;
 use switchback_kit::config::Source;
 use switchback_kit::durable::Db;
 use switchback_kit::tls::IdentityWatch;
@@ -124,12 +125,14 @@ pub async fn serve(
     // Whatever ends first ends the rest: a service that is half there helps nobody.
     let stop = shutdown.child_token();
     let _stop_at_the_end = stop.clone().drop_guard();
-    let mover = Mover::new(store, memory, bells, identity.clone(), stop.clone())?;
+    let background = Background::start(config.flow_share_percent).context("start threads for flows")?;
+    let mover =
+        Mover::new(store, memory, bells, identity.clone(), background.handle().clone(), stop.clone())?;
     mover.resume().context("resume flows")?;
-    mover.tasks.spawn(sweep::run(Arc::clone(&mover), config.sweep_interval, config.multipart_expiry));
-    mover.tasks.spawn(lifecycle::run(Arc::clone(&mover), config.lifecycle_interval));
-    mover.tasks.spawn(scrub::walk::run(Arc::clone(&mover)));
-    mover.tasks.spawn(scrub::repair::run(Arc::clone(&mover)));
+    mover.spawn(sweep::run(Arc::clone(&mover), config.sweep_interval, config.multipart_expiry));
+    mover.spawn(lifecycle::run(Arc::clone(&mover), config.lifecycle_interval));
+    mover.spawn(scrub::walk::run(Arc::clone(&mover)));
+    mover.spawn(scrub::repair::run(Arc::clone(&mover)));
 
     let internal = Routes::new(Counted::new(
         StoreServiceServer::new(store_rpc)
@@ -145,10 +148,12 @@ pub async fn serve(
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX),
     );
-    let limits = flow::limit::limits();
     let peers = listeners.replication.into_iter().map(|listener| {
-        let (identity, routes) = (identity.clone(), replication.clone());
-        switchback_kit::tls::serve_with(listener, identity, routes, &limits, stop.clone())
+        let (identity, routes, stop) = (identity.clone(), replication.clone(), stop.clone());
+        background.run(async move {
+            let limits = flow::limit::limits();
+            switchback_kit::tls::serve_with(listener, identity, routes, &limits, stop).await
+        })
     });
     let serving = async {
         tokio::try_join!(

@@ -8,6 +8,7 @@ use switchback_kit::world::random;
 use switchback_kit::world::time::unix_ms;
 use switchback_model::{ContentId, Epoch, FeedId, LinkId};
 use switchback_store::{Blobs, Catalogue, ContentStatus, Error as StoreError, Presence};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,6 +44,10 @@ pub(crate) struct Mover {
     pub(crate) boot_id: u64,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// Where changes are received: as long as they are on their way, a failover without contact loses them.
+    pub(crate) changes: Handle,
+    /// Where what can wait for clients runs: bodies, and what looks after the store.
+    pub(crate) background: Handle,
     links: Mutex<BTreeMap<LinkId, Arc<Link>>>,
     /// Changes of what is desired, one at a time.
     pub(crate) desiring: tokio::sync::Mutex<()>,
@@ -64,6 +69,7 @@ impl Mover {
         memory: Memory,
         bells: Bells,
         identity: IdentityWatch,
+        background: Handle,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Arc<Self>> {
         let mut boot_id = [0; 8];
@@ -83,9 +89,16 @@ impl Mover {
             boot_id: u64::from_be_bytes(boot_id),
             shutdown,
             tasks: TaskTracker::new(),
+            changes: Handle::current(),
+            background,
             links: Mutex::default(),
             desiring: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// Begins what can wait for clients.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(work, &self.background);
     }
 
     /// Starts the flows that were desired when the service last ran.

@@ -9,8 +9,8 @@
 //! of the queue before the store's writer would not hold where clients lack a processor to get there.
 //!
 //! Two things a flow does count: reading the feed, and making durable what came. Large bodies pass beside the
-//! store, in the gateway's process and the mover's, and are shared by the operating system; what of them is on its way is
-//! bounded (`flow::limit`, and the gateway's own limits).
+//! store, and take processors and not its time: they are moved by threads that are behind those of clients
+//! (`switchback_kit::background`). Changes are not: what is not on the other side yet is lost with this one. What of bodies is on its way is bounded (`flow::limit`, and the gateway's own limits).
 
 mod calls;
 

@@ -7,6 +7,7 @@
 //!
 //! sled and rustls are named in this crate only. It knows no service and no core.
 
+pub mod background;
 pub mod config;
 pub mod drive;
 pub mod durable;

@@ -157,11 +157,13 @@ impl Bodies {
         let offset = body.offset();
         let (mover, chunks) = (Arc::clone(&self.mover), self.open.landing.inlets.open(batch, index));
         let alive = Alive { answers: self.answers.clone(), batch };
-        self.coming.spawn(async move {
+        let background = self.mover.background.clone();
+        let receive = async move {
             let _until_it_is_durable = place;
             let outcome = Box::pin(body.receive(&mover, chunks, &alive)).await;
             Come { batch, index, outcome }
-        });
+        };
+        self.coming.spawn_on(receive, &background);
         BodyDemand { index, offset }
     }
 }

@@ -81,6 +81,9 @@ impl Lanes {
         if bodies > self.running.len() && self.running.len() < self.lanes_max {
             // Contents with one large body each do not all take the same connection.
             let place = usize::from(self.flow.content.id.0[0]) + self.running.len();
+            // The connection's own tasks are spawned where it is first asked for.
+            let background = self.mover.background.clone();
+            let _there = background.enter();
             let lane = Lane {
                 blobs: self.mover.blobs.clone(),
                 flow: Arc::clone(&self.flow),

@@ -12,6 +12,7 @@ use switchback_store::{
     Blobs, Conditions, Expiration, LifecycleFilter, LifecycleRule, ManualClock, NoncurrentExpiration, Object,
     Options, Presence, RecordKey, Upload, VERSIONING, VersionsAsked,
 };
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -69,7 +70,9 @@ impl Site {
         let store =
             Store { catalogue, blobs: Blobs::open(&path).unwrap(), presence, scrub, share: Share::new(25) };
         let (_, identity) = IdentityWatch::new();
-        let mover = Mover::new(store, memory, Bells::new(), identity, CancellationToken::new()).unwrap();
+        let mover =
+            Mover::new(store, memory, Bells::new(), identity, Handle::current(), CancellationToken::new())
+                .unwrap();
         let site = Self { clock, mover, content, now_unix_ms, _folder: folder };
         site.write().await;
         site

@@ -49,7 +49,7 @@ impl ReplicationService for ReplicationRpc {
         let peer = peer_of(&request)?;
         let (messages, outbound) = mpsc::channel(QUEUE);
         let answer = exchange::answer(Arc::clone(&self.0), peer, request.into_inner(), messages);
-        self.0.tasks.spawn(answer);
+        self.0.tasks.spawn_on(answer, &self.0.changes);
         Ok(Response::new(stream(outbound)))
     }
 
@@ -61,7 +61,7 @@ impl ReplicationService for ReplicationRpc {
         // One answer for each batch of a window, and one more.
         let (messages, outbound) = mpsc::channel(WINDOW_BATCHES + 1);
         let serve = receiver::serve(Arc::clone(&self.0), peer, request.into_inner(), messages);
-        self.0.tasks.spawn(serve);
+        self.0.tasks.spawn_on(serve, &self.0.changes);
         Ok(Response::new(stream(outbound)))
     }
 
@@ -72,7 +72,7 @@ impl ReplicationService for ReplicationRpc {
         let peer = peer_of(&request)?;
         let (answers, outbound) = mpsc::channel(QUEUE);
         let carry = inlet::carry(Arc::clone(&self.0), peer, request.into_inner(), answers);
-        self.0.tasks.spawn(carry);
+        self.0.spawn(carry);
         Ok(Response::new(stream(outbound)))
     }
 

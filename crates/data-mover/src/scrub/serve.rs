@@ -52,7 +52,7 @@ pub(crate) async fn answer(mover: &Arc<Mover>, peer: &Peer, r: FetchBodyRequest)
     let turn = turn.map_err(|_| Status::resource_exhausted("other bodies are being fetched; try again"))?;
     let (pieces, stream) = mpsc::channel(CHUNKS_AHEAD);
     let giving = Arc::clone(mover);
-    mover.tasks.spawn(async move {
+    mover.spawn(async move {
         let _turn = turn;
         tokio::select! {
             biased;

@@ -13,6 +13,7 @@ use switchback_store::{
     AccessRecord, BlobId, Blobs, Catalogue, Lineage, ManualClock, Object, Options, Payload, Presence,
     RecordKey, Segment, sweep_garbage,
 };
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -70,7 +71,9 @@ impl Site {
         let (blobs, share) = (Blobs::open(&path).unwrap(), Share::new(25));
         let store = Store { catalogue, blobs, presence, scrub, share };
         let (_, identity) = IdentityWatch::new();
-        let mover = Mover::new(store, memory, Bells::new(), identity, CancellationToken::new()).unwrap();
+        let mover =
+            Mover::new(store, memory, Bells::new(), identity, Handle::current(), CancellationToken::new())
+                .unwrap();
         let flow = ContentFlow { content: content.clone(), send: false, receive: true, paused: false };
         let desired = Desired { contents: vec![flow], ..desired(false, true) };
         let link = Arc::new(Link::new(desired, Epoch(0), CancellationToken::new()));
