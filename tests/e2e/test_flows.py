@@ -1,6 +1,8 @@
 """How an operator steers a link's flow: a schedule of rates, the order of its contents, a paused tenant."""
 
+import collections
 import hashlib
+import pathlib
 import random
 
 import pytest
@@ -83,6 +85,35 @@ def test_a_paused_tenant_stays_paused_through_a_failover_and_back(lab):
     lab.recover_from_recovering()
     for system in ("east", "west"):
         assert {"before", "paused", "there"} <= set(lab.keys(system))
+
+
+def test_large_bodies_are_moved_by_threads_that_are_behind_those_of_clients(lab):
+    def mover(system):
+        words = ["data-mover", "--config", f"{lab.dir}/{system}/switchback.toml"]
+        for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            if process.read_bytes().decode().split("\0")[2:5] == words:
+                return process.parent
+        raise AssertionError(f"no mover of {system}")
+
+    def worked(process):
+        """What its threads have worked, by their nice values."""
+        ticks = collections.Counter()
+        for thread in (process / "task").iterdir():
+            fields = (thread / "stat").read_text().rpartition(")")[2].split()
+            # proc_pid_stat(5), fields 14, 15 and 19; the first here is the third there.
+            ticks[int(fields[16])] += int(fields[11]) + int(fields[12])
+        return ticks
+
+    movers = [mover(system) for system in ("east", "west")]
+    before = [worked(process) for process in movers]
+    lab.put("east", "large", random.Random(7).randbytes(96 << 20))
+    eventually(lambda: arrived(lab, "west", "large"), timeout=60)
+    for process, earlier in zip(movers, before):
+        now = worked(process)
+        assert len(now) == 2, now
+        ticks = now - earlier
+        behind = ticks[max(now)]
+        assert behind > ticks.total() - behind, ticks
 
 
 def test_text_crosses_a_compressing_link_in_a_fraction_of_its_bytes_and_arrives_as_it_was(lab):
