@@ -10,7 +10,8 @@
 //!
 //! Two things a flow does count: reading the feed, and making durable what came. Large bodies pass beside the
 //! store, and take processors and not its time: they are moved by threads that are behind those of clients
-//! (`switchback_kit::background`). Changes are not: what is not on the other side yet is lost with this one. What of bodies is on its way is bounded (`flow::limit`, and the gateway's own limits).
+//! (`switchback_kit::background`). Changes are not: what is not on the other side yet is lost with this one. What of
+//! bodies is on its way is bounded (`flow::limit`, and the gateway's own limits).
 
 mod calls;
 
