@@ -87,8 +87,6 @@ struct State<H> {
     /// `None` while a thread has it.
     hash: Option<H>,
     waiting: VecDeque<Bytes>,
-    /// What they count for.
-    bytes: usize,
 }
 
 /// What a piece counts for.
@@ -98,7 +96,7 @@ fn weight(piece: &Bytes) -> usize {
 
 impl<H: Hash> Strand<H> {
     fn new(hash: H) -> Self {
-        let state = State { hash: Some(hash), waiting: VecDeque::new(), bytes: 0 };
+        let state = State { hash: Some(hash), waiting: VecDeque::new() };
         let line = Line { state: Mutex::new(state), room: Semaphore::new(WAITING_BYTES) };
         Self { line: Arc::new(line), work: None }
     }
@@ -116,7 +114,9 @@ impl<H: Hash> Strand<H> {
         };
         // The thread gives it back.
         room.forget();
-        if line.put(piece, weight) >= BATCH_BYTES {
+        line.lock().waiting.push_back(piece);
+        // Where no thread has the hash, what waits is what has taken room.
+        if WAITING_BYTES - line.room.available_permits() >= BATCH_BYTES {
             self.begin();
         }
         Ok(())
@@ -142,14 +142,6 @@ impl<H: Hash> Strand<H> {
 }
 
 impl<H: Hash> Line<H> {
-    /// Answers what all that wait count for.
-    fn put(&self, piece: Bytes, weight: usize) -> usize {
-        let mut state = self.lock();
-        state.waiting.push_back(piece);
-        state.bytes += weight;
-        state.bytes
-    }
-
     /// The hash of everything, if no thread has it.
     fn end(&self) -> Option<H> {
         let mut state = self.lock();
@@ -180,10 +172,9 @@ impl<H: Hash> Taken<H> {
                 state.hash = self.hash.take();
                 return;
             };
-            let weight = weight(&piece);
-            state.bytes -= weight;
             drop(state);
             hash.update(&piece);
+            let weight = weight(&piece);
             drop(piece);
             self.line.room.add_permits(weight);
         }
